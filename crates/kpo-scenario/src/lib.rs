@@ -1,0 +1,1 @@
+//! Grammar and runner of scenarios: the cluster, the task, what happens, what is expected.

@@ -1,0 +1,1 @@
+//! Runs a task as a Kubernetes pod to completion and does not lose it.
