@@ -1,0 +1,174 @@
+//! What the user asked for, as far as decisions need it. The template itself is opaque to the core.
+
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// A task: identity, policies, clocks. Holds no env value and nothing secret: it travels in an annotation.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Spec {
+    /// The task's id, a DNS label of at most 63 characters: label `kpo.rs/task`, and stem of the attempts' names.
+    pub task: String,
+    /// The namespace.
+    pub namespace: String,
+    /// Random, made once by whoever created the task: tells our pods from namesakes.
+    pub nonce: String,
+    /// How attempts are named.
+    pub naming: Naming,
+    /// What of the template decisions need.
+    pub template: Template,
+    /// May it run again?
+    pub rerun: Rerun,
+    /// What a deletion that nobody signed means.
+    #[serde(default)]
+    pub on_unsigned_delete: OnUnsignedDelete,
+    /// What an exit 0 after somebody else's deletion request means.
+    #[serde(default)]
+    pub exit_zero_after_term: ExitZeroAfterTerm,
+    /// Its clocks.
+    pub clocks: Clocks,
+    /// What is kept when it has finished.
+    #[serde(default)]
+    pub on_finish: OnFinish,
+    /// Whether pods carry kpo's finalizer, so that their last state cannot vanish.
+    #[serde(default)]
+    pub protect: bool,
+    /// How long an unreachable, Terminating pod is waited for before it is replaced, at the risk of a second life.
+    /// `None` (default): for ever.
+    #[serde(default)]
+    pub replace_unreachable_after: Option<Duration>,
+    /// Whether a result is wanted. The engine knows how; the core only that it must be read before anything is deleted.
+    #[serde(default)]
+    pub result: bool,
+    /// Whether image errors that cannot heal end the task early instead of with the starting clock.
+    #[serde(default)]
+    pub fail_fast_images: bool,
+    /// Whether the cluster takes scheduling gates. Where not, backoff is waited in memory, and said so.
+    #[serde(default = "yes")]
+    pub gates: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// How attempts are named.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Naming {
+    /// `<task>-<attempt>`.
+    #[default]
+    Numbered,
+    /// The pod is called as the task: a name fixed by the user. Its next attempt waits until the predecessor is gone.
+    Fixed,
+}
+
+/// What of the template decisions need.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Template {
+    /// The task's own container.
+    pub container: String,
+    /// Containers, init containers among them, that the submitted manifest names: their start counts.
+    /// Empty: all of the pod's (a foreign pod under `kpo why`).
+    pub counted: Vec<String>,
+    /// Seconds between TERM and KILL. Default 30, as the API server's.
+    pub grace_seconds: u32,
+    /// The template's `activeDeadlineSeconds`. `None`: none. A recreated pod gets what is left of it.
+    pub active_deadline_seconds: Option<u32>,
+}
+
+/// May a task run again, and how often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rerun {
+    /// When.
+    pub policy: RerunPolicy,
+    /// How often after disruptions before anything ran. Default 8.
+    pub never_started: u32,
+    /// How often after disruptions of a program that ran or may have run. Default 3.
+    pub started: u32,
+    /// How often after a failure of the program itself. Default 0: the user's retries are apart.
+    pub retries: u32,
+}
+
+impl Default for Rerun {
+    fn default() -> Self {
+        Self { policy: RerunPolicy::IfNotStarted, never_started: 8, started: 3, retries: 0 }
+    }
+}
+
+/// When a disrupted task runs again (`--rerun`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RerunPolicy {
+    /// Never, whatever happened.
+    Never,
+    /// With proof that nothing ran.
+    #[default]
+    IfNotStarted,
+    /// Also after a start, with an attested terminal status that shows no commit marker
+    /// (the program writes `committed` to its termination message before its first side effect).
+    UntilCommit,
+    /// Always: the user says that it may run twice.
+    Idempotent,
+}
+
+/// What a deletion that nobody signed means (`--on-unsigned-delete`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnUnsignedDelete {
+    /// Somebody wanted it gone: the task ends.
+    #[default]
+    End,
+    /// As any other disruption: the rerun policy decides.
+    Recreate,
+}
+
+/// What an exit 0 after somebody else's deletion request means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExitZeroAfterTerm {
+    /// A success is a success.
+    #[default]
+    Success,
+    /// A disruption after a start, for programs that trap TERM and stop half-way.
+    Disrupted,
+}
+
+/// The clocks of a task. `None` means no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Clocks {
+    /// Time behind scheduling gates of others (Kueue). Default `None`.
+    pub queue: Option<Duration>,
+    /// Time until it is bound, without what a scale-up took (15 minutes of credit at most). Default `None`.
+    pub schedule: Option<Duration>,
+    /// Time without progress between binding and the start of its own container (pull, init containers). Default 10 minutes.
+    pub start: Option<Duration>,
+    /// Time from the first creation to the end, all attempts together. Default `None`.
+    pub total: Option<Duration>,
+}
+
+impl Default for Clocks {
+    fn default() -> Self {
+        Self { queue: None, schedule: None, start: Some(Duration::from_secs(600)), total: None }
+    }
+}
+
+/// What is kept when a task has finished (`--on-finish`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "keep")]
+pub enum OnFinish {
+    /// Nothing.
+    #[default]
+    None,
+    /// The last pod.
+    All,
+    /// The last pod, if the task did not succeed; for so long (`None`: until somebody removes it).
+    Failed {
+        /// How long.
+        #[serde(rename = "for")]
+        lifetime: Option<Duration>,
+    },
+}
