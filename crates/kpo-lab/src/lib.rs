@@ -1,1 +1,14 @@
 //! An embedded Kubernetes cluster for tests and trials: API server, scheduler, DaemonSets, nodes, kubelet.
+//!
+//! One cluster is one synchronous value behind one lock; time is an argument; IO is at its edges. So the same cluster runs live (HTTPS,
+//! local processes), in-process under a paused clock (no sockets), and fully synchronously. `LIMITS.md` says what it does not do.
+
+pub mod error;
+pub mod resource;
+pub mod store;
+pub mod time;
+
+pub use error::ApiError;
+pub use resource::Resource;
+pub use store::{Change, ChangeKind, Compacted, DeleteOptions, Deletion, Store, Writer};
+pub use time::Time;

@@ -1,0 +1,730 @@
+//! The cluster's memory: objects by resource, namespace and name; one resourceVersion counter; one log of changes.
+//!
+//! Everything here is raw: it keeps metadata, `managedFields`, finalizers and graceful deletion right, but it neither defaults nor
+//! admits nor validates. What an API client would get is [`crate::api`]'s.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use crate::error::ApiError;
+use crate::resource::Resource;
+use crate::time::Time;
+
+pub(crate) mod managed;
+mod random;
+
+use random::Random;
+
+/// How many changes are kept for watches. A cursor that is further behind gets [`Compacted`], as upstream's watch cache does it.
+const KEPT_CHANGES: usize = 16_384;
+
+/// Who writes: the field manager and, where it is not the main resource, the subresource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Writer {
+    /// The manager's name in `managedFields`: `kubelet`, `kube-scheduler`, `kube-controller-manager`, or a client's own.
+    pub manager: String,
+    /// The subresource: `status`, or None for the object itself.
+    pub subresource: Option<&'static str>,
+}
+
+impl Writer {
+    /// A writer of the object itself.
+    pub fn new(manager: impl Into<String>) -> Writer {
+        Writer {
+            manager: manager.into(),
+            subresource: None,
+        }
+    }
+
+    /// A writer of the status.
+    pub fn status(manager: impl Into<String>) -> Writer {
+        Writer {
+            manager: manager.into(),
+            subresource: Some("status"),
+        }
+    }
+}
+
+/// What a change did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ChangeKind {
+    /// The object is new.
+    Added,
+    /// The object is another than before.
+    Modified,
+    /// The object is gone; the change carries its last state.
+    Deleted,
+}
+
+/// One entry of the log.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// The resourceVersion that the change made; also the object's own.
+    pub rv: u64,
+    /// What happened.
+    pub kind: ChangeKind,
+    /// The object's resource.
+    pub resource: Resource,
+    /// The object afterwards; of a deletion, its last state with the deletion's resourceVersion.
+    pub object: Arc<Value>,
+    /// The object before. None for an addition.
+    pub old: Option<Arc<Value>>,
+}
+
+/// The asked-for changes were compacted away: list again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too old resource version: {asked} ({oldest})")]
+pub struct Compacted {
+    /// The resourceVersion that was asked for.
+    pub asked: u64,
+    /// The oldest one from which changes are still known.
+    pub oldest: u64,
+}
+
+impl From<Compacted> for ApiError {
+    fn from(compacted: Compacted) -> ApiError {
+        ApiError::expired(compacted.asked, compacted.oldest)
+    }
+}
+
+/// `metav1.DeleteOptions`, as far as the lab heeds them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeleteOptions {
+    /// Grace in seconds. None: the pod's own; below 0 counts as 1.
+    pub grace: Option<i64>,
+    /// Precondition: the object's UID. None: any.
+    pub uid: Option<String>,
+    /// Precondition: the object's resourceVersion. None: any.
+    pub resource_version: Option<String>,
+}
+
+impl DeleteOptions {
+    /// A deletion with this grace, in seconds.
+    pub fn grace(seconds: i64) -> DeleteOptions {
+        DeleteOptions {
+            grace: Some(seconds),
+            ..DeleteOptions::default()
+        }
+    }
+
+    /// The same, only if the object still has this UID.
+    pub fn uid(self, uid: impl Into<String>) -> DeleteOptions {
+        DeleteOptions {
+            uid: Some(uid.into()),
+            ..self
+        }
+    }
+}
+
+/// What a deletion came to.
+#[derive(Clone, Debug)]
+pub enum Deletion {
+    /// The object is gone; its last state.
+    Gone(Arc<Value>),
+    /// The object is marked (`deletionTimestamp`) and waits for its grace or its finalizers.
+    Pending(Arc<Value>),
+}
+
+impl Deletion {
+    /// The object, gone or not.
+    pub fn object(&self) -> &Arc<Value> {
+        match self {
+            Deletion::Gone(object) | Deletion::Pending(object) => object,
+        }
+    }
+}
+
+type Key = (String, String);
+
+/// The cluster's objects and what became of them.
+#[derive(Debug)]
+pub struct Store {
+    objects: BTreeMap<Resource, BTreeMap<Key, Arc<Value>>>,
+    /// The resourceVersion of the last change.
+    rv: u64,
+    /// Changes with a resourceVersion up to this one are forgotten.
+    compacted: u64,
+    log: VecDeque<Change>,
+    random: Random,
+}
+
+impl Default for Store {
+    fn default() -> Store {
+        Store::new(0)
+    }
+}
+
+impl Store {
+    /// An empty store. UIDs and generated names follow from `seed`.
+    pub fn new(seed: u64) -> Store {
+        Store {
+            objects: BTreeMap::new(),
+            rv: 1,
+            compacted: 0,
+            log: VecDeque::new(),
+            random: Random::new(seed),
+        }
+    }
+
+    /// The resourceVersion of the last change; 1 in an empty store.
+    pub fn rv(&self) -> u64 {
+        self.rv
+    }
+
+    /// The object, or None. `ns` is empty for cluster-scoped resources.
+    pub fn get(&self, resource: Resource, ns: &str, name: &str) -> Option<Arc<Value>> {
+        let key = (ns.to_owned(), name.to_owned());
+        self.objects.get(&resource)?.get(&key).cloned()
+    }
+
+    /// The objects of a resource, of one namespace or of all, ordered by namespace and name.
+    pub fn list<'a>(
+        &'a self,
+        resource: Resource,
+        ns: Option<&'a str>,
+    ) -> impl Iterator<Item = &'a Arc<Value>> + 'a {
+        let start = (ns.unwrap_or_default().to_owned(), String::new());
+        let objects = self.objects.get(&resource).into_iter();
+        let from = objects.flat_map(move |map| map.range(start.clone()..));
+        from.take_while(move |(key, _)| ns.is_none_or(|ns| key.0 == ns))
+            .map(|(_, object)| object)
+    }
+
+    /// The changes after `rv`, oldest first.
+    ///
+    /// # Errors
+    /// [`Compacted`] where some of them are forgotten.
+    pub fn changes_since(&self, rv: u64) -> Result<impl Iterator<Item = &Change>, Compacted> {
+        if rv < self.compacted {
+            return Err(Compacted {
+                asked: rv,
+                oldest: self.compacted,
+            });
+        }
+        let start = self.log.partition_point(|change| change.rv <= rv);
+        Ok(self.log.range(start..))
+    }
+
+    /// The oldest resourceVersion that [`Store::changes_since`] still takes.
+    pub fn compacted(&self) -> u64 {
+        self.compacted
+    }
+
+    /// Forgets all changes so far: whoever has not read them must list again (410).
+    pub fn compact(&mut self) {
+        self.compacted = self.rv;
+        self.log.clear();
+    }
+
+    /// Creates an object as it is handed in: sets name (from `generateName`), UID, times, generation and `managedFields`.
+    ///
+    /// # Errors
+    /// 409 AlreadyExists; 422 without a name.
+    pub fn create(
+        &mut self,
+        now: Time,
+        resource: Resource,
+        object: Value,
+        writer: &Writer,
+    ) -> Result<Arc<Value>, ApiError> {
+        let owned = object.clone();
+        self.create_admitted(now, resource, &owned, object, writer)
+    }
+
+    /// Creates `admitted`, where `writer` owns only what is in `submitted` (what admission added belongs to nobody, as upstream).
+    ///
+    /// # Errors
+    /// As [`Store::create`].
+    pub(crate) fn create_admitted(
+        &mut self,
+        now: Time,
+        resource: Resource,
+        submitted: &Value,
+        admitted: Value,
+        writer: &Writer,
+    ) -> Result<Arc<Value>, ApiError> {
+        let object = self.prepare_new(now, resource, submitted, admitted, writer)?;
+        Ok(self.put(ChangeKind::Added, resource, object, None))
+    }
+
+    /// The object that [`Store::create_admitted`] would store, without a resourceVersion and without an effect but on generated names.
+    ///
+    /// # Errors
+    /// As [`Store::create`].
+    pub(crate) fn prepare_new(
+        &mut self,
+        now: Time,
+        resource: Resource,
+        submitted: &Value,
+        mut object: Value,
+        writer: &Writer,
+    ) -> Result<Value, ApiError> {
+        self.name_it(&mut object);
+        let (ns, name) = key(resource, &object);
+        if name.is_empty() {
+            let cause =
+                crate::error::Cause::required("metadata.name", "name or generateName is required");
+            return Err(ApiError::invalid(resource, "", &[cause]));
+        }
+        if self.get(resource, &ns, &name).is_some() {
+            return Err(ApiError::already_exists(resource, &name));
+        }
+        object["apiVersion"] = resource.api_version().into();
+        object["kind"] = resource.kind().into();
+        let uid = self.random.uid();
+        let meta = metadata_mut(&mut object);
+        for field in [
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
+            "managedFields",
+            "resourceVersion",
+            "selfLink",
+            "generation",
+        ] {
+            meta.remove(field);
+        }
+        meta.insert("uid".into(), uid.into());
+        meta.insert("creationTimestamp".into(), now.rfc3339().into());
+        if resource.has_generation() {
+            meta.insert("generation".into(), 1.into());
+        }
+        managed::record(
+            now,
+            resource,
+            &managed::blank(resource),
+            submitted,
+            &mut object,
+            writer,
+        );
+        Ok(object)
+    }
+
+    fn name_it(&mut self, object: &mut Value) {
+        let meta = metadata_mut(object);
+        let has_name = meta
+            .get("name")
+            .and_then(Value::as_str)
+            .is_some_and(|name| !name.is_empty());
+        if let (false, Some(prefix)) = (has_name, meta.get("generateName").and_then(Value::as_str))
+        {
+            // names/generate.go: the base is cut so that the whole stays within 63 characters.
+            let base: String = prefix.chars().take(58).collect();
+            let name = format!("{base}{}", self.random.suffix());
+            meta.insert("name".into(), name.into());
+        }
+    }
+
+    /// Replaces an object by name. A `resourceVersion` or `uid` in it must be the stored one; without change nothing is written.
+    /// Removing the last finalizer of an object whose grace is over deletes it.
+    ///
+    /// # Errors
+    /// 404; 409 Conflict.
+    pub fn update(
+        &mut self,
+        now: Time,
+        resource: Resource,
+        object: Value,
+        writer: &Writer,
+    ) -> Result<Arc<Value>, ApiError> {
+        let (old, mut new) = self.prepare_update(resource, object)?;
+        bump_generation(resource, &old, &mut new);
+        self.finish_update(now, resource, old, new, writer)
+    }
+
+    /// Changes the status of an object in place. What `change` does outside `status` counts too: binding and PodGC's writers use it so.
+    ///
+    /// # Errors
+    /// 404.
+    pub fn update_status(
+        &mut self,
+        now: Time,
+        resource: Resource,
+        ns: &str,
+        name: &str,
+        change: impl FnOnce(&mut Value),
+        writer: &Writer,
+    ) -> Result<Arc<Value>, ApiError> {
+        let old = self
+            .get(resource, ns, name)
+            .ok_or_else(|| ApiError::not_found(resource, name))?;
+        let mut new = (*old).clone();
+        change(&mut new);
+        self.finish_update(now, resource, old, new, writer)
+    }
+
+    /// Assigns a pod to a node: `spec.nodeName` and the condition `PodScheduled`, as `pods/binding` writes them, owned by nobody
+    /// (`registry/core/pod/storage/storage.go`, `setPodNodeAndMetadata`). The generation stays.
+    ///
+    /// # Errors
+    /// 404; 409 where the pod is being deleted, is assigned, or has gates.
+    pub fn bind(
+        &mut self,
+        now: Time,
+        ns: &str,
+        name: &str,
+        node: &str,
+    ) -> Result<Arc<Value>, ApiError> {
+        let pods = Resource::Pods;
+        let old = self
+            .get(pods, ns, name)
+            .ok_or_else(|| ApiError::not_found(pods, name))?;
+        if let Some(why) = unbindable(&old, node) {
+            return Err(ApiError::conflict(pods, name, &why));
+        }
+        let mut new = (*old).clone();
+        new["spec"]["nodeName"] = node.into();
+        set_scheduled(now, &mut new);
+        Ok(self.put(ChangeKind::Modified, pods, new, Some(old)))
+    }
+
+    /// The stored object and the new one with the fields that no client may change taken from it.
+    pub(crate) fn prepare_update(
+        &self,
+        resource: Resource,
+        mut object: Value,
+    ) -> Result<(Arc<Value>, Value), ApiError> {
+        let (ns, name) = key(resource, &object);
+        let old = self
+            .get(resource, &ns, &name)
+            .ok_or_else(|| ApiError::not_found(resource, &name))?;
+        let stored = old["metadata"]
+            .as_object()
+            .expect("stored objects have metadata");
+        let meta = metadata_mut(&mut object);
+        if let Some(uid) = meta.get("uid").filter(|uid| **uid != stored["uid"]) {
+            return Err(wrong_uid(resource, &ns, &name, uid, &stored["uid"]));
+        }
+        let rv = meta
+            .get("resourceVersion")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        if !rv.is_empty() && stored["resourceVersion"] != *rv {
+            return Err(ApiError::outdated(resource, &name));
+        }
+        for field in KEPT_FIELDS {
+            match stored.get(field) {
+                Some(value) => meta.insert(field.into(), value.clone()),
+                None => meta.remove(field),
+            };
+        }
+        object["apiVersion"] = resource.api_version().into();
+        object["kind"] = resource.kind().into();
+        Ok((old, object))
+    }
+
+    /// Writes `new` over `old`, unless nothing differs.
+    pub(crate) fn finish_update(
+        &mut self,
+        now: Time,
+        resource: Resource,
+        old: Arc<Value>,
+        mut new: Value,
+        writer: &Writer,
+    ) -> Result<Arc<Value>, ApiError> {
+        if *old == new {
+            return Ok(old);
+        }
+        let submitted = new.clone();
+        managed::record(now, resource, &old, &submitted, &mut new, writer);
+        if loses_last_finalizer(&old, &new) {
+            return Ok(self.remove(resource, old));
+        }
+        Ok(self.put(ChangeKind::Modified, resource, new, Some(old)))
+    }
+
+    /// Deletes an object. A bound pod that has not ended is marked and keeps its grace; finalizers hold anything; else it is gone at once.
+    /// A pod that is marked already can only get a shorter grace (`registry/rest/delete.go`, `BeforeDelete`).
+    ///
+    /// # Errors
+    /// 404; 409 where a precondition fails.
+    pub fn delete(
+        &mut self,
+        now: Time,
+        resource: Resource,
+        ns: &str,
+        name: &str,
+        options: &DeleteOptions,
+    ) -> Result<Deletion, ApiError> {
+        let old = self
+            .get(resource, ns, name)
+            .ok_or_else(|| ApiError::not_found(resource, name))?;
+        check_preconditions(resource, &old, options)?;
+        let held = has_finalizers(&old);
+        let graceful = matches!(resource, Resource::Pods);
+        if !graceful && !held {
+            return Ok(Deletion::Gone(self.remove(resource, old)));
+        }
+        let grace = if graceful {
+            pod_grace(&old, options)
+        } else {
+            0
+        };
+        let Some(marked) = mark(now, &old, grace, options.grace) else {
+            return Ok(Deletion::Pending(old));
+        };
+        let marked = self.put(ChangeKind::Modified, resource, marked, Some(old));
+        let left = marked["metadata"]["deletionGracePeriodSeconds"].as_i64();
+        if held || left.is_some_and(|seconds| seconds > 0) {
+            return Ok(Deletion::Pending(marked));
+        }
+        Ok(Deletion::Gone(self.remove(resource, marked)))
+    }
+
+    fn put(
+        &mut self,
+        kind: ChangeKind,
+        resource: Resource,
+        mut object: Value,
+        old: Option<Arc<Value>>,
+    ) -> Arc<Value> {
+        self.rv += 1;
+        metadata_mut(&mut object).insert("resourceVersion".into(), self.rv.to_string().into());
+        let key = key(resource, &object);
+        let object = Arc::new(object);
+        self.objects
+            .entry(resource)
+            .or_default()
+            .insert(key, object.clone());
+        self.append(Change {
+            rv: self.rv,
+            kind,
+            resource,
+            object: object.clone(),
+            old,
+        });
+        object
+    }
+
+    fn remove(&mut self, resource: Resource, old: Arc<Value>) -> Arc<Value> {
+        self.rv += 1;
+        let mut last = (*old).clone();
+        metadata_mut(&mut last).insert("resourceVersion".into(), self.rv.to_string().into());
+        self.objects
+            .entry(resource)
+            .or_default()
+            .remove(&key(resource, &last));
+        let last = Arc::new(last);
+        self.append(Change {
+            rv: self.rv,
+            kind: ChangeKind::Deleted,
+            resource,
+            object: last.clone(),
+            old: Some(old),
+        });
+        last
+    }
+
+    fn append(&mut self, change: Change) {
+        if self.log.len() == KEPT_CHANGES
+            && let Some(forgotten) = self.log.pop_front()
+        {
+            self.compacted = forgotten.rv;
+        }
+        self.log.push_back(change);
+    }
+
+    /// A UID-shaped identifier that follows from the seed; also for container IDs and the like.
+    pub fn new_uid(&mut self) -> String {
+        self.random.uid()
+    }
+
+    /// The five characters of a generated name (`util/rand`: no vowels, nothing that looks like another).
+    pub fn new_suffix(&mut self) -> String {
+        self.random.suffix()
+    }
+}
+
+/// Metadata that an update takes from the stored object, whatever the client sends (`registry/rest/update.go`, `BeforeUpdate`).
+const KEPT_FIELDS: [&str; 8] = [
+    "uid",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generation",
+    "managedFields",
+    "resourceVersion",
+    "generateName",
+];
+
+/// The generation grows with the spec.
+pub(crate) fn bump_generation(resource: Resource, old: &Value, new: &mut Value) {
+    if resource.has_generation() && old.get("spec") != new.get("spec") {
+        let generation = old["metadata"]["generation"].as_i64().unwrap_or(1) + 1;
+        metadata_mut(new).insert("generation".into(), generation.into());
+    }
+}
+
+/// Namespace (empty for cluster-scoped) and name of an object.
+pub(crate) fn key(resource: Resource, object: &Value) -> Key {
+    let text = |field: &str| {
+        object["metadata"][field]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let ns = if resource.namespaced() {
+        text("namespace")
+    } else {
+        String::new()
+    };
+    (ns, text("name"))
+}
+
+/// The object's metadata, made where it is missing.
+pub(crate) fn metadata_mut(object: &mut Value) -> &mut Map<String, Value> {
+    if !object.is_object() {
+        *object = json!({});
+    }
+    if !object["metadata"].is_object() {
+        object["metadata"] = json!({});
+    }
+    object["metadata"]
+        .as_object_mut()
+        .expect("made an object above")
+}
+
+fn wrong_uid(resource: Resource, ns: &str, name: &str, asked: &Value, stored: &Value) -> ApiError {
+    let plain = |uid: &Value| uid.as_str().unwrap_or_default().to_owned();
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: /registry/{}/{ns}/{name}, ResourceVersion: 0, AdditionalErrorMsg: \
+         Precondition failed: UID in precondition: {}, UID in object meta: {}",
+        resource.plural(),
+        plain(asked),
+        plain(stored)
+    );
+    ApiError::conflict(resource, name, &why)
+}
+
+fn check_preconditions(
+    resource: Resource,
+    object: &Value,
+    options: &DeleteOptions,
+) -> Result<(), ApiError> {
+    let meta = &object["metadata"];
+    let name = meta["name"].as_str().unwrap_or_default();
+    let text = |field: &str| meta[field].as_str().unwrap_or_default().to_owned();
+    if let Some(uid) = options.uid.as_ref().filter(|uid| **uid != text("uid")) {
+        let why = format!(
+            "the UID in the precondition ({uid}) does not match the UID in record ({}). \
+             The object might have been deleted and then recreated",
+            text("uid")
+        );
+        return Err(ApiError::precondition(resource, name, &why));
+    }
+    if let Some(rv) = options
+        .resource_version
+        .as_ref()
+        .filter(|rv| **rv != text("resourceVersion"))
+    {
+        let why = format!(
+            "the ResourceVersion in the precondition ({rv}) does not match the ResourceVersion in record ({}). \
+             The object might have been modified",
+            text("resourceVersion")
+        );
+        return Err(ApiError::precondition(resource, name, &why));
+    }
+    Ok(())
+}
+
+/// `registry/core/pod/strategy.go`, `CheckGracefulDelete`.
+fn pod_grace(pod: &Value, options: &DeleteOptions) -> i64 {
+    let own = pod["spec"]["terminationGracePeriodSeconds"]
+        .as_i64()
+        .unwrap_or(30);
+    let unbound = pod["spec"]["nodeName"]
+        .as_str()
+        .unwrap_or_default()
+        .is_empty();
+    let ended = matches!(
+        pod["status"]["phase"].as_str(),
+        Some("Succeeded" | "Failed")
+    );
+    match options.grace.unwrap_or(own) {
+        _ if unbound || ended => 0,
+        seconds if seconds < 0 => 1,
+        seconds => seconds,
+    }
+}
+
+/// The object with its deletion written into it; None where a deletion is pending that this one does not shorten.
+fn mark(now: Time, object: &Value, grace: i64, asked: Option<i64>) -> Option<Value> {
+    let meta = &object["metadata"];
+    let pending = meta.get("deletionTimestamp").is_some();
+    let grace = if pending { asked?.max(0) } else { grace };
+    if pending
+        && meta["deletionGracePeriodSeconds"]
+            .as_i64()
+            .is_some_and(|left| grace >= left)
+    {
+        return None;
+    }
+    let mut marked = object.clone();
+    let generation = meta["generation"].as_i64();
+    let meta = metadata_mut(&mut marked);
+    let at = now + Duration::from_secs(u64::try_from(grace).unwrap_or(0));
+    meta.insert("deletionTimestamp".into(), at.rfc3339().into());
+    meta.insert("deletionGracePeriodSeconds".into(), grace.into());
+    if let (false, Some(generation)) = (pending, generation) {
+        meta.insert("generation".into(), (generation + 1).into());
+    }
+    Some(marked)
+}
+
+pub(crate) fn has_finalizers(object: &Value) -> bool {
+    object["metadata"]["finalizers"]
+        .as_array()
+        .is_some_and(|list| !list.is_empty())
+}
+
+fn loses_last_finalizer(old: &Value, new: &Value) -> bool {
+    let meta = &new["metadata"];
+    meta.get("deletionTimestamp").is_some()
+        && has_finalizers(old)
+        && !has_finalizers(new)
+        && meta["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
+}
+
+fn unbindable(pod: &Value, node: &str) -> Option<String> {
+    let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+    if pod["metadata"].get("deletionTimestamp").is_some() {
+        return Some(format!(
+            "pod {name} is being deleted, cannot be assigned to a host"
+        ));
+    }
+    if let Some(assigned) = pod["spec"]["nodeName"]
+        .as_str()
+        .filter(|assigned| !assigned.is_empty())
+    {
+        return Some(format!(
+            "pod {name} is already assigned to node {assigned:?}"
+        ));
+    }
+    let gated = pod["spec"]["schedulingGates"]
+        .as_array()
+        .is_some_and(|gates| !gates.is_empty());
+    gated.then(|| {
+        format!("pod {name} has non-empty .spec.schedulingGates, cannot be assigned to {node:?}")
+    })
+}
+
+fn set_scheduled(now: Time, pod: &mut Value) {
+    let condition = json!({
+        "lastProbeTime": null, "lastTransitionTime": now.rfc3339(), "status": "True", "type": "PodScheduled",
+    });
+    if !pod["status"]["conditions"].is_array() {
+        pod["status"]["conditions"] = json!([]);
+    }
+    let conditions = pod["status"]["conditions"]
+        .as_array_mut()
+        .expect("made an array above");
+    match conditions.iter_mut().find(|c| c["type"] == "PodScheduled") {
+        Some(scheduled) => *scheduled = condition,
+        None => conditions.push(condition),
+    }
+}
+
+#[cfg(test)]
+mod tests;
