@@ -35,79 +35,42 @@ pub struct Cause {
 impl Cause {
     /// `field.Required`.
     pub fn required(field: impl Into<String>, detail: &str) -> Cause {
-        let body = if detail.is_empty() {
-            "Required value".to_owned()
-        } else {
-            format!("Required value: {detail}")
-        };
-        Cause {
-            field: field.into(),
-            reason: "FieldValueRequired",
-            body,
-        }
+        let body = if detail.is_empty() { "Required value".to_owned() } else { format!("Required value: {detail}") };
+        Cause { field: field.into(), reason: "FieldValueRequired", body }
     }
 
     /// `field.Invalid`. `value` is printed as JSON.
     pub fn invalid(field: impl Into<String>, value: &Value, detail: &str) -> Cause {
-        Cause {
-            field: field.into(),
-            reason: "FieldValueInvalid",
-            body: format!("Invalid value: {value}: {detail}"),
-        }
+        Cause { field: field.into(), reason: "FieldValueInvalid", body: format!("Invalid value: {value}: {detail}") }
     }
 
     /// `field.Forbidden`.
     pub fn forbidden(field: impl Into<String>, detail: &str) -> Cause {
-        Cause {
-            field: field.into(),
-            reason: "FieldValueForbidden",
-            body: format!("Forbidden: {detail}"),
-        }
+        Cause { field: field.into(), reason: "FieldValueForbidden", body: format!("Forbidden: {detail}") }
     }
 
     /// `field.Duplicate`.
     pub fn duplicate(field: impl Into<String>, value: &str) -> Cause {
-        Cause {
-            field: field.into(),
-            reason: "FieldValueDuplicate",
-            body: format!("Duplicate value: {value:?}"),
-        }
+        Cause { field: field.into(), reason: "FieldValueDuplicate", body: format!("Duplicate value: {value:?}") }
     }
 
     /// `field.NotSupported`.
     pub fn not_supported(field: impl Into<String>, value: &str, supported: &[&str]) -> Cause {
         let list: Vec<String> = supported.iter().map(|s| format!("{s:?}")).collect();
-        let body = format!(
-            "Unsupported value: {value:?}: supported values: {}",
-            list.join(", ")
-        );
-        Cause {
-            field: field.into(),
-            reason: "FieldValueNotSupported",
-            body,
-        }
+        let body = format!("Unsupported value: {value:?}: supported values: {}", list.join(", "));
+        Cause { field: field.into(), reason: "FieldValueNotSupported", body }
     }
 
     /// `field.NotFound`.
     pub fn not_found(field: impl Into<String>, value: &str) -> Cause {
-        Cause {
-            field: field.into(),
-            reason: "FieldValueNotFound",
-            body: format!("Not found: {value:?}"),
-        }
+        Cause { field: field.into(), reason: "FieldValueNotFound", body: format!("Not found: {value:?}") }
     }
 }
 
 impl ApiError {
     /// An error without details.
     pub fn new(code: u16, reason: &str, message: impl Into<String>) -> ApiError {
-        ApiError {
-            code,
-            reason: reason.to_owned(),
-            message: message.into(),
-            details: None,
-            retry_after: None,
-        }
+        ApiError { code, reason: reason.to_owned(), message: message.into(), details: None, retry_after: None }
     }
 
     fn about(resource: Resource, name: &str, code: u16, reason: &str, message: String) -> ApiError {
@@ -115,10 +78,7 @@ impl ApiError {
         if !resource.group().is_empty() {
             details["group"] = resource.group().into();
         }
-        ApiError {
-            details: Some(details),
-            ..ApiError::new(code, reason, message)
-        }
+        ApiError { details: Some(details), ..ApiError::new(code, reason, message) }
     }
 
     /// 404: `pods "x" not found`.
@@ -135,10 +95,7 @@ impl ApiError {
 
     /// 409: `Operation cannot be fulfilled on pods "x": why`.
     pub fn conflict(resource: Resource, name: &str, why: &str) -> ApiError {
-        let message = format!(
-            "Operation cannot be fulfilled on {} {name:?}: {why}",
-            resource.qualified()
-        );
+        let message = format!("Operation cannot be fulfilled on {} {name:?}: {why}", resource.qualified());
         ApiError::about(resource, name, 409, "Conflict", message)
     }
 
@@ -162,17 +119,10 @@ impl ApiError {
 
     /// 403: `pods "x" is forbidden: why`.
     pub fn forbidden(resource: Resource, name: &str, why: &str) -> ApiError {
-        let named = if name.is_empty() {
-            String::new()
-        } else {
-            format!(" {name:?}")
-        };
+        let named = if name.is_empty() { String::new() } else { format!(" {name:?}") };
         let message = format!("{}{named} is forbidden: {why}", resource.qualified());
         let mut error = ApiError::about(resource, name, 403, "Forbidden", message);
-        if let (true, Some(details)) = (
-            name.is_empty(),
-            error.details.as_mut().and_then(Value::as_object_mut),
-        ) {
+        if let (true, Some(details)) = (name.is_empty(), error.details.as_mut().and_then(Value::as_object_mut)) {
             details.remove("name");
         }
         error
@@ -180,20 +130,15 @@ impl ApiError {
 
     /// 422: `Pod "x" is invalid: causes`.
     pub fn invalid(resource: Resource, name: &str, causes: &[Cause]) -> ApiError {
-        let texts: Vec<String> = causes
-            .iter()
-            .map(|c| format!("{}: {}", c.field, c.body))
-            .collect();
+        let texts: Vec<String> = causes.iter().map(|c| format!("{}: {}", c.field, c.body)).collect();
         let list = match texts.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
         };
         let message = format!("{} {name:?} is invalid: {list}", kind_and_group(resource));
         let mut error = ApiError::about(resource, name, 422, "Invalid", message);
-        let list: Vec<Value> = causes
-            .iter()
-            .map(|c| json!({ "reason": c.reason, "message": c.body, "field": c.field }))
-            .collect();
+        let list: Vec<Value> =
+            causes.iter().map(|c| json!({ "reason": c.reason, "message": c.body, "field": c.field })).collect();
         if let Some(details) = &mut error.details {
             details["kind"] = resource.kind().into();
             details["causes"] = list.into();
@@ -214,28 +159,18 @@ impl ApiError {
     /// 405: the resource does not do this.
     pub fn method_not_allowed() -> ApiError {
         let message = "the server does not allow this method on the requested resource";
-        ApiError {
-            details: Some(json!({})),
-            ..ApiError::new(405, "MethodNotAllowed", message)
-        }
+        ApiError { details: Some(json!({})), ..ApiError::new(405, "MethodNotAllowed", message) }
     }
 
     /// 404 of a path that names nothing that is served.
     pub fn no_such_path() -> ApiError {
         let message = "the server could not find the requested resource";
-        ApiError {
-            details: Some(json!({})),
-            ..ApiError::new(404, "NotFound", message)
-        }
+        ApiError { details: Some(json!({})), ..ApiError::new(404, "NotFound", message) }
     }
 
     /// 410: the asked-for resourceVersion was compacted. The text is the watch cache's (`storage/cacher/watch_cache.go`).
     pub fn expired(asked: u64, oldest: u64) -> ApiError {
-        ApiError::new(
-            410,
-            "Expired",
-            format!("too old resource version: {asked} ({oldest})"),
-        )
+        ApiError::new(410, "Expired", format!("too old resource version: {asked} ({oldest})"))
     }
 
     /// The error with a `Retry-After`.

@@ -4,11 +4,15 @@
 //! local processes), in-process under a paused clock (no sockets), and fully synchronously. `LIMITS.md` says what it does not do.
 
 pub mod error;
+pub mod log;
 pub mod resource;
+pub mod runtime;
 pub mod store;
 pub mod time;
 
 pub use error::ApiError;
+pub use log::ContainerLog;
 pub use resource::Resource;
+pub use runtime::Runtime;
 pub use store::{Change, ChangeKind, Compacted, DeleteOptions, Deletion, Store, Writer};
 pub use time::Time;

@@ -49,13 +49,7 @@ const fn row(
     short: &'static [&'static str],
     namespaced: bool,
 ) -> Row {
-    Row {
-        group,
-        kind,
-        plural,
-        short,
-        namespaced,
-    }
+    Row { group, kind, plural, short, namespaced }
 }
 
 impl Resource {
@@ -85,30 +79,16 @@ impl Resource {
             Resource::Events => row("", "Event", "events", &["ev"], true),
             Resource::ConfigMaps => row("", "ConfigMap", "configmaps", &["cm"], true),
             Resource::Secrets => row("", "Secret", "secrets", &[], true),
-            Resource::ServiceAccounts => {
-                row("", "ServiceAccount", "serviceaccounts", &["sa"], true)
-            }
-            Resource::ResourceQuotas => {
-                row("", "ResourceQuota", "resourcequotas", &["quota"], true)
-            }
+            Resource::ServiceAccounts => row("", "ServiceAccount", "serviceaccounts", &["sa"], true),
+            Resource::ResourceQuotas => row("", "ResourceQuota", "resourcequotas", &["quota"], true),
             Resource::LimitRanges => row("", "LimitRange", "limitranges", &["limits"], true),
             Resource::PodTemplates => row("", "PodTemplate", "podtemplates", &[], true),
-            Resource::PriorityClasses => row(
-                "scheduling.k8s.io",
-                "PriorityClass",
-                "priorityclasses",
-                &["pc"],
-                false,
-            ),
+            Resource::PriorityClasses => row("scheduling.k8s.io", "PriorityClass", "priorityclasses", &["pc"], false),
             Resource::DaemonSets => row("apps", "DaemonSet", "daemonsets", &["ds"], true),
             Resource::Leases => row("coordination.k8s.io", "Lease", "leases", &[], true),
-            Resource::PodDisruptionBudgets => row(
-                "policy",
-                "PodDisruptionBudget",
-                "poddisruptionbudgets",
-                &["pdb"],
-                true,
-            ),
+            Resource::PodDisruptionBudgets => {
+                row("policy", "PodDisruptionBudget", "poddisruptionbudgets", &["pdb"], true)
+            }
         }
     }
 
@@ -163,9 +143,7 @@ impl Resource {
         if group == "events.k8s.io" && plural == "events" {
             return Some(Resource::Events);
         }
-        Resource::ALL
-            .into_iter()
-            .find(|r| r.group() == group && r.plural() == plural)
+        Resource::ALL.into_iter().find(|r| r.group() == group && r.plural() == plural)
     }
 
     /// The resource of an object's kind.
@@ -175,10 +153,7 @@ impl Resource {
 
     /// Whether `metadata.generation` is kept: 1 on creation, one more with each change of the spec.
     pub(crate) const fn has_generation(self) -> bool {
-        matches!(
-            self,
-            Resource::Pods | Resource::DaemonSets | Resource::PodDisruptionBudgets
-        )
+        matches!(self, Resource::Pods | Resource::DaemonSets | Resource::PodDisruptionBudgets)
     }
 
     /// Whether the resource has a `status` subresource, so that plain writes leave the status alone.

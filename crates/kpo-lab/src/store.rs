@@ -33,18 +33,12 @@ pub struct Writer {
 impl Writer {
     /// A writer of the object itself.
     pub fn new(manager: impl Into<String>) -> Writer {
-        Writer {
-            manager: manager.into(),
-            subresource: None,
-        }
+        Writer { manager: manager.into(), subresource: None }
     }
 
     /// A writer of the status.
     pub fn status(manager: impl Into<String>) -> Writer {
-        Writer {
-            manager: manager.into(),
-            subresource: Some("status"),
-        }
+        Writer { manager: manager.into(), subresource: Some("status") }
     }
 }
 
@@ -104,18 +98,12 @@ pub struct DeleteOptions {
 impl DeleteOptions {
     /// A deletion with this grace, in seconds.
     pub fn grace(seconds: i64) -> DeleteOptions {
-        DeleteOptions {
-            grace: Some(seconds),
-            ..DeleteOptions::default()
-        }
+        DeleteOptions { grace: Some(seconds), ..DeleteOptions::default() }
     }
 
     /// The same, only if the object still has this UID.
     pub fn uid(self, uid: impl Into<String>) -> DeleteOptions {
-        DeleteOptions {
-            uid: Some(uid.into()),
-            ..self
-        }
+        DeleteOptions { uid: Some(uid.into()), ..self }
     }
 }
 
@@ -160,13 +148,7 @@ impl Default for Store {
 impl Store {
     /// An empty store. UIDs and generated names follow from `seed`.
     pub fn new(seed: u64) -> Store {
-        Store {
-            objects: BTreeMap::new(),
-            rv: 1,
-            compacted: 0,
-            log: VecDeque::new(),
-            random: Random::new(seed),
-        }
+        Store { objects: BTreeMap::new(), rv: 1, compacted: 0, log: VecDeque::new(), random: Random::new(seed) }
     }
 
     /// The resourceVersion of the last change; 1 in an empty store.
@@ -181,16 +163,11 @@ impl Store {
     }
 
     /// The objects of a resource, of one namespace or of all, ordered by namespace and name.
-    pub fn list<'a>(
-        &'a self,
-        resource: Resource,
-        ns: Option<&'a str>,
-    ) -> impl Iterator<Item = &'a Arc<Value>> + 'a {
+    pub fn list<'a>(&'a self, resource: Resource, ns: Option<&'a str>) -> impl Iterator<Item = &'a Arc<Value>> + 'a {
         let start = (ns.unwrap_or_default().to_owned(), String::new());
         let objects = self.objects.get(&resource).into_iter();
         let from = objects.flat_map(move |map| map.range(start.clone()..));
-        from.take_while(move |(key, _)| ns.is_none_or(|ns| key.0 == ns))
-            .map(|(_, object)| object)
+        from.take_while(move |(key, _)| ns.is_none_or(|ns| key.0 == ns)).map(|(_, object)| object)
     }
 
     /// The changes after `rv`, oldest first.
@@ -199,10 +176,7 @@ impl Store {
     /// [`Compacted`] where some of them are forgotten.
     pub fn changes_since(&self, rv: u64) -> Result<impl Iterator<Item = &Change>, Compacted> {
         if rv < self.compacted {
-            return Err(Compacted {
-                asked: rv,
-                oldest: self.compacted,
-            });
+            return Err(Compacted { asked: rv, oldest: self.compacted });
         }
         let start = self.log.partition_point(|change| change.rv <= rv);
         Ok(self.log.range(start..))
@@ -265,8 +239,7 @@ impl Store {
         self.name_it(&mut object);
         let (ns, name) = key(resource, &object);
         if name.is_empty() {
-            let cause =
-                crate::error::Cause::required("metadata.name", "name or generateName is required");
+            let cause = crate::error::Cause::required("metadata.name", "name or generateName is required");
             return Err(ApiError::invalid(resource, "", &[cause]));
         }
         if self.get(resource, &ns, &name).is_some() {
@@ -291,25 +264,14 @@ impl Store {
         if resource.has_generation() {
             meta.insert("generation".into(), 1.into());
         }
-        managed::record(
-            now,
-            resource,
-            &managed::blank(resource),
-            submitted,
-            &mut object,
-            writer,
-        );
+        managed::record(now, resource, &managed::blank(resource), submitted, &mut object, writer);
         Ok(object)
     }
 
     fn name_it(&mut self, object: &mut Value) {
         let meta = metadata_mut(object);
-        let has_name = meta
-            .get("name")
-            .and_then(Value::as_str)
-            .is_some_and(|name| !name.is_empty());
-        if let (false, Some(prefix)) = (has_name, meta.get("generateName").and_then(Value::as_str))
-        {
+        let has_name = meta.get("name").and_then(Value::as_str).is_some_and(|name| !name.is_empty());
+        if let (false, Some(prefix)) = (has_name, meta.get("generateName").and_then(Value::as_str)) {
             // names/generate.go: the base is cut so that the whole stays within 63 characters.
             let base: String = prefix.chars().take(58).collect();
             let name = format!("{base}{}", self.random.suffix());
@@ -347,9 +309,7 @@ impl Store {
         change: impl FnOnce(&mut Value),
         writer: &Writer,
     ) -> Result<Arc<Value>, ApiError> {
-        let old = self
-            .get(resource, ns, name)
-            .ok_or_else(|| ApiError::not_found(resource, name))?;
+        let old = self.get(resource, ns, name).ok_or_else(|| ApiError::not_found(resource, name))?;
         let mut new = (*old).clone();
         change(&mut new);
         self.finish_update(now, resource, old, new, writer)
@@ -360,17 +320,9 @@ impl Store {
     ///
     /// # Errors
     /// 404; 409 where the pod is being deleted, is assigned, or has gates.
-    pub fn bind(
-        &mut self,
-        now: Time,
-        ns: &str,
-        name: &str,
-        node: &str,
-    ) -> Result<Arc<Value>, ApiError> {
+    pub fn bind(&mut self, now: Time, ns: &str, name: &str, node: &str) -> Result<Arc<Value>, ApiError> {
         let pods = Resource::Pods;
-        let old = self
-            .get(pods, ns, name)
-            .ok_or_else(|| ApiError::not_found(pods, name))?;
+        let old = self.get(pods, ns, name).ok_or_else(|| ApiError::not_found(pods, name))?;
         if let Some(why) = unbindable(&old, node) {
             return Err(ApiError::conflict(pods, name, &why));
         }
@@ -387,20 +339,13 @@ impl Store {
         mut object: Value,
     ) -> Result<(Arc<Value>, Value), ApiError> {
         let (ns, name) = key(resource, &object);
-        let old = self
-            .get(resource, &ns, &name)
-            .ok_or_else(|| ApiError::not_found(resource, &name))?;
-        let stored = old["metadata"]
-            .as_object()
-            .expect("stored objects have metadata");
+        let old = self.get(resource, &ns, &name).ok_or_else(|| ApiError::not_found(resource, &name))?;
+        let stored = old["metadata"].as_object().expect("stored objects have metadata");
         let meta = metadata_mut(&mut object);
         if let Some(uid) = meta.get("uid").filter(|uid| **uid != stored["uid"]) {
             return Err(wrong_uid(resource, &ns, &name, uid, &stored["uid"]));
         }
-        let rv = meta
-            .get("resourceVersion")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
+        let rv = meta.get("resourceVersion").and_then(Value::as_str).unwrap_or_default();
         if !rv.is_empty() && stored["resourceVersion"] != *rv {
             return Err(ApiError::outdated(resource, &name));
         }
@@ -448,20 +393,14 @@ impl Store {
         name: &str,
         options: &DeleteOptions,
     ) -> Result<Deletion, ApiError> {
-        let old = self
-            .get(resource, ns, name)
-            .ok_or_else(|| ApiError::not_found(resource, name))?;
+        let old = self.get(resource, ns, name).ok_or_else(|| ApiError::not_found(resource, name))?;
         check_preconditions(resource, &old, options)?;
         let held = has_finalizers(&old);
         let graceful = matches!(resource, Resource::Pods);
         if !graceful && !held {
             return Ok(Deletion::Gone(self.remove(resource, old)));
         }
-        let grace = if graceful {
-            pod_grace(&old, options)
-        } else {
-            0
-        };
+        let grace = if graceful { pod_grace(&old, options) } else { 0 };
         let Some(marked) = mark(now, &old, grace, options.grace) else {
             return Ok(Deletion::Pending(old));
         };
@@ -473,28 +412,13 @@ impl Store {
         Ok(Deletion::Gone(self.remove(resource, marked)))
     }
 
-    fn put(
-        &mut self,
-        kind: ChangeKind,
-        resource: Resource,
-        mut object: Value,
-        old: Option<Arc<Value>>,
-    ) -> Arc<Value> {
+    fn put(&mut self, kind: ChangeKind, resource: Resource, mut object: Value, old: Option<Arc<Value>>) -> Arc<Value> {
         self.rv += 1;
         metadata_mut(&mut object).insert("resourceVersion".into(), self.rv.to_string().into());
         let key = key(resource, &object);
         let object = Arc::new(object);
-        self.objects
-            .entry(resource)
-            .or_default()
-            .insert(key, object.clone());
-        self.append(Change {
-            rv: self.rv,
-            kind,
-            resource,
-            object: object.clone(),
-            old,
-        });
+        self.objects.entry(resource).or_default().insert(key, object.clone());
+        self.append(Change { rv: self.rv, kind, resource, object: object.clone(), old });
         object
     }
 
@@ -502,18 +426,9 @@ impl Store {
         self.rv += 1;
         let mut last = (*old).clone();
         metadata_mut(&mut last).insert("resourceVersion".into(), self.rv.to_string().into());
-        self.objects
-            .entry(resource)
-            .or_default()
-            .remove(&key(resource, &last));
+        self.objects.entry(resource).or_default().remove(&key(resource, &last));
         let last = Arc::new(last);
-        self.append(Change {
-            rv: self.rv,
-            kind: ChangeKind::Deleted,
-            resource,
-            object: last.clone(),
-            old: Some(old),
-        });
+        self.append(Change { rv: self.rv, kind: ChangeKind::Deleted, resource, object: last.clone(), old: Some(old) });
         last
     }
 
@@ -559,17 +474,8 @@ pub(crate) fn bump_generation(resource: Resource, old: &Value, new: &mut Value) 
 
 /// Namespace (empty for cluster-scoped) and name of an object.
 pub(crate) fn key(resource: Resource, object: &Value) -> Key {
-    let text = |field: &str| {
-        object["metadata"][field]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let ns = if resource.namespaced() {
-        text("namespace")
-    } else {
-        String::new()
-    };
+    let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+    let ns = if resource.namespaced() { text("namespace") } else { String::new() };
     (ns, text("name"))
 }
 
@@ -581,9 +487,7 @@ pub(crate) fn metadata_mut(object: &mut Value) -> &mut Map<String, Value> {
     if !object["metadata"].is_object() {
         object["metadata"] = json!({});
     }
-    object["metadata"]
-        .as_object_mut()
-        .expect("made an object above")
+    object["metadata"].as_object_mut().expect("made an object above")
 }
 
 fn wrong_uid(resource: Resource, ns: &str, name: &str, asked: &Value, stored: &Value) -> ApiError {
@@ -598,11 +502,7 @@ fn wrong_uid(resource: Resource, ns: &str, name: &str, asked: &Value, stored: &V
     ApiError::conflict(resource, name, &why)
 }
 
-fn check_preconditions(
-    resource: Resource,
-    object: &Value,
-    options: &DeleteOptions,
-) -> Result<(), ApiError> {
+fn check_preconditions(resource: Resource, object: &Value, options: &DeleteOptions) -> Result<(), ApiError> {
     let meta = &object["metadata"];
     let name = meta["name"].as_str().unwrap_or_default();
     let text = |field: &str| meta[field].as_str().unwrap_or_default().to_owned();
@@ -614,11 +514,7 @@ fn check_preconditions(
         );
         return Err(ApiError::precondition(resource, name, &why));
     }
-    if let Some(rv) = options
-        .resource_version
-        .as_ref()
-        .filter(|rv| **rv != text("resourceVersion"))
-    {
+    if let Some(rv) = options.resource_version.as_ref().filter(|rv| **rv != text("resourceVersion")) {
         let why = format!(
             "the ResourceVersion in the precondition ({rv}) does not match the ResourceVersion in record ({}). \
              The object might have been modified",
@@ -631,17 +527,9 @@ fn check_preconditions(
 
 /// `registry/core/pod/strategy.go`, `CheckGracefulDelete`.
 fn pod_grace(pod: &Value, options: &DeleteOptions) -> i64 {
-    let own = pod["spec"]["terminationGracePeriodSeconds"]
-        .as_i64()
-        .unwrap_or(30);
-    let unbound = pod["spec"]["nodeName"]
-        .as_str()
-        .unwrap_or_default()
-        .is_empty();
-    let ended = matches!(
-        pod["status"]["phase"].as_str(),
-        Some("Succeeded" | "Failed")
-    );
+    let own = pod["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or(30);
+    let unbound = pod["spec"]["nodeName"].as_str().unwrap_or_default().is_empty();
+    let ended = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
     match options.grace.unwrap_or(own) {
         _ if unbound || ended => 0,
         seconds if seconds < 0 => 1,
@@ -654,11 +542,7 @@ fn mark(now: Time, object: &Value, grace: i64, asked: Option<i64>) -> Option<Val
     let meta = &object["metadata"];
     let pending = meta.get("deletionTimestamp").is_some();
     let grace = if pending { asked?.max(0) } else { grace };
-    if pending
-        && meta["deletionGracePeriodSeconds"]
-            .as_i64()
-            .is_some_and(|left| grace >= left)
-    {
+    if pending && meta["deletionGracePeriodSeconds"].as_i64().is_some_and(|left| grace >= left) {
         return None;
     }
     let mut marked = object.clone();
@@ -674,9 +558,7 @@ fn mark(now: Time, object: &Value, grace: i64, asked: Option<i64>) -> Option<Val
 }
 
 pub(crate) fn has_finalizers(object: &Value) -> bool {
-    object["metadata"]["finalizers"]
-        .as_array()
-        .is_some_and(|list| !list.is_empty())
+    object["metadata"]["finalizers"].as_array().is_some_and(|list| !list.is_empty())
 }
 
 fn loses_last_finalizer(old: &Value, new: &Value) -> bool {
@@ -690,24 +572,13 @@ fn loses_last_finalizer(old: &Value, new: &Value) -> bool {
 fn unbindable(pod: &Value, node: &str) -> Option<String> {
     let name = pod["metadata"]["name"].as_str().unwrap_or_default();
     if pod["metadata"].get("deletionTimestamp").is_some() {
-        return Some(format!(
-            "pod {name} is being deleted, cannot be assigned to a host"
-        ));
+        return Some(format!("pod {name} is being deleted, cannot be assigned to a host"));
     }
-    if let Some(assigned) = pod["spec"]["nodeName"]
-        .as_str()
-        .filter(|assigned| !assigned.is_empty())
-    {
-        return Some(format!(
-            "pod {name} is already assigned to node {assigned:?}"
-        ));
+    if let Some(assigned) = pod["spec"]["nodeName"].as_str().filter(|assigned| !assigned.is_empty()) {
+        return Some(format!("pod {name} is already assigned to node {assigned:?}"));
     }
-    let gated = pod["spec"]["schedulingGates"]
-        .as_array()
-        .is_some_and(|gates| !gates.is_empty());
-    gated.then(|| {
-        format!("pod {name} has non-empty .spec.schedulingGates, cannot be assigned to {node:?}")
-    })
+    let gated = pod["spec"]["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty());
+    gated.then(|| format!("pod {name} has non-empty .spec.schedulingGates, cannot be assigned to {node:?}"))
 }
 
 fn set_scheduled(now: Time, pod: &mut Value) {
@@ -717,9 +588,7 @@ fn set_scheduled(now: Time, pod: &mut Value) {
     if !pod["status"]["conditions"].is_array() {
         pod["status"]["conditions"] = json!([]);
     }
-    let conditions = pod["status"]["conditions"]
-        .as_array_mut()
-        .expect("made an array above");
+    let conditions = pod["status"]["conditions"].as_array_mut().expect("made an array above");
     match conditions.iter_mut().find(|c| c["type"] == "PodScheduled") {
         Some(scheduled) => *scheduled = condition,
         None => conditions.push(condition),

@@ -112,20 +112,14 @@ mod tests {
         assert_eq!(time.rfc3339_micro(), "2026-11-23T22:10:07.723745Z");
         assert_eq!(time.rfc3339_nano(), "2026-11-23T22:10:07.723745001Z");
         assert_eq!(Time::parse(&time.rfc3339_nano()), Some(time));
-        assert_eq!(
-            Time::parse(&time.rfc3339()),
-            Some(Time::from_secs(time.as_secs()))
-        );
+        assert_eq!(Time::parse(&time.rfc3339()), Some(Time::from_secs(time.as_secs())));
         assert_eq!(Time::parse("yesterday"), None);
     }
 
     #[test]
     fn since_never_goes_below_zero() {
         let time = Time::from_secs(10);
-        assert_eq!(
-            (time + Duration::from_millis(1)).since(time),
-            Duration::from_millis(1)
-        );
+        assert_eq!((time + Duration::from_millis(1)).since(time), Duration::from_millis(1));
         assert_eq!(time.since(time + Duration::from_secs(1)), Duration::ZERO);
     }
 }

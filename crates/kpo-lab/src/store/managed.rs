@@ -24,13 +24,8 @@ impl Fields {
             return Fields::default();
         };
         let children = map.iter().filter(|(name, _)| *name != ".");
-        let children: BTreeMap<_, _> = children
-            .map(|(name, value)| (name.clone(), Fields::read(value)))
-            .collect();
-        Fields {
-            member: map.is_empty() || map.contains_key("."),
-            children,
-        }
+        let children: BTreeMap<_, _> = children.map(|(name, value)| (name.clone(), Fields::read(value))).collect();
+        Fields { member: map.is_empty() || map.contains_key("."), children }
     }
 
     fn print(&self) -> Value {
@@ -38,11 +33,7 @@ impl Fields {
         if self.member && !self.children.is_empty() {
             map.insert(".".into(), json!({}));
         }
-        map.extend(
-            self.children
-                .iter()
-                .map(|(name, child)| (name.clone(), child.print())),
-        );
+        map.extend(self.children.iter().map(|(name, child)| (name.clone(), child.print())));
         Value::Object(map)
     }
 
@@ -140,42 +131,21 @@ fn atomic_map(field: &str) -> bool {
 }
 
 fn item_key(keys: &[&str], item: &Value) -> String {
-    let fields: Map<String, Value> = keys
-        .iter()
-        .filter_map(|key| {
-            item.get(*key)
-                .map(|value| ((*key).to_owned(), value.clone()))
-        })
-        .collect();
+    let fields: Map<String, Value> =
+        keys.iter().filter_map(|key| item.get(*key).map(|value| ((*key).to_owned(), value.clone()))).collect();
     format!("k:{}", Value::Object(fields))
 }
 
 /// The named parts of a value, or None where it is one value.
-fn parts<'a>(
-    field: &str,
-    value: &'a Value,
-    resource: Resource,
-) -> Option<Vec<(String, &'a str, &'a Value)>> {
+fn parts<'a>(field: &str, value: &'a Value, resource: Resource) -> Option<Vec<(String, &'a str, &'a Value)>> {
     match value {
-        Value::Object(map) if !atomic_map(field) => Some(
-            map.iter()
-                .map(|(name, child)| (format!("f:{name}"), name.as_str(), child))
-                .collect(),
-        ),
+        Value::Object(map) if !atomic_map(field) => {
+            Some(map.iter().map(|(name, child)| (format!("f:{name}"), name.as_str(), child)).collect())
+        }
         Value::Array(items) => match list_kind(field, resource) {
             List::Atomic => None,
-            List::Keyed(keys) => Some(
-                items
-                    .iter()
-                    .map(|item| (item_key(keys, item), "", item))
-                    .collect(),
-            ),
-            List::Set => Some(
-                items
-                    .iter()
-                    .map(|item| (format!("v:{item}"), "", item))
-                    .collect(),
-            ),
+            List::Keyed(keys) => Some(items.iter().map(|item| (item_key(keys, item), "", item)).collect()),
+            List::Set => Some(items.iter().map(|item| (format!("v:{item}"), "", item)).collect()),
         },
         _ => None,
     }
@@ -189,45 +159,22 @@ fn all_paths(field: &str, value: &Value, resource: Resource, into: &mut Fields) 
     }
 }
 
-fn compare(
-    field: &str,
-    old: &Value,
-    new: &Value,
-    resource: Resource,
-    found: &mut Difference,
-    at: &[String],
-) {
+fn compare(field: &str, old: &Value, new: &Value, resource: Resource, found: &mut Difference, at: &[String]) {
     if old == new {
         return;
     }
     // A null list or map is an empty one that is there (a zero field of the typed object).
     let empty = |other: &Value| {
-        if other.is_array() {
-            json!([])
-        } else {
-            json!({})
-        }
+        if other.is_array() { json!([]) } else { json!({}) }
     };
     let (stand_in_old, stand_in_new) = (empty(new), empty(old));
-    let old = if old.is_null() && parts(field, new, resource).is_some() {
-        &stand_in_old
-    } else {
-        old
-    };
-    let new = if new.is_null() && parts(field, old, resource).is_some() {
-        &stand_in_new
-    } else {
-        new
-    };
-    let (Some(before), Some(after)) = (parts(field, old, resource), parts(field, new, resource))
-    else {
+    let old = if old.is_null() && parts(field, new, resource).is_some() { &stand_in_old } else { old };
+    let new = if new.is_null() && parts(field, old, resource).is_some() { &stand_in_new } else { new };
+    let (Some(before), Some(after)) = (parts(field, old, resource), parts(field, new, resource)) else {
         path(&mut found.written, at).member = true;
         return;
     };
-    let before: BTreeMap<_, _> = before
-        .into_iter()
-        .map(|(name, field, value)| (name, (field, value)))
-        .collect();
+    let before: BTreeMap<_, _> = before.into_iter().map(|(name, field, value)| (name, (field, value))).collect();
     let mut seen = std::collections::BTreeSet::new();
     for (name, child_field, value) in after {
         let mut at = at.to_vec();
@@ -238,8 +185,7 @@ fn compare(
         }
         seen.insert(name);
     }
-    for (name, (child_field, value)) in before.into_iter().filter(|(name, _)| !seen.contains(name))
-    {
+    for (name, (child_field, value)) in before.into_iter().filter(|(name, _)| !seen.contains(name)) {
         let mut at = at.to_vec();
         at.push(name);
         all_paths(child_field, value, resource, path(&mut found.removed, &at));
@@ -310,20 +256,11 @@ pub(super) fn record(
     if found.written.is_empty() && found.removed.is_empty() {
         return;
     }
-    let mut entries = old["metadata"]["managedFields"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
+    let mut entries = old["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
     lose(&mut entries, &found, writer);
     gain(now, resource, &mut entries, &found.written, writer);
     // fieldmanager/managedfields.go, sortEncodedManagedFields: by time, then by name.
-    entries.sort_by_cached_key(|entry| {
-        (
-            text(entry, "time"),
-            text(entry, "manager"),
-            text(entry, "subresource"),
-        )
-    });
+    entries.sort_by_cached_key(|entry| (text(entry, "time"), text(entry, "manager"), text(entry, "subresource")));
     metadata_mut(stored).insert("managedFields".into(), entries.into());
 }
 
@@ -348,18 +285,9 @@ fn lose(entries: &mut Vec<Value>, found: &Difference, writer: &Writer) {
     });
 }
 
-fn gain(
-    now: Time,
-    resource: Resource,
-    entries: &mut Vec<Value>,
-    written: &Fields,
-    writer: &Writer,
-) {
+fn gain(now: Time, resource: Resource, entries: &mut Vec<Value>, written: &Fields, writer: &Writer) {
     let mine = entries.iter_mut().find(|entry| is_writers(entry, writer));
-    let mut fields = mine
-        .as_ref()
-        .map(|entry| Fields::read(&entry["fieldsV1"]))
-        .unwrap_or_default();
+    let mut fields = mine.as_ref().map(|entry| Fields::read(&entry["fieldsV1"])).unwrap_or_default();
     // An entry that prints as `{}` would read as a member: it owns nothing.
     fields.member = false;
     fields.add(written);

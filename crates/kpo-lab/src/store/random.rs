@@ -25,19 +25,12 @@ impl Random {
         let (a, b) = (self.next(), self.next());
         let node = b & 0xffff_ffff_ffff;
         let variant = 0x8000 | ((b >> 48) & 0x3fff);
-        format!(
-            "{:08x}-{:04x}-4{:03x}-{variant:04x}-{node:012x}",
-            a >> 32,
-            (a >> 16) & 0xffff,
-            a & 0xfff
-        )
+        format!("{:08x}-{:04x}-4{:03x}-{variant:04x}-{node:012x}", a >> 32, (a >> 16) & 0xffff, a & 0xfff)
     }
 
     /// Five characters.
     pub(super) fn suffix(&mut self) -> String {
         let length = ALPHABET.len() as u64;
-        (0..5)
-            .map(|_| char::from(ALPHABET[(self.next() % length) as usize]))
-            .collect()
+        (0..5).map(|_| char::from(ALPHABET[(self.next() % length) as usize])).collect()
     }
 }

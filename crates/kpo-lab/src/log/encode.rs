@@ -1,0 +1,127 @@
+//! From what a container writes to lines in the CRI format.
+
+use std::io::Write;
+
+use super::Stream;
+use crate::time::Time;
+
+/// The longest part of a line in bytes: `max_container_log_line_size`, containerd's default. A longer line is kept in
+/// parts, all but its last tagged `P`.
+pub const PARTIAL_LIMIT: usize = 16 << 10;
+
+/// Length of a timestamp, `2006-01-02T15:04:05.000000000Z`.
+pub(super) const STAMP: usize = 30;
+
+/// Length of what precedes a line's text: timestamp, stream, tag, each with a space.
+pub(super) const HEADER: usize = STAMP + 1 + 6 + 1 + 1 + 1;
+
+/// Splits both streams into lines; keeps the beginning of a line that has not ended.
+#[derive(Debug, Default)]
+pub(super) struct Encoder {
+    pending: [Vec<u8>; 2],
+}
+
+impl Encoder {
+    /// Encodes lines until `bytes` is used up or the text has reached `room` bytes; the bytes not looked at are the rest.
+    pub(super) fn encode<'a>(
+        &mut self,
+        at: Time,
+        stream: Stream,
+        mut bytes: &'a [u8],
+        room: u64,
+    ) -> (Vec<u8>, &'a [u8]) {
+        let pending = &mut self.pending[stream as usize];
+        let mut text = Vec::with_capacity(bytes.len() + bytes.len() / 2 + HEADER);
+        while !bytes.is_empty() && (text.len() as u64) < room {
+            let window = &bytes[..bytes.len().min(PARTIAL_LIMIT + 1 - pending.len())];
+            match window.iter().position(|byte| *byte == b'\n') {
+                Some(end) => {
+                    put(&mut text, at, stream, b'F', pending, &bytes[..end]);
+                    bytes = &bytes[end + 1..];
+                }
+                None if pending.len() + window.len() > PARTIAL_LIMIT => {
+                    let (part, rest) = bytes.split_at(PARTIAL_LIMIT - pending.len());
+                    put(&mut text, at, stream, b'P', pending, part);
+                    bytes = rest;
+                }
+                None => {
+                    pending.extend_from_slice(window);
+                    bytes = &bytes[window.len()..];
+                }
+            }
+        }
+        (text, bytes)
+    }
+
+    /// What was left without a newline at the container's end: parts, as containerd keeps it.
+    pub(super) fn finish(&mut self, at: Time) -> Vec<u8> {
+        let mut text = Vec::new();
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            let pending = &mut self.pending[stream as usize];
+            if !pending.is_empty() {
+                put(&mut text, at, stream, b'P', pending, b"");
+            }
+        }
+        text
+    }
+}
+
+/// One line of the file: header, what was pending, the text. Pending is empty afterwards.
+fn put(out: &mut Vec<u8>, at: Time, stream: Stream, tag: u8, pending: &mut Vec<u8>, text: &[u8]) {
+    header(out, at, stream, tag);
+    out.append(pending);
+    out.extend_from_slice(text);
+    out.push(b'\n');
+}
+
+/// `<timestamp> <stream> <tag> `: [`HEADER`] bytes.
+pub(super) fn header(out: &mut Vec<u8>, at: Time, stream: Stream, tag: u8) {
+    stamp(out, at);
+    out.extend_from_slice(match stream {
+        Stream::Stdout => b" stdout ",
+        Stream::Stderr => b" stderr ",
+    });
+    out.extend_from_slice(&[tag, b' ']);
+}
+
+/// A timestamp with nine digits of fraction, as `kubectl logs --timestamps` shows it (`RFC3339NanoFixed` in
+/// `pkg/kubelet/types`). Of fixed width, so that comparing bytes compares times.
+pub(super) fn stamp(out: &mut Vec<u8>, at: Time) {
+    let (seconds, nanos) = (at.0.div_euclid(1_000_000_000), at.0.rem_euclid(1_000_000_000));
+    let (year, month, day) = civil(seconds.div_euclid(86_400));
+    let of_day = seconds.rem_euclid(86_400);
+    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+    let mut field = |value: i64, width: u32, after: u8| {
+        (0..width).rev().for_each(|digit| out.push(b'0' + (value / 10_i64.pow(digit) % 10) as u8));
+        out.push(after);
+    };
+    field(year, 4, b'-');
+    field(month, 2, b'-');
+    field(day, 2, b'T');
+    field(hour, 2, b':');
+    field(minute, 2, b':');
+    field(second, 2, b'.');
+    field(nanos, 9, b'Z');
+}
+
+/// Year, month and day of a day counted from 1970-01-01 (Howard Hinnant, "chrono-compatible low-level date
+/// algorithms", `civil_from_days`). Formatting by hand is what keeps a million lines cheap.
+fn civil(days: i64) -> (i64, i64, i64) {
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+/// The text of a made-up line: `line 000000000042 ` and `x` up to `width` bytes.
+pub(super) fn made_up(out: &mut Vec<u8>, number: u64, width: usize) {
+    let end = out.len() + width;
+    // A Vec takes every write.
+    let _ = write!(out, "line {number:012} ");
+    out.resize(end, b'x');
+}
