@@ -1,1 +1,11 @@
 //! Runs a task as a Kubernetes pod to completion and does not lose it.
+
+pub mod hook;
+pub mod manager;
+pub mod request;
+
+pub use hook::KubernetesHook;
+pub use manager::PodManager;
+
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,124 @@
+//! The attempts at one request: when the next one is due, and when there is none.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use tokio::time::{Instant, sleep};
+
+use super::{ApiFailure, Call, Effect, Notice, RequestError, Requests, Target};
+use crate::hook::CredentialError;
+
+/// Counts, waits and tells; the exchange itself is the caller's: `begin`, then `succeeded` or `failed`, in a loop.
+pub(super) struct Attempts<'a> {
+    requests: &'a Requests,
+    target: &'a Target,
+    call: Call,
+    begun: Instant,
+    made: u32,
+    unauthorized: u32,
+}
+
+impl<'a> Attempts<'a> {
+    pub(super) fn new(requests: &'a Requests, target: &'a Target, call: Call) -> Self {
+        Self { requests, target, call, begun: Instant::now(), made: 0, unauthorized: 0 }
+    }
+
+    /// Waits for the rate's turn; returns the instant at which the attempt must be over.
+    pub(super) async fn begin(&mut self) -> Option<Instant> {
+        self.requests.inner.limiter.turn().await;
+        self.made += 1;
+        self.deadline()
+    }
+
+    /// Tells of a success that took more than one attempt.
+    pub(super) fn succeeded<T>(&self, value: T) -> T {
+        self.requests.remember(None);
+        if self.made > 1 {
+            let after = self.begun.elapsed();
+            tracing::info!(target: "kpo::request", request = %self.target, attempts = self.made, ?after, "request succeeded after failures");
+            self.tell(&Notice::Recovered { target: self.target, attempts: self.made, after });
+        }
+        value
+    }
+
+    /// Renews credentials that were refused, and waits until the next attempt is due.
+    ///
+    /// # Errors
+    /// There is to be no other attempt.
+    pub(super) async fn failed(&mut self, generation: u64, failure: ApiFailure) -> Result<(), RequestError> {
+        self.requests.remember(Some(&failure));
+        let failure = self.renewed(generation, failure).await;
+        let late = |delay: &Duration| self.deadline().is_some_and(|deadline| Instant::now() + *delay >= deadline);
+        match self.delay(&failure).filter(|delay| !late(delay)) {
+            Some(delay) => {
+                self.say_retrying(&failure, delay);
+                sleep(delay).await;
+                Ok(())
+            }
+            None => Err(RequestError { target: self.target.clone(), attempts: self.made, failure }),
+        }
+    }
+
+    /// After a 401: the credentials are read again. If that fails, its failure says more than the 401.
+    async fn renewed(&mut self, generation: u64, failure: ApiFailure) -> ApiFailure {
+        if !matches!(failure, ApiFailure::Unauthorized(_)) {
+            return failure;
+        }
+        self.unauthorized += 1;
+        match self.requests.inner.connection.renew(generation).await {
+            Err(error) if *error != CredentialError::Fixed => ApiFailure::Credentials(error),
+            _ => failure,
+        }
+    }
+
+    /// The wait before the next attempt; `None` if there is to be none.
+    fn delay(&self, failure: &ApiFailure) -> Option<Duration> {
+        let sound = self.target.verb.is_repeatable() || failure.effect() == Effect::None;
+        if !failure.is_transient() || !sound || self.is_hopeless(failure) {
+            return None;
+        }
+        if matches!(failure, ApiFailure::Unauthorized(_)) && self.unauthorized == 1 {
+            return Some(Duration::ZERO); // the renewed credentials are tried at once
+        }
+        let backoff = &self.requests.inner.options.backoff;
+        Some(backoff.delay(self.made, failure.retry_after()))
+    }
+
+    /// Whether, before anything ever worked, the configuration must be wrong.
+    fn is_hopeless(&self, failure: &ApiFailure) -> bool {
+        let inner = &self.requests.inner;
+        if inner.options.first_contact.is_none() {
+            return false;
+        }
+        match failure {
+            ApiFailure::Unauthorized(_) => {
+                !inner.accepted.load(Ordering::Relaxed) && (self.unauthorized > 1 || !inner.connection.can_renew())
+            }
+            ApiFailure::Credentials(_) => !inner.accepted.load(Ordering::Relaxed),
+            ApiFailure::Transport { kind, .. } => kind.is_configuration() && !inner.answered.load(Ordering::Relaxed),
+            _ => false,
+        }
+    }
+
+    /// The call's deadline; while no server ever answered, the first contact's if that is sooner.
+    fn deadline(&self) -> Option<Instant> {
+        let inner = &self.requests.inner;
+        let answered = inner.answered.load(Ordering::Relaxed);
+        let first = inner.options.first_contact.filter(|_| !answered).map(|patience| self.begun + patience);
+        self.call.deadline.into_iter().chain(first).min()
+    }
+
+    fn say_retrying(&self, failure: &ApiFailure, delay: Duration) {
+        tracing::info!(
+            target: "kpo::request",
+            request = %self.target, attempts = self.made, %failure, ?delay,
+            "request failed; trying again"
+        );
+        self.tell(&Notice::Retrying { target: self.target, attempts: self.made, failure, delay });
+    }
+
+    fn tell(&self, notice: &Notice<'_>) {
+        if let Some(observer) = &self.requests.inner.options.observer {
+            observer(notice);
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! An API server made of a script, for tests: it records what it is asked and when, and answers in the order of the script. No sockets;
+//! it runs on tokio's paused clock.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::StreamExt;
+use http::{Request, Response};
+use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
+use kube::client::Body;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::{
+    hook::KubernetesHook,
+    request::{Backoff, Jitter, RequestOptions},
+};
+
+/// A request as the server saw it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Seen {
+    /// Since the server was made.
+    pub at: Duration,
+    pub method: String,
+    pub path: String,
+    /// As it was sent, encoded.
+    pub query: String,
+    /// `Null` if there was none.
+    pub body: Value,
+}
+
+/// What the server does with a request.
+pub(crate) enum Reply {
+    /// Answers with a code, headers and a body.
+    Answer(u16, Vec<(&'static str, String)>, Bytes),
+    /// Takes the request and never answers.
+    Silence,
+    /// Breaks the connection after the request was taken.
+    Cut,
+    /// Answers 200 and sends these chunks; then the connection breaks, or ends cleanly.
+    Stream { chunks: Vec<Bytes>, cut: bool },
+}
+
+impl Reply {
+    pub(crate) fn ok(body: Value) -> Self {
+        Self::Answer(200, vec![], body.to_string().into())
+    }
+
+    /// A Kubernetes Status.
+    pub(crate) fn status(code: u16, reason: &str, message: &str) -> Self {
+        Self::status_with(code, reason, message, json!({}))
+    }
+
+    pub(crate) fn status_with(code: u16, reason: &str, message: &str, details: Value) -> Self {
+        let status = json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "message": message, "reason": reason, "details": details, "code": code,
+        });
+        Self::Answer(code, vec![], status.to_string().into())
+    }
+
+    #[allow(dead_code)]
+    pub(crate) fn not_found(name: &str) -> Self {
+        let details = json!({"name": name, "kind": "pods"});
+        Self::status_with(404, "NotFound", &format!("pods {name:?} not found"), details)
+    }
+
+    /// An answer that is no Kubernetes Status.
+    pub(crate) fn foreign(code: u16, body: &str) -> Self {
+        Self::Answer(code, vec![], Bytes::copy_from_slice(body.as_bytes()))
+    }
+
+    pub(crate) fn header(mut self, name: &'static str, value: &str) -> Self {
+        if let Self::Answer(_, headers, _) = &mut self {
+            headers.push((name, value.to_owned()));
+        }
+        self
+    }
+}
+
+/// The server. Clones share script and record.
+#[derive(Clone)]
+pub(crate) struct ScriptedServer {
+    begun: Instant,
+    replies: Arc<Mutex<VecDeque<Reply>>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+impl ScriptedServer {
+    /// A server that answers with these, in order. A request beyond the script is answered with 418, which nothing retries.
+    pub(crate) fn new(replies: impl IntoIterator<Item = Reply>) -> Self {
+        Self {
+            begun: Instant::now(),
+            replies: Arc::new(Mutex::new(replies.into_iter().collect())),
+            seen: Arc::default(),
+        }
+    }
+
+    /// A hook whose client talks to this server, namespace `ns`, without jitter.
+    pub(crate) fn hook(&self) -> KubernetesHook {
+        self.hook_with(exact_options())
+    }
+
+    pub(crate) fn hook_with(&self, options: RequestOptions) -> KubernetesHook {
+        KubernetesHook::from_client(self.client(), options)
+    }
+
+    pub(crate) fn client(&self) -> kube::Client {
+        let server = self.clone();
+        let service = tower::service_fn(move |request| {
+            let server = server.clone();
+            async move { server.handle(request).await }
+        });
+        kube::Client::new(service, "ns")
+    }
+
+    /// What was asked so far.
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The requests as `<milliseconds> <METHOD> <path>[?query]`, the form in which tests assert them.
+    pub(crate) fn transcript(&self) -> Vec<String> {
+        let line = |seen: Seen| {
+            let query = if seen.query.is_empty() { String::new() } else { format!("?{}", seen.query) };
+            format!("{} {} {}{query}", seen.at.as_millis(), seen.method, seen.path)
+        };
+        self.seen().into_iter().map(line).collect()
+    }
+
+    async fn handle(&self, request: Request<Body>) -> io::Result<Response<UnsyncBoxBody<Bytes, io::Error>>> {
+        let at = self.begun.elapsed();
+        let (head, body) = request.into_parts();
+        let bytes = body.collect().await.map_err(io::Error::other)?.to_bytes();
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(Seen {
+            at,
+            method: head.method.to_string(),
+            path: head.uri.path().to_owned(),
+            query: head.uri.query().unwrap_or_default().to_owned(),
+            body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+        });
+        let reply = self.replies.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        match reply.unwrap_or_else(|| Reply::foreign(418, "beyond the script")) {
+            Reply::Answer(code, headers, body) => Ok(answer(code, headers, body)),
+            Reply::Silence => std::future::pending().await,
+            Reply::Cut => Err(io::ErrorKind::ConnectionReset.into()),
+            Reply::Stream { chunks, cut } => Ok(streamed(chunks, cut)),
+        }
+    }
+}
+
+/// The default options without jitter and without a limit on the rate.
+pub(crate) fn exact_options() -> RequestOptions {
+    let mut options = RequestOptions {
+        backoff: Backoff { jitter: Jitter::none(), ..Backoff::default() },
+        ..RequestOptions::default()
+    };
+    options.limit.per_second = 0;
+    options
+}
+
+fn answer(code: u16, headers: Vec<(&'static str, String)>, body: Bytes) -> Response<UnsyncBoxBody<Bytes, io::Error>> {
+    let mut builder = Response::builder().status(code);
+    for (name, value) in headers {
+        builder = builder.header(name, value);
+    }
+    let body = http_body_util::Full::new(body).map_err(|never: Infallible| match never {});
+    builder.body(body.boxed_unsync()).expect("a scripted answer is valid")
+}
+
+fn streamed(chunks: Vec<Bytes>, cut: bool) -> Response<UnsyncBoxBody<Bytes, io::Error>> {
+    let mut frames: Vec<io::Result<http_body::Frame<Bytes>>> =
+        chunks.into_iter().map(|c| Ok(http_body::Frame::data(c))).collect();
+    if cut {
+        frames.push(Err(io::ErrorKind::ConnectionReset.into()));
+    }
+    let body = StreamBody::new(futures::stream::iter(frames).boxed());
+    Response::new(BodyExt::boxed_unsync(body))
+}
