@@ -7,6 +7,7 @@ pub mod error;
 pub mod log;
 pub mod resource;
 pub mod runtime;
+pub mod scripted;
 pub mod store;
 pub mod time;
 
@@ -14,5 +15,6 @@ pub use error::ApiError;
 pub use log::ContainerLog;
 pub use resource::Resource;
 pub use runtime::Runtime;
+pub use scripted::ScriptedRuntime;
 pub use store::{Change, ChangeKind, Compacted, DeleteOptions, Deletion, Store, Writer};
 pub use time::Time;

@@ -10,10 +10,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
 
 use crate::log::ContainerLog;
 use crate::time::Time;
+
+mod session;
+
+pub(crate) use session::attach;
+pub use session::{ExecRequest, Session, SessionError, SessionOutput};
 
 /// Tells the driver that [`Runtime::poll`] has something to hand out. It may be called from any thread, more often
 /// than needed, and must not block.
@@ -361,65 +365,6 @@ pub enum ContainerState {
     },
     /// It has ended.
     Exited(Exit),
-}
-
-/// A command to be run in a running container.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExecRequest {
-    /// Program and arguments.
-    pub command: Vec<String>,
-    /// Whether its standard input is wanted.
-    pub stdin: bool,
-    /// Whether its standard output is wanted.
-    pub stdout: bool,
-    /// Whether its standard error is wanted.
-    pub stderr: bool,
-}
-
-/// One piece of a session's output.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SessionOutput {
-    /// Bytes of standard output.
-    Stdout(Bytes),
-    /// Bytes of standard error.
-    Stderr(Bytes),
-    /// The command (exec) or the container (attach) has ended with this exit code; nothing follows.
-    Exited(i32),
-}
-
-/// A running exec or attach. Dropping it ends an exec's command; an attach only lets go.
-#[derive(Debug)]
-pub struct Session {
-    /// Standard input, if it was asked for: dropping it is its end.
-    pub stdin: Option<mpsc::Sender<Bytes>>,
-    /// What comes out, ending with [`SessionOutput::Exited`]. A channel that ends without it is a runtime that went away.
-    pub output: mpsc::Receiver<SessionOutput>,
-}
-
-/// Why there is no session.
-#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
-pub enum SessionError {
-    /// The runtime does not know the container.
-    #[error("container not found (\"{id}\")")]
-    NotFound {
-        /// Its ID.
-        id: ContainerId,
-    },
-    /// The container has ended.
-    #[error("container is in CONTAINER_EXITED state")]
-    NotRunning,
-    /// The command could not be executed (runc's wording); kubectl shows it and exits 1 (126 in newer ones).
-    #[error("{message}")]
-    NotExecutable {
-        /// What could not be executed, and why.
-        message: String,
-    },
-    /// The runtime cannot do it, for example without a scripted reply.
-    #[error("{message}")]
-    Unsupported {
-        /// What and why.
-        message: String,
-    },
 }
 
 /// A container runtime. All calls return at once; `now` never goes backwards.
