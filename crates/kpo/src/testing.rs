@@ -65,7 +65,6 @@ impl Reply {
         Self::Answer(code, vec![], status.to_string().into())
     }
 
-    #[allow(dead_code)]
     pub(crate) fn not_found(name: &str) -> Self {
         let details = json!({"name": name, "kind": "pods"});
         Self::status_with(404, "NotFound", &format!("pods {name:?} not found"), details)

@@ -5,9 +5,11 @@ mod error;
 
 use std::{fmt, sync::Arc};
 
+use serde_json::Value;
+
 use crate::{
-    manager::PodManager,
-    request::{RequestOptions, Requests},
+    manager::{PodManager, ReadError, SeenPods},
+    request::{Call, RequestOptions, Requests},
 };
 
 pub(crate) use connection::Connection;
@@ -18,6 +20,7 @@ pub use error::CredentialError;
 pub struct KubernetesHook {
     connection: Arc<Connection>,
     requests: Requests,
+    seen: SeenPods,
 }
 
 impl fmt::Debug for KubernetesHook {
@@ -38,7 +41,7 @@ impl KubernetesHook {
 
     fn over(connection: Connection, options: RequestOptions) -> Self {
         let connection = Arc::new(connection);
-        Self { requests: Requests::new(Arc::clone(&connection), options), connection }
+        Self { requests: Requests::new(Arc::clone(&connection), options), connection, seen: SeenPods::default() }
     }
 
     /// kube's client with the credentials of this moment. Requests made with it know nothing of this crate's limit, timeouts and retries.
@@ -53,7 +56,15 @@ impl KubernetesHook {
 
     /// Works on the pods of a namespace.
     pub fn pods(&self, namespace: impl Into<String>) -> PodManager {
-        PodManager::new(self.requests.clone(), namespace)
+        PodManager::sharing(self.requests.clone(), namespace.into(), self.seen.clone())
+    }
+
+    /// Reads a pod as [`PodManager::read_pod`] does: on a 404, and only on a 404, again after 2 s, 4 s and 8 s.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn get_pod(&self, namespace: &str, name: &str, call: Call) -> Result<Value, ReadError> {
+        self.pods(namespace).read_pod(name, call).await
     }
 
     /// The namespace that the context (or the service account, or the client) names; `default` where none does.

@@ -2,13 +2,14 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
+use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::{ApiFailure, Call, Effect, Notice, RequestError, Requests, Target};
+use super::{ApiFailure, ApiRequest, Call, Effect, Notice, RequestError, Requests, Target, sooner, transport};
 use crate::hook::CredentialError;
 
 /// Counts, waits and tells; the exchange itself is the caller's: `begin`, then `succeeded` or `failed`, in a loop.
-pub(super) struct Attempts<'a> {
+pub(crate) struct Attempts<'a> {
     requests: &'a Requests,
     target: &'a Target,
     call: Call,
@@ -18,19 +19,28 @@ pub(super) struct Attempts<'a> {
 }
 
 impl<'a> Attempts<'a> {
-    pub(super) fn new(requests: &'a Requests, target: &'a Target, call: Call) -> Self {
+    pub(crate) fn new(requests: &'a Requests, target: &'a Target, call: Call) -> Self {
         Self { requests, target, call, begun: Instant::now(), made: 0, unauthorized: 0 }
     }
 
     /// Waits for the rate's turn; returns the instant at which the attempt must be over.
-    pub(super) async fn begin(&mut self) -> Option<Instant> {
+    pub(crate) async fn begin(&mut self) -> Option<Instant> {
         self.requests.inner.limiter.turn().await;
         self.made += 1;
         self.deadline()
     }
 
+    /// One attempt at a unary request, with its turn and its slot.
+    pub(crate) async fn unary(&mut self, request: &ApiRequest) -> transport::Attempt<Value> {
+        let limit = self.begin().await;
+        let inner = &self.requests.inner;
+        let timeout = sooner(self.call.timeout.unwrap_or(inner.options.timeout), limit);
+        let _slot = inner.limiter.slot().await;
+        transport::unary(&inner.connection, request, timeout).await
+    }
+
     /// Tells of a success that took more than one attempt.
-    pub(super) fn succeeded<T>(&self, value: T) -> T {
+    pub(crate) fn succeeded<T>(&self, value: T) -> T {
         self.requests.remember(None);
         if self.made > 1 {
             let after = self.begun.elapsed();
@@ -44,18 +54,32 @@ impl<'a> Attempts<'a> {
     ///
     /// # Errors
     /// There is to be no other attempt.
-    pub(super) async fn failed(&mut self, generation: u64, failure: ApiFailure) -> Result<(), RequestError> {
+    pub(crate) async fn failed(&mut self, generation: u64, failure: ApiFailure) -> Result<(), RequestError> {
         self.requests.remember(Some(&failure));
         let failure = self.renewed(generation, failure).await;
+        let sound = self.target.verb.is_repeatable() || failure.effect() == Effect::None;
+        let delay = if sound { self.delay(&failure) } else { None };
+        self.pause(failure, delay).await
+    }
+
+    /// Waits until the next attempt is due after a failure whose effect was unknown, and of which the caller now knows that there was none.
+    ///
+    /// # Errors
+    /// There is to be no other attempt.
+    pub(crate) async fn again(&mut self, failure: ApiFailure) -> Result<(), RequestError> {
+        self.requests.remember(Some(&failure));
+        let delay = self.requests.inner.options.backoff.delay(self.made, failure.retry_after());
+        self.pause(failure, Some(delay)).await
+    }
+
+    async fn pause(&self, failure: ApiFailure, delay: Option<Duration>) -> Result<(), RequestError> {
         let late = |delay: &Duration| self.deadline().is_some_and(|deadline| Instant::now() + *delay >= deadline);
-        match self.delay(&failure).filter(|delay| !late(delay)) {
-            Some(delay) => {
-                self.say_retrying(&failure, delay);
-                sleep(delay).await;
-                Ok(())
-            }
-            None => Err(RequestError { target: self.target.clone(), attempts: self.made, failure }),
-        }
+        let Some(delay) = delay.filter(|delay| !late(delay)) else {
+            return Err(RequestError { target: self.target.clone(), attempts: self.made, failure });
+        };
+        self.say_retrying(&failure, delay);
+        sleep(delay).await;
+        Ok(())
     }
 
     /// After a 401: the credentials are read again. If that fails, its failure says more than the 401.
@@ -72,8 +96,7 @@ impl<'a> Attempts<'a> {
 
     /// The wait before the next attempt; `None` if there is to be none.
     fn delay(&self, failure: &ApiFailure) -> Option<Duration> {
-        let sound = self.target.verb.is_repeatable() || failure.effect() == Effect::None;
-        if !failure.is_transient() || !sound || self.is_hopeless(failure) {
+        if !failure.is_transient() || self.is_hopeless(failure) {
             return None;
         }
         if matches!(failure, ApiFailure::Unauthorized(_)) && self.unauthorized == 1 {

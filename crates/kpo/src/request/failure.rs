@@ -26,7 +26,7 @@ pub enum TransportKind {
     ConnectTimeout,
     /// The server's certificate is not trusted, has expired or is for another name.
     Certificate,
-    /// The proxy refused the tunnel, or its answer was none of a proxy.
+    /// The proxy cannot be reached, refused, or answered as no proxy does.
     Proxy,
     /// No connection, for another reason.
     Connect,
@@ -141,7 +141,7 @@ fn describe_transport(kind: TransportKind, server: &str) -> String {
             format!("no connection to {at} within the time for connecting")
         }
         TransportKind::Certificate => format!("the certificate of {at} is not trusted"),
-        TransportKind::Proxy => format!("the proxy refused the connection to {at}"),
+        TransportKind::Proxy => format!("the proxy makes no connection to {at}"),
         TransportKind::Connect => format!("cannot connect to {at}"),
         TransportKind::Timeout => format!("{at} did not answer in time"),
         TransportKind::Broken => format!("the connection to {at} broke"),

@@ -226,16 +226,11 @@ impl Requests {
     /// # Errors
     /// The last attempt's failure: one that does not pass by itself, the deadline, or (for a create) an unknown effect.
     pub async fn send(&self, request: &ApiRequest, call: Call) -> Result<Value, RequestError> {
-        let timeout = call.timeout.unwrap_or(self.inner.options.timeout);
-        let mut attempts = Attempts::new(self, &request.target, call);
+        let mut attempts = self.attempts(request, call);
         loop {
-            let limit = attempts.begin().await;
-            let slot = self.inner.limiter.slot().await;
-            let (generation, answer) = transport::unary(&self.inner.connection, request, sooner(timeout, limit)).await;
-            drop(slot);
-            match answer {
-                Ok(value) => return Ok(attempts.succeeded(value)),
-                Err(failure) => attempts.failed(generation, failure).await?,
+            match attempts.unary(request).await {
+                (_, Ok(value)) => return Ok(attempts.succeeded(value)),
+                (generation, Err(failure)) => attempts.failed(generation, failure).await?,
             }
         }
     }
@@ -248,7 +243,7 @@ impl Requests {
     /// # Errors
     /// As [`send`](Self::send).
     pub async fn open(&self, request: &ApiRequest, call: Call) -> Result<ByteStream, RequestError> {
-        let mut attempts = Attempts::new(self, &request.target, call);
+        let mut attempts = self.attempts(request, call);
         loop {
             let limit = attempts.begin().await;
             let slot = match call.timeout {
@@ -266,6 +261,10 @@ impl Requests {
                 Err(failure) => attempts.failed(generation, failure).await?,
             }
         }
+    }
+
+    pub(crate) fn attempts<'a>(&'a self, request: &'a ApiRequest, call: Call) -> Attempts<'a> {
+        Attempts::new(self, &request.target, call)
     }
 
     /// Makes one attempt at a unary request: no retry, no refresh of credentials; the limit holds.

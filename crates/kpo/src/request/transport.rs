@@ -13,7 +13,7 @@ use super::{ApiFailure, ApiRequest, ByteStream, Effect, TransportKind};
 use crate::hook::{Connection, CredentialError};
 
 /// The answer of one attempt, with the generation of the credentials that it used.
-pub(super) type Attempt<T> = (u64, Result<T, ApiFailure>);
+pub(crate) type Attempt<T> = (u64, Result<T, ApiFailure>);
 
 /// One attempt at a unary request: headers and body within `timeout`.
 pub(super) async fn unary(connection: &Connection, request: &ApiRequest, timeout: Duration) -> Attempt<Value> {
@@ -136,7 +136,7 @@ fn connect_kind(error: &(dyn StdError + 'static)) -> TransportKind {
         TransportKind::Dns
     } else if words.contains("invalid peer certificate") {
         TransportKind::Certificate
-    } else if ["tunnel error", "socks error", "unsuccessful tunnel"].iter().any(|w| words.contains(w)) {
+    } else if ["tunnel error", "SOCKS error"].iter().any(|w| words.contains(w)) {
         TransportKind::Proxy
     } else {
         match io_kind {

@@ -1,0 +1,329 @@
+//! The manager against a scripted server, on virtual time: the exact requests, and the silence after them.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::testing::{Reply, ScriptedServer};
+
+const POD: &str = "GET /api/v1/namespaces/ns/pods/p";
+
+fn pod(attempt: &str, nonce: &str, uid: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "name": "p", "namespace": "ns", "uid": uid, "resourceVersion": "7",
+            "labels": {"kpo.rs/attempt": attempt}, "annotations": {"kpo.rs/nonce": nonce},
+        },
+        "spec": {"containers": [{"name": "base"}]},
+        "status": {"phase": "Pending"},
+    })
+}
+
+fn preempted_event() -> Value {
+    json!({"items": [
+        {"reason": "Pulled", "message": "noise"},
+        {"reason": "Preempted", "message": "Preempted by pod 6f on node n1", "lastTimestamp": "2026-11-24T10:00:00Z"},
+    ]})
+}
+
+async fn silence() {
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+}
+
+mod reading {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_404_is_read_again_after_exactly_2_4_and_8_seconds() {
+        let missing = std::iter::repeat_with(|| Reply::not_found("p")).take(4);
+        let server = ScriptedServer::new(missing.chain([Reply::ok(preempted_event())]));
+        let error = server.hook().pods("ns").read_pod("p", Call::forever()).await.unwrap_err();
+        silence().await;
+        assert_eq!(
+            server.transcript(),
+            [
+                format!("0 {POD}"),
+                format!("2000 {POD}"),
+                format!("6000 {POD}"),
+                format!("14000 {POD}"),
+                "14000 GET /api/v1/namespaces/ns/events?fieldSelector=involvedObject.kind%3DPod%2CinvolvedObject.name%3Dp&limit=500".into(),
+            ]
+        );
+        assert_eq!(
+            error.to_string(),
+            "pod \"p\" in namespace \"ns\" was not found, nor when it was read again after 2 s, 4 s, 8 s; this process never saw it; \
+             a possible cause is preemption by pods of higher priority, such as DaemonSets on a fresh node; \
+             evidence: Preempted: Preempted by pod 6f on node n1; \
+             nothing brings a bare pod back: run it as a kpo task, which creates it again when nothing of it ran, or create it anew; \
+             see `kubectl get events -n ns --field-selector involvedObject.name=p`"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_hook_reads_the_same_way() {
+        let server = ScriptedServer::new([Reply::not_found("p"), Reply::not_found("p"), Reply::ok(pod("1", "n", "u"))]);
+        let found = server.hook().get_pod("ns", "p", Call::forever()).await.unwrap();
+        silence().await;
+        assert_eq!(found["metadata"]["uid"], "u");
+        assert_eq!(server.transcript(), [format!("0 {POD}"), format!("2000 {POD}"), format!("6000 {POD}")]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_last_seen_is_told_and_the_events_are_sought_by_uid() {
+        let mut seen = pod("1", "n", "u-1");
+        seen["spec"]["nodeName"] = json!("n1");
+        seen["metadata"]["deletionTimestamp"] = json!("2026-11-24T10:00:00Z");
+        seen["status"]["conditions"] = json!([
+            {"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler", "message": "default-scheduler: preempting"},
+            {"type": "PodScheduled", "status": "True"},
+        ]);
+        let missing = std::iter::repeat_with(|| Reply::not_found("p")).take(4);
+        let refused = Reply::status(403, "Forbidden", "events is forbidden");
+        let server = ScriptedServer::new([Reply::ok(seen)].into_iter().chain(missing).chain([refused]));
+        let hook = server.hook();
+        hook.pods("ns").get("p", Call::forever()).await.unwrap();
+        let ReadError::NotFound(error) = hook.pods("ns").read_pod("p", Call::forever()).await.unwrap_err() else {
+            panic!()
+        };
+        silence().await;
+        assert!(server.seen().last().unwrap().query.contains("involvedObject.uid%3Du-1"));
+        assert_eq!(server.seen().len(), 6);
+        assert!(error.has_evidence());
+        let line = error.to_string();
+        let seen = "last seen: phase Pending, node \"n1\", terminating, DisruptionTarget=True (PreemptionByScheduler), PodScheduled=True";
+        assert!(line.contains(seen), "{line}");
+        assert!(
+            line.contains("evidence: condition DisruptionTarget PreemptionByScheduler: default-scheduler: preempting"),
+            "{line}"
+        );
+        assert!(!line.contains('\n'));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_403_and_a_500_are_not_read_again_by_this_retry() {
+        let server = ScriptedServer::new([Reply::status(403, "Forbidden", "no")]);
+        let error = server.hook().pods("ns").read_pod("p", Call::forever()).await.unwrap_err();
+        silence().await;
+        assert!(matches!(error, ReadError::Request(e) if e.failure.is_forbidden()));
+        assert_eq!(server.transcript(), [format!("0 {POD}")]);
+
+        // The 500 is the request layer's, at its own instants (0.5 s, 1 s); out of time, it is an error and read no more.
+        let server =
+            ScriptedServer::new(std::iter::repeat_with(|| Reply::status(500, "InternalError", "etcd")).take(9));
+        let error = server.hook().pods("ns").read_pod("p", Call::within(Duration::from_secs(2))).await.unwrap_err();
+        silence().await;
+        assert!(matches!(error, ReadError::Request(_)));
+        assert_eq!(server.transcript(), [format!("0 {POD}"), format!("500 {POD}"), format!("1500 {POD}")]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn retries_of_requests_use_up_no_read() {
+        let server = ScriptedServer::new([
+            Reply::not_found("p"),
+            Reply::Cut,
+            Reply::status(503, "ServiceUnavailable", "starting"),
+            Reply::not_found("p"),
+            Reply::not_found("p"),
+            Reply::not_found("p"),
+            Reply::ok(json!({"items": []})),
+        ]);
+        server.hook().pods("ns").read_pod("p", Call::forever()).await.unwrap_err();
+        let at: Vec<_> = server.seen().iter().map(|s| s.at.as_millis()).collect();
+        assert_eq!(at, [0, 2000, 2500, 3500, 7500, 15500, 15500]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn delays_and_count_are_settable() {
+        let replies = [Reply::not_found("p"), Reply::not_found("p"), Reply::ok(json!({"items": []}))];
+        let server = ScriptedServer::new(replies);
+        let retry = ReadRetry { delays: vec![Duration::from_millis(1500)] };
+        let manager = server.hook().pods("ns").with_read_retry(retry);
+        let error = manager.read_pod("p", Call::forever()).await.unwrap_err().to_string();
+        let at: Vec<_> = server.seen().iter().map(|s| s.at.as_millis()).collect();
+        assert_eq!(at, [0, 1500, 1500]);
+        assert!(error.contains("read again after 1.5 s;"), "{error}");
+        assert!(error.contains("no event tells of it"), "{error}");
+    }
+}
+
+mod creating {
+    use super::*;
+
+    fn methods(server: &ScriptedServer) -> Vec<String> {
+        server.seen().into_iter().map(|s| format!("{} {}", s.at.as_millis(), s.method)).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answered_create_is_one_request() {
+        let server = ScriptedServer::new([Reply::ok(pod("1", "n", "u"))]);
+        let sent = pod("1", "n", "");
+        let created = server.hook().pods("ns").create(&sent, Call::forever()).await.unwrap();
+        silence().await;
+        assert!(!created.resolved);
+        assert_eq!(server.transcript(), ["0 POST /api/v1/namespaces/ns/pods"]);
+        assert_eq!(server.seen()[0].body, sent);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lost_reply_is_resolved_by_looking() {
+        for lost in [Reply::Cut, Reply::status(504, "Timeout", "request did not complete")] {
+            let server = ScriptedServer::new([lost, Reply::ok(pod("1", "n", "u"))]);
+            let created = server.hook().pods("ns").create(&pod("1", "n", ""), Call::forever()).await.unwrap();
+            silence().await;
+            assert!(created.resolved);
+            assert_eq!(methods(&server), ["0 POST", "0 GET"]);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_create_without_effect_is_sent_again() {
+        let server = ScriptedServer::new([Reply::Cut, Reply::not_found("p"), Reply::ok(pod("1", "n", "u"))]);
+        let created = server.hook().pods("ns").create(&pod("1", "n", ""), Call::forever()).await.unwrap();
+        silence().await;
+        assert!(!created.resolved);
+        assert_eq!(methods(&server), ["0 POST", "0 GET", "500 POST"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_create_that_arrived_late_is_found_by_the_second() {
+        let exists = Reply::status(409, "AlreadyExists", "pods \"p\" already exists");
+        let server = ScriptedServer::new([Reply::Cut, Reply::not_found("p"), exists, Reply::ok(pod("1", "n", "u"))]);
+        let created = server.hook().pods("ns").create(&pod("1", "n", ""), Call::forever()).await.unwrap();
+        assert!(created.resolved);
+        assert_eq!(methods(&server), ["0 POST", "0 GET", "500 POST", "500 GET"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_ones_pod_and_an_earlier_attempt_are_not_ours() {
+        let mut earlier = pod("1", "n", "u-1");
+        earlier["metadata"]["deletionTimestamp"] = json!("2026-11-24T10:00:00Z");
+        for (found, terminates) in [(pod("2", "impostor", "u-1"), false), (earlier, true)] {
+            let exists = Reply::status(409, "AlreadyExists", "pods \"p\" already exists");
+            let server = ScriptedServer::new([exists, Reply::ok(found)]);
+            let error = server.hook().pods("ns").create(&pod("2", "n", ""), Call::forever()).await.unwrap_err();
+            silence().await;
+            let CreateError::NameTaken { uid, terminating, .. } = error else { panic!("{error:?}") };
+            assert_eq!((uid.as_str(), terminating), ("u-1", terminates));
+            assert_eq!(methods(&server), ["0 POST", "0 GET"]);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_is_final() {
+        let server = ScriptedServer::new([Reply::status(403, "Forbidden", "exceeded quota: q")]);
+        let error = server.hook().pods("ns").create(&pod("1", "n", ""), Call::forever()).await.unwrap_err();
+        silence().await;
+        assert!(matches!(error, CreateError::Request(e) if e.failure.is_forbidden()));
+        assert_eq!(methods(&server), ["0 POST"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_during_a_create_ends_at_the_deadline() {
+        let down = || Reply::status(500, "InternalError", "failed calling webhook");
+        let replies = std::iter::repeat_with(move || [down(), Reply::not_found("p")]).flatten().take(40);
+        let server = ScriptedServer::new(replies);
+        let call = Call::within(Duration::from_secs(3));
+        let error = server.hook().pods("ns").create(&pod("1", "n", ""), call).await.unwrap_err();
+        silence().await;
+        assert!(error.to_string().contains("after 3 attempts"), "{error}");
+        assert_eq!(methods(&server), ["0 POST", "0 GET", "500 POST", "500 GET", "1500 POST", "1500 GET"]);
+    }
+}
+
+mod writing {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_delete_carries_uid_version_and_grace() {
+        let server = ScriptedServer::new([Reply::ok(pod("1", "n", "u"))]);
+        let options = DeleteOptions { precondition: Precondition::uid("u").at("7"), grace_seconds: Some(5) };
+        let done = server.hook().pods("ns").delete("p", &options, Call::forever()).await.unwrap();
+        silence().await;
+        assert!(matches!(done, Written::Done(_)));
+        assert_eq!(server.transcript(), ["0 DELETE /api/v1/namespaces/ns/pods/p"]);
+        assert_eq!(
+            server.seen()[0].body,
+            json!({"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 5,
+                   "preconditions": {"uid": "u", "resourceVersion": "7"}})
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn anothers_uid_means_gone_and_another_version_conflict() {
+        let uid = "Operation cannot be fulfilled on pods \"p\": Precondition failed: UID in precondition: u, UID in object meta: v";
+        let version = "Operation cannot be fulfilled on pods \"p\": the ResourceVersion in the precondition (7) does not match the \
+                       ResourceVersion in record (8). The object might have been modified";
+        let cases = [
+            (Reply::status(409, "Conflict", uid), Written::Gone),
+            (Reply::status(409, "Conflict", version), Written::Conflict),
+            (Reply::not_found("p"), Written::Gone),
+        ];
+        for (reply, expected) in cases {
+            let server = ScriptedServer::new([reply]);
+            let options = DeleteOptions { precondition: Precondition::uid("u").at("7"), grace_seconds: None };
+            let done = server.hook().pods("ns").delete("p", &options, Call::forever()).await.unwrap();
+            assert_eq!((done, server.seen().len()), (expected, 1));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_delete_whose_reply_was_lost_finds_its_own_effect() {
+        let server = ScriptedServer::new([Reply::Cut, Reply::not_found("p")]);
+        let options = DeleteOptions { precondition: Precondition::uid("u").at("7"), grace_seconds: None };
+        let done = server.hook().pods("ns").delete("p", &options, Call::forever()).await.unwrap();
+        assert_eq!((done, server.seen().len()), (Written::Gone, 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_the_own_finalizer_is_taken_off_and_a_conflict_looks_again() {
+        let mut protected = pod("1", "n", "u");
+        protected["metadata"]["finalizers"] = json!(["example.com/other", "kpo.rs/protect"]);
+        let conflict = Reply::status(409, "Conflict", "the object has been modified");
+        let replies = [Reply::ok(protected.clone()), conflict, Reply::ok(protected), Reply::ok(pod("1", "n", "u"))];
+        let server = ScriptedServer::new(replies);
+        let done =
+            server.hook().pods("ns").remove_finalizer("p", "u", "kpo.rs/protect", Call::forever()).await.unwrap();
+        silence().await;
+        assert!(matches!(done, Written::Done(_)));
+        let seen = server.seen();
+        assert_eq!(seen.iter().map(|s| s.method.as_str()).collect::<Vec<_>>(), ["GET", "PATCH", "GET", "PATCH"]);
+        assert_eq!(
+            seen[1].body,
+            json!({"metadata": {"finalizers": ["example.com/other"], "uid": "u", "resourceVersion": "7"}})
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_gate_of_a_namesake_is_left_alone() {
+        let mut gated = pod("1", "n", "u-2");
+        gated["spec"]["schedulingGates"] = json!([{"name": "kpo.rs/backoff"}]);
+        let server = ScriptedServer::new([Reply::ok(gated)]);
+        let done = server.hook().pods("ns").remove_gate("p", "u-1", "kpo.rs/backoff", Call::forever()).await.unwrap();
+        silence().await;
+        assert_eq!((done, server.seen().len()), (Written::Gone, 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_whose_continuation_expired_is_begun_anew() {
+    let page = |name: &str, token: &str| {
+        Reply::ok(
+            json!({"metadata": {"resourceVersion": "9", "continue": token}, "items": [{"metadata": {"name": name}}]}),
+        )
+    };
+    let expired = Reply::status(410, "Expired", "The provided continue parameter is too old");
+    let server = ScriptedServer::new([page("a", "t"), expired, page("b", "")]);
+    let list = server.hook().pods("ns").list("kpo.rs/task=x", Call::forever()).await.unwrap();
+    assert_eq!((list.items.len(), list.resource_version.as_str()), (1, "9"));
+    let queries: Vec<_> = server.seen().into_iter().map(|s| s.query).collect();
+    assert_eq!(
+        queries,
+        [
+            "labelSelector=kpo.rs%2Ftask%3Dx&limit=500",
+            "labelSelector=kpo.rs%2Ftask%3Dx&limit=500&continue=t",
+            "labelSelector=kpo.rs%2Ftask%3Dx"
+        ]
+    );
+}

@@ -1,0 +1,185 @@
+//! Changing and deleting a pod, bound to its UID.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::PodManager;
+use crate::request::{ApiFailure, ApiRequest, Backoff, Call, RequestError};
+
+/// What a write is bound to. A pod of that name with another UID is another pod: the write then finds nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Precondition {
+    /// The pod's UID.
+    pub uid: String,
+    /// The version the pod must still have. `None`: any.
+    pub resource_version: Option<String>,
+}
+
+impl Precondition {
+    /// Bound to a UID, in any version.
+    pub fn uid(uid: impl Into<String>) -> Self {
+        Self { uid: uid.into(), resource_version: None }
+    }
+
+    /// Bound to a UID and a version.
+    #[must_use]
+    pub fn at(mut self, resource_version: impl Into<String>) -> Self {
+        self.resource_version = Some(resource_version.into());
+        self
+    }
+
+    /// Bound to this very state of a pod. `None` if it has no UID or version (it does not come from an API server).
+    pub fn of(pod: &Value) -> Option<Self> {
+        let text = |key: &str| pod["metadata"][key].as_str();
+        Some(Self::uid(text("uid")?).at(text("resourceVersion")?))
+    }
+
+    fn to_json(&self) -> Value {
+        let mut object = json!({"uid": self.uid});
+        if let Some(version) = &self.resource_version {
+            object["resourceVersion"] = json!(version);
+        }
+        object
+    }
+}
+
+/// How a pod is deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeleteOptions {
+    /// What the delete is bound to.
+    pub precondition: Precondition,
+    /// Seconds between TERM and KILL. `None`: the pod's own `terminationGracePeriodSeconds`. 0 forces: the object goes at once, its
+    /// containers may live on.
+    pub grace_seconds: Option<u32>,
+}
+
+/// What became of a write.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Written {
+    /// It was done; the object (or, for a delete that took effect at once, a Status) as the server answered it.
+    Done(Value),
+    /// There is no pod of that name and UID any more.
+    Gone,
+    /// The pod has another version than the precondition names: look again. After a lost reply it may be the write's own effect.
+    Conflict,
+}
+
+impl PodManager {
+    /// Deletes the pod. After a lost reply the delete is repeated: it then finds its own effect as `Gone` or `Conflict`.
+    ///
+    /// # Errors
+    /// Any other failure.
+    pub async fn delete(&self, name: &str, options: &DeleteOptions, call: Call) -> Result<Written, RequestError> {
+        let mut body =
+            json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": options.precondition.to_json()});
+        if let Some(seconds) = options.grace_seconds {
+            body["gracePeriodSeconds"] = json!(seconds);
+        }
+        written(self.requests().send(&ApiRequest::delete(self.namespace(), "pods", name, body), call).await)
+    }
+
+    /// Changes the pod by a JSON merge patch (lists are replaced, `null` removes). The precondition travels in the patch's metadata.
+    ///
+    /// # Errors
+    /// Any failure but a vanished pod and a conflict.
+    pub async fn patch(
+        &self,
+        name: &str,
+        precondition: &Precondition,
+        patch: Value,
+        call: Call,
+    ) -> Result<Written, RequestError> {
+        let body = guarded(patch, precondition);
+        let answer =
+            written(self.requests().send(&ApiRequest::merge_patch(self.namespace(), "pods", name, body), call).await);
+        if let Ok(Written::Done(pod)) = &answer {
+            self.seen.remember(self.namespace(), pod);
+        }
+        answer
+    }
+
+    /// Takes one scheduling gate off, and no other. `Done` also where it was off already.
+    ///
+    /// # Errors
+    /// A read or patch that fails, or conflicts ten times in a row.
+    pub async fn remove_gate(&self, name: &str, uid: &str, gate: &str, call: Call) -> Result<Written, RequestError> {
+        let edit = |pod: &Value| {
+            let kept = without(&pod["spec"]["schedulingGates"], |g| g["name"] == gate)?;
+            Some(json!({"spec": {"schedulingGates": kept}}))
+        };
+        self.edit(name, uid, edit, call).await
+    }
+
+    /// Takes one finalizer off, and no other. `Done` also where it was off already.
+    ///
+    /// # Errors
+    /// A read or patch that fails, or conflicts ten times in a row.
+    pub async fn remove_finalizer(
+        &self,
+        name: &str,
+        uid: &str,
+        finalizer: &str,
+        call: Call,
+    ) -> Result<Written, RequestError> {
+        let edit = |pod: &Value| {
+            let kept = without(&pod["metadata"]["finalizers"], |f| f == finalizer)?;
+            Some(json!({"metadata": {"finalizers": kept}}))
+        };
+        self.edit(name, uid, edit, call).await
+    }
+
+    /// Reads the pod and patches this very version of it; again when somebody was faster. `edit` returns `None` if nothing is to be done.
+    async fn edit(
+        &self,
+        name: &str,
+        uid: &str,
+        edit: impl Fn(&Value) -> Option<Value>,
+        call: Call,
+    ) -> Result<Written, RequestError> {
+        let pauses = Backoff { first: Duration::from_millis(20), ..self.requests().options().backoff.clone() };
+        for conflicts in 1..=10 {
+            let Some(pod) = self.get(name, call).await?.filter(|pod| pod["metadata"]["uid"] == uid) else {
+                return Ok(Written::Gone);
+            };
+            let (Some(patch), Some(precondition)) = (edit(&pod), Precondition::of(&pod)) else {
+                return Ok(Written::Done(pod));
+            };
+            match self.patch(name, &precondition, patch, call).await? {
+                Written::Conflict => tokio::time::sleep(pauses.delay(conflicts, None)).await,
+                done => return Ok(done),
+            }
+        }
+        Ok(Written::Conflict)
+    }
+}
+
+/// The list without the entries to drop; `None` if there are none.
+fn without(list: &Value, drop: impl Fn(&Value) -> bool) -> Option<Vec<Value>> {
+    let list = list.as_array()?;
+    let kept: Vec<Value> = list.iter().filter(|entry| !drop(entry)).cloned().collect();
+    (kept.len() < list.len()).then_some(kept)
+}
+
+fn guarded(mut patch: Value, precondition: &Precondition) -> Value {
+    patch["metadata"]["uid"] = json!(precondition.uid);
+    if let Some(version) = &precondition.resource_version {
+        patch["metadata"]["resourceVersion"] = json!(version);
+    }
+    patch
+}
+
+fn written(answer: Result<Value, RequestError>) -> Result<Written, RequestError> {
+    let error = match answer {
+        Ok(value) => return Ok(Written::Done(value)),
+        Err(error) => error,
+    };
+    match &error.failure {
+        ApiFailure::NotFound(_) => Ok(Written::Gone),
+        // Another pod has the name: "Precondition failed: UID in precondition: …" (apiserver pkg/storage/interfaces.go, Preconditions.Check),
+        // "the UID in the precondition (…) does not match the UID in record" (pkg/registry/rest/delete.go).
+        ApiFailure::Conflict(status) if status.message.contains("UID in") => Ok(Written::Gone),
+        ApiFailure::Conflict(_) => Ok(Written::Conflict),
+        _ => Err(error),
+    }
+}
