@@ -3,9 +3,11 @@
 pub mod hook;
 pub mod manager;
 pub mod request;
+pub mod watch;
 
 pub use hook::KubernetesHook;
 pub use manager::PodManager;
 
+mod lines;
 #[cfg(test)]
 mod testing;

@@ -45,6 +45,17 @@ pub(crate) enum Reply {
     Cut,
     /// Answers 200 and sends these chunks; then the connection breaks, or ends cleanly.
     Stream { chunks: Vec<Bytes>, cut: bool },
+    /// Answers 200 and sends each chunk so many milliseconds after the one before; then it ends as told.
+    Timed { steps: Vec<(u64, Bytes)>, end: Ending },
+}
+
+/// How a [`Reply::Timed`] ends.
+#[derive(Clone, Copy)]
+pub(crate) enum Ending {
+    Clean,
+    Cut,
+    /// The connection stays open and silent.
+    Hang,
 }
 
 impl Reply {
@@ -150,6 +161,7 @@ impl ScriptedServer {
             Reply::Silence => std::future::pending().await,
             Reply::Cut => Err(io::ErrorKind::ConnectionReset.into()),
             Reply::Stream { chunks, cut } => Ok(streamed(chunks, cut)),
+            Reply::Timed { steps, end } => Ok(timed(steps, end)),
         }
     }
 }
@@ -180,5 +192,21 @@ fn streamed(chunks: Vec<Bytes>, cut: bool) -> Response<UnsyncBoxBody<Bytes, io::
         frames.push(Err(io::ErrorKind::ConnectionReset.into()));
     }
     let body = StreamBody::new(futures::stream::iter(frames).boxed());
+    Response::new(BodyExt::boxed_unsync(body))
+}
+
+fn timed(steps: Vec<(u64, Bytes)>, end: Ending) -> Response<UnsyncBoxBody<Bytes, io::Error>> {
+    let steps = futures::stream::iter(steps).then(|(millis, chunk)| async move {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+        Ok(http_body::Frame::data(chunk))
+    });
+    let end = futures::stream::once(async move {
+        match end {
+            Ending::Clean => None,
+            Ending::Cut => Some(Err(io::ErrorKind::ConnectionReset.into())),
+            Ending::Hang => std::future::pending().await,
+        }
+    });
+    let body = StreamBody::new(steps.chain(end.filter_map(std::future::ready)).boxed());
     Response::new(BodyExt::boxed_unsync(body))
 }

@@ -38,7 +38,7 @@ use futures::stream::BoxStream;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::hook::Connection;
+use crate::hook::{Connection, CredentialError};
 
 pub use failure::{ApiFailure, ApiStatus, Effect, TransportKind};
 pub use limit::RateLimit;
@@ -265,6 +265,29 @@ impl Requests {
 
     pub(crate) fn attempts<'a>(&'a self, request: &'a ApiRequest, call: Call) -> Attempts<'a> {
         Attempts::new(self, &request.target, call)
+    }
+
+    /// Makes one attempt at opening a stream, for one who keeps it standing at a pace of his own: no retry; the limit holds. After a 401
+    /// the credentials are read again, for the next attempt. `timeout` is as [`Call::timeout`] in [`open`](Self::open).
+    ///
+    /// # Errors
+    /// The attempt's failure.
+    pub async fn open_once(&self, request: &ApiRequest, timeout: Option<Duration>) -> Result<ByteStream, ApiFailure> {
+        self.inner.limiter.turn().await;
+        let slot = match timeout {
+            Some(_) => Some(self.inner.limiter.slot().await),
+            None => None,
+        };
+        let (generation, answer) = transport::stream(&self.inner.connection, request, timeout).await;
+        drop(slot);
+        self.remember(answer.as_ref().err());
+        match answer {
+            Err(failure @ ApiFailure::Unauthorized(_)) => match self.inner.connection.renew(generation).await {
+                Err(error) if *error != CredentialError::Fixed => Err(ApiFailure::Credentials(error)),
+                _ => Err(failure),
+            },
+            answer => answer,
+        }
     }
 
     /// Makes one attempt at a unary request: no retry, no refresh of credentials; the limit holds.
