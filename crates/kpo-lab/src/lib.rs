@@ -3,8 +3,10 @@
 //! One cluster is one synchronous value behind one lock; time is an argument; IO is at its edges. So the same cluster runs live (HTTPS,
 //! local processes), in-process under a paused clock (no sockets), and fully synchronously. `LIMITS.md` says what it does not do.
 
+pub mod api;
 pub mod error;
 pub mod log;
+pub mod quantity;
 pub mod resource;
 pub mod runtime;
 pub mod scripted;
@@ -13,6 +15,7 @@ pub mod time;
 
 pub use error::ApiError;
 pub use log::ContainerLog;
+pub use quantity::Quantity;
 pub use resource::Resource;
 pub use runtime::Runtime;
 pub use scripted::ScriptedRuntime;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use crate::api::Injection;
 use crate::error::ApiError;
 use crate::resource::Resource;
 use crate::time::Time;
@@ -137,6 +138,7 @@ pub struct Store {
     compacted: u64,
     log: VecDeque<Change>,
     random: Random,
+    injection: Option<Injection>,
 }
 
 impl Default for Store {
@@ -148,7 +150,14 @@ impl Default for Store {
 impl Store {
     /// An empty store. UIDs and generated names follow from `seed`.
     pub fn new(seed: u64) -> Store {
-        Store { objects: BTreeMap::new(), rv: 1, compacted: 0, log: VecDeque::new(), random: Random::new(seed) }
+        Store {
+            objects: BTreeMap::new(),
+            rv: 1,
+            compacted: 0,
+            log: VecDeque::new(),
+            random: Random::new(seed),
+            injection: None,
+        }
     }
 
     /// The resourceVersion of the last change; 1 in an empty store.
@@ -268,7 +277,8 @@ impl Store {
         Ok(object)
     }
 
-    fn name_it(&mut self, object: &mut Value) {
+    /// Sets `metadata.name` from `generateName` where there is none.
+    pub(crate) fn name_it(&mut self, object: &mut Value) {
         let meta = metadata_mut(object);
         let has_name = meta.get("name").and_then(Value::as_str).is_some_and(|name| !name.is_empty());
         if let (false, Some(prefix)) = (has_name, meta.get("generateName").and_then(Value::as_str)) {
@@ -441,6 +451,38 @@ impl Store {
         self.log.push_back(change);
     }
 
+    /// Changes an object on the API server's own behalf: no manager owns it (eviction, binding, a namespace's end).
+    pub(crate) fn write_unowned(
+        &mut self,
+        resource: Resource,
+        old: &Arc<Value>,
+        change: impl FnOnce(&mut Value),
+    ) -> Arc<Value> {
+        let mut new = (**old).clone();
+        change(&mut new);
+        if new == **old {
+            return old.clone();
+        }
+        self.put(ChangeKind::Modified, resource, new, Some(old.clone()))
+    }
+
+    /// Removes an object whatever holds it.
+    pub(crate) fn remove_now(&mut self, resource: Resource, ns: &str, name: &str) {
+        if let Some(old) = self.get(resource, ns, name) {
+            self.remove(resource, old);
+        }
+    }
+
+    /// The mutating webhook for pods. None: none is registered.
+    pub fn injection(&self) -> Option<&Injection> {
+        self.injection.as_ref()
+    }
+
+    /// Registers a mutating webhook for pods, or takes it away. (Upstream keeps its configuration in the store as well.)
+    pub fn set_injection(&mut self, injection: Option<Injection>) {
+        self.injection = injection;
+    }
+
     /// A UID-shaped identifier that follows from the seed; also for container IDs and the like.
     pub fn new_uid(&mut self) -> String {
         self.random.uid()
@@ -502,7 +544,11 @@ fn wrong_uid(resource: Resource, ns: &str, name: &str, asked: &Value, stored: &V
     ApiError::conflict(resource, name, &why)
 }
 
-fn check_preconditions(resource: Resource, object: &Value, options: &DeleteOptions) -> Result<(), ApiError> {
+/// Whether the preconditions of a deletion hold.
+///
+/// # Errors
+/// 409 where one does not.
+pub(crate) fn check_preconditions(resource: Resource, object: &Value, options: &DeleteOptions) -> Result<(), ApiError> {
     let meta = &object["metadata"];
     let name = meta["name"].as_str().unwrap_or_default();
     let text = |field: &str| meta[field].as_str().unwrap_or_default().to_owned();

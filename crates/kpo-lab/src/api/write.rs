@@ -1,0 +1,273 @@
+//! Writes, as an API client gets them: defaulted, admitted, validated.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::admission::{self, quota};
+use super::{defaults, validate};
+use crate::error::{ApiError, Cause};
+use crate::resource::Resource;
+use crate::store::{self, DeleteOptions, Deletion, Store, Writer, key, metadata_mut};
+use crate::time::Time;
+
+/// Creates an object as the API server would for a client: names it, defaults, admits, validates, stores. Controllers use this too.
+///
+/// # Errors
+/// 403 by admission, 404 without the namespace, 409 if it exists, 422 if it is invalid.
+pub fn create(
+    now: Time,
+    store: &mut Store,
+    resource: Resource,
+    object: Value,
+    writer: &Writer,
+) -> Result<Arc<Value>, ApiError> {
+    let (submitted, admitted) = admit(store, resource, object)?;
+    let created = store.create_admitted(now, resource, &submitted, admitted, writer)?;
+    after_create(now, store, resource, &created);
+    Ok(created)
+}
+
+/// What [`create`] would store, with nothing stored (`dryRun=All`).
+///
+/// # Errors
+/// As [`create`].
+pub fn dry_create(
+    now: Time,
+    store: &mut Store,
+    resource: Resource,
+    object: Value,
+    writer: &Writer,
+) -> Result<Value, ApiError> {
+    let (submitted, admitted) = admit(store, resource, object)?;
+    store.prepare_new(now, resource, &submitted, admitted, writer)
+}
+
+/// The object as defaulted, and as admitted.
+fn admit(store: &mut Store, resource: Resource, mut object: Value) -> Result<(Value, Value), ApiError> {
+    if !object.is_object() {
+        return Err(ApiError::bad_request("the object provided is not an object"));
+    }
+    store.name_it(&mut object);
+    let (ns, name) = key(resource, &object);
+    reset_status(resource, &mut object);
+    defaults::apply(resource, &mut object);
+    admission::namespace(store, resource, &ns, &name)?;
+    let mut admitted = object.clone();
+    if resource == Resource::Pods {
+        admission::mutate_pod(store, &ns, &mut admitted)?;
+        admitted["status"]["qosClass"] = defaults::qos_class(&admitted["spec"]).into();
+        gates_exclude_node(&admitted)?;
+    }
+    validate::create(resource, &admitted)?;
+    if resource == Resource::Pods {
+        admission::check_pod(store, &ns, &admitted)?;
+    }
+    Ok((object, admitted))
+}
+
+/// A client cannot write the status of a new object (`PrepareForCreate`); nodes register with theirs.
+fn reset_status(resource: Resource, object: &mut Value) {
+    match resource {
+        Resource::Pods => object["status"] = json!({ "phase": "Pending" }),
+        Resource::Namespaces => object["status"] = json!({ "phase": "Active" }),
+        Resource::DaemonSets => {
+            object["status"] = json!({ "currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0 });
+        }
+        Resource::ResourceQuotas | Resource::PodDisruptionBudgets => object["status"] = json!({}),
+        _ => {}
+    }
+}
+
+/// `spec.nodeName` beside gates is refused (`ValidatePodCreate`).
+fn gates_exclude_node(pod: &Value) -> Result<(), ApiError> {
+    let gated = pod["spec"]["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty());
+    if !gated || pod["spec"]["nodeName"].is_null() {
+        return Ok(());
+    }
+    let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+    let detail = "cannot be set until all schedulingGates have been cleared";
+    Err(ApiError::invalid(Resource::Pods, name, &[Cause::forbidden("spec.nodeName", detail)]))
+}
+
+fn after_create(now: Time, store: &mut Store, resource: Resource, created: &Value) {
+    let (ns, name) = key(resource, created);
+    match resource {
+        Resource::Pods | Resource::ResourceQuotas => quota::refresh(now, store, &ns),
+        Resource::Namespaces => default_account(now, store, &name),
+        _ => {}
+    }
+}
+
+/// Every namespace gets its default service account (`pkg/controller/serviceaccount`).
+fn default_account(now: Time, store: &mut Store, ns: &str) {
+    let account = json!({ "metadata": { "name": "default", "namespace": ns } });
+    let writer = Writer::new("kube-controller-manager");
+    // Fails only if somebody made it before: then it is there.
+    let _ = store.create(now, Resource::ServiceAccounts, account, &writer);
+}
+
+/// Which part of an object a write is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The object itself: its status stays.
+    Main,
+    /// The status subresource: only the status changes, and labels and annotations do not.
+    Status,
+}
+
+/// Replaces an object, or its status, as the API server would for a client.
+///
+/// # Errors
+/// 404, 409 Conflict, 422.
+pub fn update(
+    now: Time,
+    store: &mut Store,
+    resource: Resource,
+    part: Part,
+    object: Value,
+    writer: &Writer,
+    dry_run: bool,
+) -> Result<Arc<Value>, ApiError> {
+    let (old, sent) = store.prepare_update(resource, object)?;
+    let new = match part {
+        Part::Main => main_part(resource, &old, sent)?,
+        Part::Status => status_part(&old, sent),
+    };
+    if dry_run {
+        return Ok(Arc::new(new));
+    }
+    let ended = resource == Resource::Pods && old["status"]["phase"] != new["status"]["phase"];
+    let ns = key(resource, &new).0;
+    let updated = store.finish_update(now, resource, old, new, writer)?;
+    if ended || resource == Resource::ResourceQuotas {
+        quota::refresh(now, store, &ns);
+    }
+    Ok(updated)
+}
+
+fn main_part(resource: Resource, old: &Value, mut new: Value) -> Result<Value, ApiError> {
+    defaults::apply(resource, &mut new);
+    if resource.has_status() {
+        set_or_remove(&mut new, "status", old.get("status"));
+    }
+    store::bump_generation(resource, old, &mut new);
+    validate::update(resource, old, &new)?;
+    Ok(new)
+}
+
+fn status_part(old: &Value, sent: Value) -> Value {
+    let mut new = old.clone();
+    set_or_remove(&mut new, "status", sent.get("status"));
+    new
+}
+
+fn set_or_remove(object: &mut Value, field: &str, value: Option<&Value>) {
+    match value {
+        Some(value) => object[field] = value.clone(),
+        None => drop(object.as_object_mut().map(|map| map.remove(field))),
+    }
+}
+
+/// Deletes an object as the API server would for a client. A namespace turns Terminating until it is empty.
+///
+/// # Errors
+/// 404, 409 where a precondition fails.
+pub fn delete(
+    now: Time,
+    store: &mut Store,
+    resource: Resource,
+    ns: &str,
+    name: &str,
+    options: &DeleteOptions,
+) -> Result<Deletion, ApiError> {
+    if resource == Resource::Namespaces {
+        return super::namespaces::terminate(now, store, name, options);
+    }
+    let deletion = store.delete(now, resource, ns, name, options)?;
+    if resource == Resource::Pods && matches!(deletion, Deletion::Gone(_)) {
+        quota::refresh(now, store, ns);
+    }
+    Ok(deletion)
+}
+
+/// Binds a pod as `pods/binding` does it.
+///
+/// # Errors
+/// 404; 409 where the pod is being deleted, assigned or gated; 422 without a node.
+pub fn bind(now: Time, store: &mut Store, ns: &str, name: &str, binding: &Value) -> Result<(), ApiError> {
+    let node = binding["target"]["name"].as_str().unwrap_or_default();
+    if node.is_empty() {
+        let cause = Cause::required("target.name", "");
+        return Err(ApiError::invalid(Resource::Pods, name, &[cause]));
+    }
+    let uid = binding["metadata"]["uid"].as_str();
+    let stored = store.get(Resource::Pods, ns, name);
+    if let (Some(uid), Some(pod)) = (uid, &stored)
+        && pod["metadata"]["uid"] != uid
+    {
+        let why = format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            pod["metadata"]["uid"].as_str().unwrap_or_default()
+        );
+        return Err(ApiError::conflict(Resource::Pods, name, &why));
+    }
+    store.bind(now, ns, name, node).map(drop)
+}
+
+/// Evicts a pod: the condition, then the deletion (`registry/core/pod/storage/eviction.go`). A pod that has ended is only deleted.
+///
+/// # Errors
+/// 404; 409 where a precondition fails; 429 where a disruption budget has no room.
+pub fn evict(now: Time, store: &mut Store, ns: &str, name: &str, options: &DeleteOptions) -> Result<(), ApiError> {
+    let pods = Resource::Pods;
+    let pod = store.get(pods, ns, name).ok_or_else(|| ApiError::not_found(pods, name))?;
+    store::check_preconditions(pods, &pod, options)?;
+    let ended = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+    let pending = pod["metadata"].get("deletionTimestamp").is_some();
+    if !ended && !pending {
+        budget(store, ns, &pod)?;
+        store.write_unowned(pods, &pod, |pod| set_condition(now, pod));
+    }
+    let options = DeleteOptions { resource_version: None, ..options.clone() };
+    delete(now, store, pods, ns, name, &options).map(drop)
+}
+
+fn set_condition(now: Time, pod: &mut Value) {
+    let condition = json!({
+        "lastProbeTime": null, "lastTransitionTime": now.rfc3339(), "message": "Eviction API: evicting",
+        "reason": "EvictionByEvictionAPI", "status": "True", "type": "DisruptionTarget",
+    });
+    let status = &mut pod["status"];
+    if !status["conditions"].is_array() {
+        status["conditions"] = json!([]);
+    }
+    let conditions = status["conditions"].as_array_mut().expect("made a list above");
+    conditions.retain(|known| known["type"] != "DisruptionTarget");
+    conditions.push(condition);
+}
+
+fn budget(store: &Store, ns: &str, pod: &Value) -> Result<(), ApiError> {
+    for budget in store.list(Resource::PodDisruptionBudgets, Some(ns)) {
+        let selected =
+            super::selector::Selector::of_object(&budget["spec"]["selector"]).is_some_and(|s| s.matches(pod));
+        let room = budget["status"]["disruptionsAllowed"].as_i64().unwrap_or(0);
+        if selected && room <= 0 {
+            let message = "Cannot evict pod as it would violate the pod's disruption budget.";
+            let name = budget["metadata"]["name"].as_str().unwrap_or_default();
+            let why = format!("The disruption budget {name} needs more healthy pods than there are now");
+            let details = json!({ "causes": [{ "reason": "DisruptionBudget", "message": why }] });
+            return Err(ApiError { details: Some(details), ..ApiError::new(429, "TooManyRequests", message) });
+        }
+    }
+    Ok(())
+}
+
+/// The object that a server-side apply or an upsert starts from: the sent one with the path's name and namespace.
+pub(super) fn place(resource: Resource, object: &mut Value, ns: &str, name: &str) {
+    let meta = metadata_mut(object);
+    meta.insert("name".into(), name.into());
+    if resource.namespaced() {
+        meta.insert("namespace".into(), ns.into());
+    }
+}
