@@ -11,3 +11,5 @@ pub use manager::PodManager;
 mod lines;
 #[cfg(test)]
 mod testing;
+
+pub mod manifest;
