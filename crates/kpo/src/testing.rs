@@ -1,6 +1,8 @@
 //! An API server made of a script, for tests: it records what it is asked and when, and answers in the order of the script. No sockets;
 //! it runs on tokio's paused clock.
 
+mod local;
+
 use std::{
     collections::VecDeque,
     convert::Infallible,
@@ -16,6 +18,8 @@ use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
 use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::time::Instant;
+
+pub(crate) use local::{LocalServer, TestDir};
 
 use crate::{
     hook::KubernetesHook,

@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
 
-use super::CredentialError;
+use super::{ConnectError, CredentialError, Source, TokenCallback, kubeconfig, proxy, stack};
 
-/// Makes a client from the credentials as they are now: reads files again, runs plugins again.
-pub(crate) type Renewal = Box<dyn Fn() -> BoxFuture<'static, Result<kube::Client, CredentialError>> + Send + Sync>;
+/// Makes a client from the configuration as it is now: reads files again, runs plugins again.
+type Renewal = Box<dyn Fn() -> BoxFuture<'static, Result<kube::Client, CredentialError>> + Send + Sync>;
 
 /// A client that can be replaced. Streams that run keep the client with which they were opened.
 pub(crate) struct Connection {
@@ -25,7 +25,32 @@ impl Connection {
         Self::new(client, "", None)
     }
 
-    pub(crate) fn new(client: kube::Client, server: &str, renewal: Option<Renewal>) -> Self {
+    /// Reads the configuration and makes a client.
+    pub(super) async fn open(
+        source: Source,
+        context: Option<String>,
+        token: Option<TokenCallback>,
+    ) -> Result<Self, ConnectError> {
+        let make = move || {
+            let (source, context, token) = (source.clone(), context.clone(), token.clone());
+            tokio::task::spawn_blocking(move || {
+                let config = configuration(&source, context.as_deref())?;
+                let server = host_and_port(&config.cluster_url);
+                Ok((stack::client(config, token)?, server))
+            })
+        };
+        let (client, server) = make().await.map_err(|_| ConnectError::Interrupted)??;
+        let renewal: Renewal = Box::new(move || {
+            let made = make();
+            Box::pin(async move {
+                let made: Result<_, ConnectError> = made.await.unwrap_or(Err(ConnectError::Interrupted));
+                made.map(|(client, _)| client).map_err(CredentialError::from)
+            })
+        });
+        Ok(Self::new(client, &server, Some(renewal)))
+    }
+
+    fn new(client: kube::Client, server: &str, renewal: Option<Renewal>) -> Self {
         Self {
             namespace: client.default_namespace().to_owned(),
             current: Mutex::new((0, client)),
@@ -64,4 +89,33 @@ impl Connection {
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = (generation + 1, client);
         Ok(())
     }
+}
+
+fn configuration(source: &Source, context: Option<&str>) -> Result<kube::Config, ConnectError> {
+    let env = |name: &str| std::env::var(name).ok();
+    match source {
+        Source::Default => {
+            let paths = kubeconfig::default_paths(&env);
+            match kubeconfig::read_existing(&paths)? {
+                Some(config) => kubeconfig::config_of(&config, context, &env),
+                None => in_cluster(&env).map_err(|_| ConnectError::NoKubeconfig { tried: paths }),
+            }
+        }
+        Source::File(path) => kubeconfig::config_of(&kubeconfig::read(path)?, context, &env),
+        Source::Text(text) => kubeconfig::config_of(&kubeconfig::parse(text)?, context, &env),
+        Source::InCluster => in_cluster(&env),
+        Source::Config(config) => Ok((**config).clone()),
+    }
+}
+
+fn in_cluster(env: proxy::Lookup<'_>) -> Result<kube::Config, ConnectError> {
+    let mut config = kube::Config::incluster().map_err(|error| ConnectError::InCluster(Box::new(error)))?;
+    config.proxy_url =
+        proxy::from_environment(&config.cluster_url, env).map_err(|from| ConnectError::ProxyUrl { from })?;
+    Ok(config)
+}
+
+fn host_and_port(url: &http::Uri) -> String {
+    let port = url.port_u16().unwrap_or(if url.scheme_str() == Some("http") { 80 } else { 443 });
+    format!("{}:{port}", url.host().unwrap_or_default())
 }

@@ -1,10 +1,123 @@
-//! What can be wrong with a connection's configuration and credentials.
+//! What can be wrong with a connection's configuration and credentials. Each message is one line, and holds no secret.
+
+use std::{error::Error as StdError, io, path::PathBuf};
 
 use kube::client::AuthError;
 
-/// Credentials that cannot be had. No message holds a secret: of a plugin only what it wrote to its standard error is shown.
+/// Why there is no connection. Whether the server can be reached shows only with the first request, as an
+/// [`ApiFailure`](crate::request::ApiFailure).
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// No kubeconfig exists, and this process runs in no pod.
+    #[error("no kubeconfig found (tried {}), and this is not a pod with a service account", paths(.tried))]
+    NoKubeconfig {
+        /// The files that were looked for.
+        tried: Vec<PathBuf>,
+    },
+    /// A kubeconfig cannot be read.
+    #[error("cannot read the kubeconfig {}", .path.display())]
+    ReadKubeconfig {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A kubeconfig is no kubeconfig. The lines themselves are not shown: they may hold a secret.
+    #[error("the kubeconfig {} is not valid at {at}", .path.display())]
+    ParseKubeconfig {
+        /// The file.
+        path: PathBuf,
+        /// Line and column.
+        at: String,
+    },
+    /// Files of `$KUBECONFIG` differ in `kind` or `apiVersion`.
+    #[error("the kubeconfig {} has another kind or apiVersion than the one before it", .path.display())]
+    UnlikeKubeconfigs {
+        /// The later file.
+        path: PathBuf,
+    },
+    /// The context that was asked for is not there.
+    #[error("no context {name:?} in the kubeconfig; it has {}", names(.known))]
+    UnknownContext {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        known: Vec<String>,
+    },
+    /// The kubeconfig has no current context, and none was asked for.
+    #[error("the kubeconfig has no current context; choose one of {}", names(.known))]
+    NoCurrentContext {
+        /// The names there are.
+        known: Vec<String>,
+    },
+    /// The context names a cluster that is not there.
+    #[error("the context {context:?} names the cluster {cluster:?}, which is not in the kubeconfig")]
+    UnknownCluster {
+        /// The context.
+        context: String,
+        /// The cluster.
+        cluster: String,
+    },
+    /// The cluster has no server.
+    #[error("the cluster {cluster:?} has no server in the kubeconfig")]
+    NoServer {
+        /// The cluster.
+        cluster: String,
+    },
+    /// The cluster's server is no URL.
+    #[error("the server of the cluster {cluster:?} is not a URL")]
+    ServerUrl {
+        /// The cluster.
+        cluster: String,
+    },
+    /// The cluster's certificate authority cannot be read.
+    #[error("cannot read the certificate authority {}", .path.display())]
+    ReadAuthority {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The cluster's certificate authority is no PEM certificate.
+    #[error("the certificate authority of the cluster {cluster:?} is not a PEM certificate")]
+    Authority {
+        /// The cluster.
+        cluster: String,
+    },
+    /// A proxy's URL cannot be understood.
+    #[error("the proxy in {from} is not a URL")]
+    ProxyUrl {
+        /// Where it stands.
+        from: &'static str,
+    },
+    /// A proxy of an unknown kind.
+    #[error("proxies of the kind {scheme:?} are not supported; http, https, socks5 and socks5h are")]
+    ProxyScheme {
+        /// The URL's scheme.
+        scheme: String,
+    },
+    /// The service account of this pod cannot be used.
+    #[error("no service account to connect with: this is not a pod, or its token is not mounted")]
+    InCluster(#[source] Box<dyn StdError + Send + Sync>),
+    /// The user's client certificate or key cannot be read.
+    #[error("the client certificate or key of the kubeconfig's user cannot be read")]
+    ClientCertificate,
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up")]
+    Tls(#[source] Box<dyn StdError + Send + Sync>),
+    /// The user's impersonation (`as`, `as-groups`) cannot be written as headers.
+    #[error("the user to impersonate has a name that no header can carry")]
+    Impersonation,
+    /// The credentials cannot be had.
+    #[error(transparent)]
+    Credentials(#[from] CredentialError),
+    /// The runtime is shutting down.
+    #[error("connecting was interrupted")]
+    Interrupted,
+}
+
+/// Credentials that cannot be had. Of a plugin only what it wrote to its standard error is shown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum CredentialError {
     /// The credentials are fixed: there is nothing to read again.
     #[error("the credentials cannot be renewed")]
@@ -33,40 +146,82 @@ pub enum CredentialError {
         /// The system's words.
         reason: String,
     },
-    /// Anything else, in one line that holds no secret.
+    /// The caller's callback gave no token; in its words.
+    #[error("no token: {0}")]
+    Callback(String),
+    /// A token or password holds characters that no header can carry.
+    #[error("the credentials hold characters that no header can carry")]
+    Characters,
+    /// An OAuth provider gave no token.
+    #[error("no token from the OAuth provider")]
+    OAuth,
+    /// An OpenID Connect provider gave no token, and none could be refreshed.
+    #[error("no token from the OpenID Connect provider")]
+    Oidc,
+    /// The configuration could not be read again; in one line.
     #[error("{0}")]
-    Other(String),
+    Configuration(String),
+    /// The user's credentials are of a kind that is not supported.
+    #[error("the credentials of the kubeconfig's user cannot be used")]
+    Unusable,
 }
 
 impl CredentialError {
     /// From kube's error, whose own text shows a plugin's whole output, and with it the token.
     pub(crate) fn from_kube(error: &AuthError) -> Self {
         match error {
-            AuthError::AuthExecStart(io) => Self::PluginStart(io.to_string()),
+            AuthError::AuthExecStart(error) => Self::PluginStart(error.to_string()),
             AuthError::AuthExecRun { cmd, out } => Self::PluginFailed {
-                command: cmd.split(' ').next().unwrap_or_default().to_owned(),
+                command: program(cmd),
                 status: out.status.to_string(),
                 last_line: last_line(&out.stderr),
             },
             AuthError::AuthExecParse(_) | AuthError::ExecPluginFailed | AuthError::MalformedTokenExpirationDate(_) => {
                 Self::PluginAnswer
             }
-            AuthError::ReadTokenFile(io, path) => {
-                Self::TokenFile { path: path.display().to_string(), reason: io.to_string() }
+            AuthError::ReadTokenFile(error, path) => {
+                Self::TokenFile { path: path.display().to_string(), reason: error.to_string() }
             }
-            AuthError::InvalidBasicAuth(_) | AuthError::InvalidBearerToken(_) => {
-                Self::Other("the credentials hold characters that no header can carry".to_owned())
-            }
-            AuthError::OAuth(_) => Self::Other("no token from the OAuth provider".to_owned()),
-            AuthError::Oidc(_) => Self::Other("no token from the OpenID Connect provider".to_owned()),
-            _ => Self::Other("the credentials of the kubeconfig's user cannot be used".to_owned()),
+            AuthError::InvalidBasicAuth(_) | AuthError::InvalidBearerToken(_) => Self::Characters,
+            AuthError::OAuth(_) => Self::OAuth,
+            AuthError::Oidc(_) => Self::Oidc,
+            _ => Self::Unusable,
         }
     }
+}
+
+/// When the configuration is read again after a 401.
+impl From<ConnectError> for CredentialError {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Credentials(error) => error,
+            other => Self::Configuration(match other.source() {
+                Some(source) => format!("{other}: {source}"),
+                None => other.to_string(),
+            }),
+        }
+    }
+}
+
+/// kube hands the command over as `Command`'s Debug prints it: `"aws" "eks" …`, or `VAR="…" "aws" …` with the environment in front.
+fn program(command: &str) -> String {
+    let quoted = command.split(' ').find(|word| word.starts_with('"'));
+    quoted.unwrap_or_else(|| command.split(' ').next().unwrap_or_default()).trim_matches('"').to_owned()
 }
 
 /// The last line that is not empty, at most 300 characters of it.
 fn last_line(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty());
-    line.unwrap_or("(it wrote nothing to its standard error)").chars().take(300).collect()
+    line.unwrap_or("(its standard error holds no message)").chars().take(300).collect()
+}
+
+fn paths(paths: &[PathBuf]) -> String {
+    let names: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+    if names.is_empty() { "no path: there is no home directory".to_owned() } else { names.join(", ") }
+}
+
+fn names(names: &[String]) -> String {
+    let quoted: Vec<_> = names.iter().map(|name| format!("{name:?}")).collect();
+    if quoted.is_empty() { "none".to_owned() } else { quoted.join(", ") }
 }

@@ -1,9 +1,32 @@
 //! The connection to a cluster.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use kpo::{KubernetesHook, hook::ConnectOptions, request::Call};
+//!
+//! // As kubectl: $KUBECONFIG, ~/.kube/config, or the service account of the pod that this runs in.
+//! let hook = KubernetesHook::connect(ConnectOptions::default()).await?;
+//! let pod = hook.get_pod(hook.default_namespace(), "nightly-1", Call::forever()).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # Guarantees
+//! - TCP keepalive and `TCP_NODELAY` are on; there is no read timeout that would end quiet watches ([`Requests`] limits unary calls).
+//! - kube's own retry is off, and its tracing layer is not in the stack.
+//! - Credentials that are refused (401) are read again: files anew, plugins run anew, the callback asked anew.
+//! - No secret appears in a `Debug` or an error.
 
 mod connection;
 mod error;
+mod kubeconfig;
+mod proxy;
+mod stack;
+mod token;
 
-use std::{fmt, sync::Arc};
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, path::PathBuf, sync::Arc};
 
 use serde_json::Value;
 
@@ -13,7 +36,68 @@ use crate::{
 };
 
 pub(crate) use connection::Connection;
-pub use error::CredentialError;
+pub use error::{ConnectError, CredentialError};
+pub use token::TokenCallback;
+
+/// Where the configuration of a connection comes from.
+#[derive(Clone)]
+pub enum Source {
+    /// As kubectl finds it: the files of `$KUBECONFIG` (those that do not exist are skipped), else `~/.kube/config`; where none exists, the
+    /// service account of the pod that this process runs in.
+    Default,
+    /// This file, and no other (`--kubeconfig`).
+    File(PathBuf),
+    /// A kubeconfig's text, YAML or JSON; relative paths in it are relative to the working directory.
+    Text(String),
+    /// The service account of the pod that this process runs in.
+    InCluster,
+    /// kube's configuration. Its `proxy_url` is used as it is; its `default_retry` and timeouts are not.
+    Config(Box<kube::Config>),
+}
+
+/// How to connect.
+#[derive(Clone)]
+pub struct ConnectOptions {
+    /// Where the configuration comes from. Default [`Source::Default`].
+    pub source: Source,
+    /// The kubeconfig's context (`--context`). `None`: its `current-context`. Has no meaning for a service account or kube's configuration.
+    pub context: Option<String>,
+    /// Gives the bearer token, in place of all credentials of the configuration but client certificates. Asked before the first request
+    /// and again after each 401. `None`: the configuration's credentials.
+    pub token: Option<TokenCallback>,
+    /// How requests are made.
+    pub requests: RequestOptions,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        Self { source: Source::Default, context: None, token: None, requests: RequestOptions::default() }
+    }
+}
+
+/// Kubeconfigs hold secrets: only the kind of the source is shown, or its path.
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Default => f.write_str("Default"),
+            Source::File(path) => f.debug_tuple("File").field(path).finish(),
+            Source::Text(_) => f.write_str("Text(..)"),
+            Source::InCluster => f.write_str("InCluster"),
+            Source::Config(config) => f.debug_tuple("Config").field(&config.cluster_url.host()).finish(),
+        }
+    }
+}
+
+impl fmt::Debug for ConnectOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectOptions")
+            .field("source", &self.source)
+            .field("context", &self.context)
+            .field("has_token", &self.token.is_some())
+            .field("requests", &self.requests)
+            .finish()
+    }
+}
 
 /// A connection to one cluster: the way to everything else. Clones share it.
 #[derive(Clone)]
@@ -33,6 +117,17 @@ impl fmt::Debug for KubernetesHook {
 }
 
 impl KubernetesHook {
+    /// Reads the configuration and its credentials (a credential plugin runs here). No request is made: whether the server can be reached is
+    /// the first request's matter.
+    ///
+    /// # Errors
+    /// See [`ConnectError`]: each is one line, and none holds a secret.
+    pub async fn connect(options: ConnectOptions) -> Result<Self, ConnectError> {
+        let ConnectOptions { source, context, token, requests } = options;
+        let connection = Connection::open(source, context, token).await?;
+        Ok(Self::over(connection, requests))
+    }
+
     /// A hook over a client that the caller made: an in-process cluster, or a stack of his own. Its credentials are never renewed. The
     /// client's default namespace is the hook's.
     pub fn from_client(client: kube::Client, options: RequestOptions) -> Self {
@@ -70,5 +165,10 @@ impl KubernetesHook {
     /// The namespace that the context (or the service account, or the client) names; `default` where none does.
     pub fn default_namespace(&self) -> &str {
         self.connection.namespace()
+    }
+
+    /// The API server's `host:port`; empty for a client that the caller made.
+    pub fn server(&self) -> Arc<str> {
+        self.connection.server()
     }
 }

@@ -75,7 +75,7 @@ impl<'a> Attempts<'a> {
     async fn pause(&self, failure: ApiFailure, delay: Option<Duration>) -> Result<(), RequestError> {
         let late = |delay: &Duration| self.deadline().is_some_and(|deadline| Instant::now() + *delay >= deadline);
         let Some(delay) = delay.filter(|delay| !late(delay)) else {
-            return Err(RequestError { target: self.target.clone(), attempts: self.made, failure });
+            return Err(RequestError { target: Box::new(self.target.clone()), attempts: self.made, failure });
         };
         self.say_retrying(&failure, delay);
         sleep(delay).await;

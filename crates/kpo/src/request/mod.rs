@@ -163,7 +163,7 @@ impl Call {
 #[error("cannot {target}{}", after_attempts(*.attempts))]
 pub struct RequestError {
     /// What was tried.
-    pub target: Target,
+    pub target: Box<Target>,
     /// Attempts made.
     pub attempts: u32,
     /// How the last one failed.
