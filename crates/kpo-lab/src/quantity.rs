@@ -163,6 +163,16 @@ impl Sum for Quantity {
     }
 }
 
+/// A quantity's thousandths, rounded up. None where the text is none.
+pub fn milli(text: &str) -> Option<i64> {
+    Quantity::parse(text).map(Quantity::millis)
+}
+
+/// The thousandths of a JSON value, text or a plain number; 0 where there is no quantity.
+pub fn of(value: &Value) -> i64 {
+    Quantity::of(value).map_or(0, Quantity::millis)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -49,6 +49,11 @@ impl ContainerId {
         Self(format!("lab://{hex}").into())
     }
 
+    /// The ID that a pod's status names, as it stands there.
+    pub fn parse(text: &str) -> Self {
+        Self(text.into())
+    }
+
     /// The whole ID, with its scheme.
     pub fn as_str(&self) -> &str {
         &self.0
