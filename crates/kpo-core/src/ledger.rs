@@ -4,8 +4,16 @@
 //! what the attempt is now; when it has ended, [`classify`](crate::classify) says what became of it. Facts are only ever added:
 //! what was once seen (a container ID, a start) stays seen, whatever a later sight shows.
 
-use crate::contract::Sight;
-use crate::pod::{ClusterEvent, Phase, Pod, PodStatus};
+mod note;
+mod observe;
+mod situation;
+mod told;
+
+pub(crate) use observe::may_be_kubelet;
+pub(crate) use told::explains;
+
+use crate::pod::{Phase, Pod};
+use crate::reason::Reason;
 use crate::spec::Template;
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
@@ -27,7 +35,7 @@ pub struct Entry {
 pub enum Fact {
     /// The first sight of the pod.
     FirstSeen {
-        /// Whether it was the answer to our own create or a sight of the pod before it was bound: nothing was missed.
+        /// Whether no kubelet had reported anything of it yet: nothing was missed.
         from_creation: bool,
     },
     /// Observation was interrupted here.
@@ -110,6 +118,8 @@ pub enum Fact {
         message: Option<String>,
         /// The manager that owns it. `None`: not told.
         writer: Option<String>,
+        /// Whether that is known to be a kubelet.
+        kubelet: bool,
     },
     /// An event of the cluster's about it.
     Told {
@@ -143,8 +153,10 @@ pub enum Sign {
     LastState,
     /// A `restartCount` above 0.
     RestartCount,
-    /// A `Started` event.
-    StartedEvent,
+    /// A `terminated` state that is not the kubelet's `ContainerStatusUnknown`.
+    Terminated,
+    /// A `Created`, `Started` or `Killing` event of the kubelet's: the runtime had the container.
+    Event,
 }
 
 /// How a pod was found to be gone.
@@ -159,29 +171,65 @@ pub enum Absence {
 
 /// What was learnt of one attempt.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub struct Ledger {
-    /// In the order of learning; one entry a change, at most [`Ledger::CAPACITY`].
+    /// In the order of learning; one entry a change, bounded (see [`Ledger::VITAL`]). Only ever added to: an index stays what it is.
     pub entries: Vec<Entry>,
-    /// The last sight of it. `None`: none yet.
+    /// The newest sight of it, without what no decision needs any more. `None`: none yet.
     pub last: Option<Pod>,
-    /// Whether every moment since its creation was observed.
+    /// Whether all that was ever reported of it since its creation was observed.
     pub gapless: bool,
     /// Whether a gap is open now.
     pub in_gap: bool,
-    /// Signs of life by container, each with the index of its entry. Kept for ever.
+    /// Whether the next sight comes after a gap: it may show several writes at once.
+    pub after_gap: bool,
+    /// Signs of life by container, each with the index of its entry. Kept for ever. The empty name: of a container that is not known.
     pub ran: BTreeMap<String, u32>,
-    /// Its own deletion request of ours was accepted.
+    /// How containers ended, by container: the first end stands, unless it was seen to run again.
+    pub ends: BTreeMap<String, End>,
+    /// The entry of its first terminal phase. `None`: none was seen.
+    pub terminal: Option<u32>,
+    /// A deletion request of ours was sent.
     pub our_delete: bool,
+    /// A DELETED left open whether it is gone.
+    pub doubtful: bool,
     /// How it was found to be gone. `None`: it is there.
     pub gone: Option<Absence>,
+    /// The last progress on the way to its start, see [`Situation::Starting`].
+    pub progress: Time,
+    /// Failed tries to pull an image that were seen.
+    pub pull_failures: u32,
+    /// The last evidence that a node is being made for it.
+    pub scale_up: Option<Time>,
+    /// The last word that none will be.
+    pub no_scale_up: Option<Time>,
+}
+
+/// How a container ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct End {
+    /// Its entry.
+    pub entry: u32,
+    /// Its exit code.
+    pub exit_code: i32,
+    /// The kubelet's word.
+    pub reason: Option<String>,
+    /// Whether the runtime told it. Not so: the kubelet could not locate the container (`ContainerStatusUnknown`), and the code is made up.
+    pub located: bool,
+    /// When, by the node's clock. `None`: not told.
+    pub finished: Option<Time>,
+    /// Whether its termination message starts with `committed`.
+    pub committed: bool,
+    /// How often it had been started again by then.
+    pub restarts: i64,
 }
 
 /// What an attempt is now: the one value that the task's transitions match.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Situation {
-    /// Held by gates; `ours` says that kpo's own is the only one.
+    /// Held by gates.
     Gated {
         /// The gates of others.
         others: Vec<String>,
@@ -199,14 +247,18 @@ pub enum Situation {
     Starting {
         /// The node.
         node: String,
-        /// Container and reason.
+        /// Container and reason (`base: ImagePullBackOff`).
         waiting: Option<String>,
-        /// The last progress on the way to its start.
+        /// The last progress on the way to its start. Progress is: it was bound; the kubelet acknowledged it; its sandbox came up; a
+        /// container began to run or ended; a waiting reason other than an error appeared; an event said that an image was pulled, a
+        /// volume attached, a container created or started. A failed try and the wait after it are none.
         progress: Time,
-        /// An error of the image or configuration that cannot heal, if there is one.
-        fatal: Option<crate::reason::Reason>,
+        /// What hinders the start: the reason if the clock runs out. `None`: nothing known.
+        hindrance: Option<Reason>,
+        /// An error of the image that cannot heal, or has not after [`Ledger::PULL_TRIES`]. Whether that ends the task is its spec's say.
+        fatal: Option<Reason>,
     },
-    /// Its own container runs.
+    /// Its own container runs, or has ended and the kubelet is about to say of what ([`Ledger::turns_at`]).
     Running {
         /// The node.
         node: String,
@@ -218,20 +270,73 @@ pub enum Situation {
         /// Since when its node has been silent. `None`: it is not.
         unreachable_since: Option<Time>,
     },
-    /// A DELETED or a relist leaves open whether it is gone: one GET decides.
+    /// A DELETED leaves open whether it is gone: one GET decides.
     Doubtful,
     /// Its own container has ended, or the pod is terminal or gone: a verdict can be reached.
     Ended,
 }
 
-/// Which containers count for *never*, and which one is the task's.
-#[derive(Clone, Copy, Debug)]
-pub struct Scope<'a> {
-    /// The template's part.
-    pub template: &'a Template,
+impl Ledger {
+    /// Entries up to which everything is noted.
+    pub const ORDINARY: usize = 160;
+    /// Entries up to which what explains a verdict is noted: disruption, phases, ends. Beyond it only what there is one of in an
+    /// attempt, or one a container: the first sign of life, the deletion request, the first terminal phase, the end.
+    pub const VITAL: usize = 224;
+    /// Tries after which a refused or unknown image counts as certain.
+    pub const PULL_TRIES: u32 = 3;
+
+    /// Its UID. `None`: no sight of it yet.
+    pub fn uid(&self) -> Option<&str> {
+        self.last.as_ref().map(|pod| pod.metadata.uid.as_str())
+    }
+
+    /// Its name. `None`: no sight of it yet.
+    pub fn name(&self) -> Option<&str> {
+        self.last.as_ref().map(|pod| pod.metadata.name.as_str())
+    }
+
+    /// Its node. `None`: not bound, as far as seen.
+    pub fn node(&self) -> Option<&str> {
+        self.last.as_ref().and_then(|pod| pod.spec.node_name.as_deref()).filter(|node| !node.is_empty())
+    }
+
+    /// What an entry says. `None`: there is no such entry.
+    pub fn fact(&self, entry: u32) -> Option<&Fact> {
+        self.entries.get(entry as usize).map(|entry| &entry.fact)
+    }
+
+    /// The container that is the task's own: the template's, else the pod's default.
+    pub fn own<'a>(&'a self, template: &'a Template) -> &'a str {
+        let default = || self.last.as_ref().and_then(Pod::default_container).unwrap_or_default();
+        if template.container.is_empty() { default() } else { &template.container }
+    }
+
+    /// How the task's own container ended. `None`: it has not, as far as seen.
+    pub fn own_end(&self, template: &Template) -> Option<&End> {
+        self.ends.get(self.own(template))
+    }
+
+    /// Containers that count and showed a sign of life, with their entries.
+    pub fn started(&self, template: &Template) -> impl Iterator<Item = (&str, u32)> {
+        let counts = |name: &str| name.is_empty() || template.counts(name);
+        self.ran.iter().map(|(name, entry)| (name.as_str(), *entry)).filter(move |(name, _)| counts(name))
+    }
+
+    /// Whether the program wrote its commit marker (`until-commit`). `None`: no status of the runtime's says so or otherwise.
+    pub fn committed(&self, template: &Template) -> Option<bool> {
+        let end = self.own_end(template)?;
+        (end.located && !end.is_lost()).then_some(end.committed)
+    }
 }
 
-impl Ledger {
-    /// Entries kept. Signs of life, deletion, phases and the end are always kept; waiting reasons are dropped first.
-    pub const CAPACITY: usize = 256;
+impl End {
+    /// Whether the node or its runtime lost the container: exit 255, reason `Unknown` (containerd and CRI-O after a reboot).
+    pub fn is_lost(&self) -> bool {
+        self.exit_code == 255 && self.reason.as_deref() == Some("Unknown")
+    }
+
+    /// Whether the runtime could not start the program. The container has an ID, so it bars *never*.
+    pub fn is_start_error(&self) -> bool {
+        matches!(self.reason.as_deref(), Some("StartError" | "ContainerCannotRun" | "RunContainerError"))
+    }
 }

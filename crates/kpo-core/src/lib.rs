@@ -18,10 +18,10 @@ pub use contract::{
     Because, Carried, Command, CommandId, Create, Event, Hindrance, Input, Next, NoRerun, Output, Refusal, Reply,
     Sight, Stop, Wait,
 };
-pub use ledger::{Absence, Entry, Fact, Ledger, Scope, Sign, Situation};
+pub use ledger::{Absence, End, Entry, Fact, Ledger, Sign, Situation};
 pub use outcome::{AttemptRecord, AttemptVerdict, Outcome, PodRef, Times};
 pub use pod::{ClusterEvent, Pod};
-pub use reason::Reason;
+pub use reason::{Reason, exit};
 pub use spec::{Clocks, Naming, OnFinish, OnUnsignedDelete, Rerun, RerunPolicy, Spec, Template};
 pub use time::Time;
 pub use verdict::{Cause, Class, Proof, Started, Verdict};

@@ -3,6 +3,7 @@
 //! A [`Pod`] is what one answer or watch event showed. The engine deserialises it from the API server's JSON
 //! and hands it in as an [`Input`](crate::Input); fields that no decision reads are dropped on the way.
 
+use crate::time::Time;
 use serde::de::{Deserializer, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -66,6 +67,13 @@ pub struct ManagedField {
     /// Whether `f:status.f:phase` is among its fields.
     #[serde(rename = "fieldsV1")]
     pub fields: OwnedFields,
+}
+
+impl ManagedField {
+    /// Whether this manager owns `status.phase`.
+    pub fn owns_phase(&self) -> bool {
+        self.fields.status.as_ref().is_some_and(|status| status.phase.is_some())
+    }
 }
 
 /// What a manager owns, as far as decisions ask.
@@ -132,9 +140,19 @@ pub struct Container {
     /// The image it asks for.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub image: String,
-    /// `Always` on an init container makes it a native sidecar (KEP-753).
+    /// `Always` on an init container makes it a native sidecar (KEP-753); elsewhere it overrides the pod's (KEP-5307).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restart_policy: Option<String>,
+    /// Rules by which some exit codes start it again in a pod whose policy is Never (KEP-5307, on since 1.35).
+    #[serde(deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    pub restart_policy_rules: Vec<Empty>,
+}
+
+impl Container {
+    /// Whether, as an init container, it is a native sidecar: it runs beside the program instead of before it.
+    pub fn is_sidecar(&self) -> bool {
+        self.restart_policy.as_deref() == Some("Always")
+    }
 }
 
 /// A scheduling gate (KEP-3521).
@@ -307,15 +325,59 @@ impl Pod {
         self.statuses().find(|status| status.name == container)
     }
 
-    /// The manager that owns `status.phase`. `None`: nobody but the API server's default wrote it.
+    /// The managers that own `status.phase`. None: nobody but the API server's default wrote it, or it is not told.
+    pub fn phase_writers(&self) -> impl Iterator<Item = &str> {
+        self.metadata.managed_fields.iter().filter(|field| field.owns_phase()).map(|field| field.manager.as_str())
+    }
+
+    /// The first of [`Pod::phase_writers`].
     pub fn phase_writer(&self) -> Option<&str> {
-        let owns = |field: &&ManagedField| field.fields.status.as_ref().is_some_and(|s| s.phase.is_some());
-        self.metadata.managed_fields.iter().find(owns).map(|field| field.manager.as_str())
+        self.phase_writers().next()
+    }
+
+    /// The container that is meant when none is named: the annotation `kubectl.kubernetes.io/default-container`, else `base`
+    /// (Airflow's name for it), else the first. `None`: it has no containers.
+    pub fn default_container(&self) -> Option<&str> {
+        let named = |name: &str| self.spec.containers.iter().map(|c| c.name.as_str()).find(|c| *c == name);
+        let annotated = self.annotation(crate::marks::DEFAULT_CONTAINER).and_then(named);
+        annotated.or_else(|| named("base")).or_else(|| self.spec.containers.first().map(|c| c.name.as_str()))
+    }
+
+    /// Whether a kubelet has said anything of it yet. Until it has, a first sight is as good as one from its creation:
+    /// no earlier report can have been missed.
+    pub fn is_reported(&self) -> bool {
+        self.status.start_time.is_some() || self.status.phase != Phase::Pending || self.statuses().next().is_some()
+    }
+
+    /// Whether a watch's DELETED with this object means that it is gone, and not only that it stopped matching the selector.
+    ///
+    /// The registry removes an object only with a `deletionTimestamp` and a grace of 0 (BeforeDelete in
+    /// `k8s.io/apiserver/pkg/registry/rest/delete.go`; all recordings show it, forced deletions and unbound pods included).
+    /// With a finalizer it cannot be told: the last version that was stored still carries it.
+    pub fn is_last_version(&self) -> bool {
+        let grace = self.metadata.deletion_grace_period_seconds.unwrap_or(0);
+        self.is_terminating() && grace == 0 && self.metadata.finalizers.is_empty()
+    }
+
+    /// The scheduler's word that it finds no node.
+    pub fn unschedulable(&self) -> Option<&Condition> {
+        let is = |c: &&Condition| {
+            c.kind == "PodScheduled" && c.status == "False" && c.reason.as_deref() == Some("Unschedulable")
+        };
+        self.status.conditions.iter().find(is)
     }
 
     /// Whether deletion was requested.
     pub fn is_terminating(&self) -> bool {
         self.metadata.deletion_timestamp.is_some()
+    }
+
+    /// When deletion was requested, by the API server's clock: its timestamp lies ahead by the grace. `None`: it was not, or was
+    /// shortened since.
+    pub fn deletion_requested_at(&self) -> Option<Time> {
+        let at = Time::parse(self.metadata.deletion_timestamp.as_deref()?)?;
+        let grace = u64::try_from(self.metadata.deletion_grace_period_seconds?).ok().filter(|grace| *grace > 0)?;
+        Some(at - std::time::Duration::from_secs(grace))
     }
 
     /// An annotation of kpo's own.
@@ -343,12 +405,47 @@ pub struct ClusterEvent {
     /// The other party, such as the preemptor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub related: Option<EventObject>,
+    /// Who reports it, where `reportingComponent` is empty.
+    pub source: EventSource,
     /// When (old form).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_timestamp: Option<String>,
     /// When (new form).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event_time: Option<String>,
+}
+
+impl ClusterEvent {
+    /// Who reports it.
+    pub fn reporter(&self) -> &str {
+        if self.reporter.is_empty() { &self.source.component } else { &self.reporter }
+    }
+
+    /// Whether a kubelet reports it.
+    pub fn is_by_kubelet(&self) -> bool {
+        self.reporter() == "kubelet" || self.source.component == "kubelet"
+    }
+
+    /// When it was last seen. `None`: it does not say.
+    pub fn time(&self) -> Option<Time> {
+        let series = self.last_timestamp.as_deref().and_then(Time::parse);
+        series.or_else(|| self.event_time.as_deref().and_then(Time::parse))
+    }
+
+    /// The container that it is about; empty where it does not say.
+    pub fn container(&self) -> &str {
+        let path = &self.involved_object.field_path;
+        path.split_once('{').and_then(|(_, name)| name.strip_suffix('}')).unwrap_or_default()
+    }
+}
+
+/// `v1.EventSource`, reduced.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EventSource {
+    /// The component.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub component: String,
 }
 
 /// `v1.ObjectReference`, reduced.

@@ -78,6 +78,24 @@ pub struct Template {
     pub active_deadline_seconds: Option<u32>,
 }
 
+impl Template {
+    /// For a pod that is not a task's (`kpo why`): its default container is its own, and all containers count.
+    pub fn foreign(pod: &crate::Pod) -> Self {
+        let grace = pod.spec.termination_grace_period_seconds.and_then(|seconds| u32::try_from(seconds).ok());
+        Self {
+            container: pod.default_container().unwrap_or_default().to_owned(),
+            counted: Vec::new(),
+            grace_seconds: grace.unwrap_or(30),
+            active_deadline_seconds: None,
+        }
+    }
+
+    /// Whether a start of that container counts as a start of the task.
+    pub fn counts(&self, container: &str) -> bool {
+        self.counted.is_empty() || self.counted.iter().any(|name| name == container)
+    }
+}
+
 /// May a task run again, and how often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -28,6 +28,14 @@ pub struct Verdict {
     pub evidence: Vec<u32>,
 }
 
+impl Verdict {
+    /// What a command about it exits with: the container's code where the program ended by itself, else the reason's.
+    pub fn process_code(&self) -> i32 {
+        let own = self.exit_code.filter(|_| self.class == Class::Failed && self.reason != Reason::ResultMissing);
+        own.unwrap_or_else(|| self.reason.exit_code())
+    }
+}
+
 /// The class of a verdict.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(tag = "class", rename_all = "camelCase")]

@@ -1,1 +1,0 @@
-//! From a ledger to a verdict.
