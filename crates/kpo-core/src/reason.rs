@@ -353,7 +353,7 @@ impl Reason {
                 code: "startError",
                 exit: exit::LAUNCH_FAILED,
                 sentence: "the runtime could not start the program",
-                next: "Check `command` and `args`: is that file in the image, executable, and made for the node's architecture?",
+                next: "Check `command` and `args`: that file must be in the image, executable, and made for the node's architecture.",
                 example: "launch failed: exec: \"/no/such/program\": stat /no/such/program: no such file or directory",
             },
             Reason::StartTimeout => Page {
@@ -444,7 +444,7 @@ impl Reason {
                 code: "evicted",
                 exit: exit::DISRUPTED,
                 sentence: "evicted through the API: a drain, an autoscaler or a descheduler",
-                next: "A PodDisruptionBudget or the annotations of `--disturb=deny` (the default) keep autoscalers off; a drain needs a window. If the task may run twice: `--rerun=idempotent`.",
+                next: "Autoscalers are asked to leave it alone unless `--disturb=allow` is given; a drain by hand needs a time without tasks. If the task may run twice: `--rerun=idempotent`.",
                 example: "lost: Eviction API: evicting (node-2 is drained)",
             },
             Reason::TaintEvicted => Page {

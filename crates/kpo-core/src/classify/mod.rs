@@ -77,7 +77,7 @@ impl Case<'_> {
             exit_code: self.own_end().filter(|end| end.located).map(|end| end.exit_code),
             proof: life.proof().filter(|_| disrupted),
             detail,
-            stopped: proof::is_stopped(self.ledger, &life),
+            stopped: proof::is_stopped(self.ledger, life),
             evidence: evidence::of(self.ledger, self.template, &class, &life),
             class,
         }
