@@ -1,6 +1,7 @@
 //! Runs a task as a Kubernetes pod to completion and does not lose it.
 
 pub mod hook;
+pub mod logs;
 pub mod manager;
 pub mod request;
 pub mod watch;

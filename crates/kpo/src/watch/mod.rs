@@ -190,9 +190,9 @@ impl Default for WatchOptions {
     }
 }
 
-/// A pod as the answer to its create names it.
+/// A pod at one of its versions: as the answer to its create, or a read, names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Created {
+pub struct PodVersion {
     /// Its name.
     pub name: String,
     /// Its UID.
@@ -241,7 +241,7 @@ impl Watch {
     }
 
     /// Watches one pod by name, from its create on, without a list.
-    pub fn pod(requests: Requests, namespace: &str, pod: &Created, options: WatchOptions) -> Subscription {
+    pub fn pod(requests: Requests, namespace: &str, pod: &PodVersion, options: WatchOptions) -> Subscription {
         let selection = Selection::Pod { namespace: namespace.to_owned(), name: pod.name.clone() };
         let watch = Self::spawn(requests, selection, Start::From(pod.resource_version.clone()), options);
         let subscription = watch.subscribe("").expect("a new watch has no subscriber");
@@ -285,7 +285,7 @@ impl Subscription {
     }
 
     /// Says that a pod was created (or read), so that a later relist without it is told as [`Observation::Absent`].
-    pub fn expect(&self, pod: &Created) {
+    pub fn expect(&self, pod: &PodVersion) {
         self.watch.fan.expect(&self.key, &pod.name, &pod.uid, &pod.resource_version);
     }
 }

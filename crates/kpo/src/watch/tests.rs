@@ -64,8 +64,8 @@ fn options() -> WatchOptions {
     options
 }
 
-fn created() -> Created {
-    Created { name: "a-1".into(), uid: "uid-a".into(), resource_version: "5".into() }
+fn created() -> PodVersion {
+    PodVersion { name: "a-1".into(), uid: "uid-a".into(), resource_version: "5".into() }
 }
 
 /// An observation in a line, with the second in which it came.

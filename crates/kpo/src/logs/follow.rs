@@ -1,0 +1,429 @@
+//! The loop that reads one log to its end.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use jiff::Timestamp;
+use kpo_core::Time;
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep_until, timeout},
+};
+
+use super::{
+    Container, GapCause, LogBatch, LogEvent, LogGap, LogOptions, LogTarget, LogTrouble, Reread,
+    batch::{Remark, Split, Splitter},
+    replay::{Joined, Replay, Seen},
+};
+use crate::request::{ApiFailure, ApiRequest, ByteStream, Requests};
+
+/// A follow that ended cleanly so shortly before its container was known to have ended, ended for that reason.
+const SAME_MOMENT: Duration = Duration::from_millis(500);
+/// A follow that lived for so long was no failure.
+const LONG_LIVED: Duration = Duration::from_secs(30);
+/// Lines of a second reading that may be old wait so long for a proof that they are.
+const HOLD: Duration = Duration::from_secs(1);
+/// Time for a chunk of a reading that does not follow.
+const CHUNK: Duration = Duration::from_secs(30);
+/// First wait while the container is said not to have started.
+const NOT_STARTED: Duration = Duration::from_millis(250);
+
+pub(super) struct Follower {
+    requests: Requests,
+    target: LogTarget,
+    options: LogOptions,
+    events: mpsc::Sender<LogEvent>,
+    container: watch::Receiver<Container>,
+    seen: Seen,
+    splitter: Splitter,
+    replay: Option<Replay>,
+    /// Whether all bodies so far ended cleanly, and how many there were.
+    unbroken: bool,
+    bodies: u32,
+    closed_at: Option<Instant>,
+    failures: u32,
+    trouble_since: Option<Instant>,
+    last_failure: Option<ApiFailure>,
+    /// The kubelet's own words in the current body.
+    remark: Option<String>,
+}
+
+/// How a body ended.
+enum End {
+    /// Cleanly.
+    Clean,
+    /// By a cut, by silence, or since its container has ended.
+    Broken(Option<ApiFailure>),
+}
+
+/// The log is over: all is said, or nobody listens.
+struct Over;
+
+impl Follower {
+    pub(super) fn new(
+        requests: Requests,
+        target: LogTarget,
+        options: LogOptions,
+        events: mpsc::Sender<LogEvent>,
+        container: watch::Receiver<Container>,
+    ) -> Self {
+        Self {
+            requests,
+            target,
+            options,
+            events,
+            container,
+            seen: Seen::default(),
+            splitter: Splitter::default(),
+            replay: None,
+            unbroken: true,
+            bodies: 0,
+            closed_at: None,
+            failures: 0,
+            trouble_since: None,
+            last_failure: None,
+            remark: None,
+        }
+    }
+
+    /// Reads until the log is over.
+    pub(super) async fn run(mut self) {
+        loop {
+            let state = *self.container.borrow_and_update();
+            let step = match state {
+                Container::Runs => self.follow().await,
+                Container::Ended(at) => self.rest(at).await,
+                Container::Gone => self.lost().await,
+            };
+            if let Err(Over) = step {
+                let _ = self.events.send(LogEvent::End).await;
+                return;
+            }
+        }
+    }
+
+    /// One follow, and the pause after it.
+    async fn follow(&mut self) -> Result<(), Over> {
+        let begun = Instant::now();
+        let request = self.request(true);
+        let opened = tokio::select! {
+            opened = self.requests.open_once(&request, None) => opened,
+            _ = self.container.changed() => return self.undo_change(),
+        };
+        let lines_before = self.seen.last();
+        let end = match opened {
+            Ok(body) => match self.begin_body().await {
+                Ok(()) => self.read(body, true).await?,
+                Err(failure) => End::Broken(Some(failure)),
+            },
+            Err(failure) => End::Broken(Some(failure)),
+        };
+        if begun.elapsed() >= LONG_LIVED || self.seen.last() != lines_before {
+            self.failures = 0;
+        }
+        self.after_follow(end).await
+    }
+
+    /// A change of the container's state is for the main loop to see.
+    fn undo_change(&mut self) -> Result<(), Over> {
+        self.container.mark_changed();
+        Ok(())
+    }
+
+    async fn after_follow(&mut self, end: End) -> Result<(), Over> {
+        self.closed_at = None;
+        let pause = match end {
+            End::Clean => {
+                self.closed_at = Some(Instant::now());
+                self.pause(None)
+            }
+            // Left since its container has ended; or silent for too long.
+            End::Broken(None) => {
+                self.unbroken &= *self.container.borrow() != Container::Runs;
+                Duration::ZERO
+            }
+            End::Broken(Some(failure)) => {
+                self.unbroken &= self.bodies == 0;
+                self.failed(failure).await?
+            }
+        };
+        self.wait(pause).await;
+        Ok(())
+    }
+
+    /// Waits, unless the container's state changes.
+    async fn wait(&mut self, pause: Duration) {
+        let until = Instant::now() + pause;
+        tokio::select! {
+            biased;
+            changed = self.container.changed() => match changed {
+                Ok(()) => self.container.mark_changed(),
+                Err(_) => sleep_until(until).await,
+            },
+            () = sleep_until(until) => {}
+        }
+    }
+
+    /// The container has ended: what its log still holds.
+    async fn rest(&mut self, ended_at: Instant) -> Result<(), Over> {
+        if self.is_complete(ended_at) {
+            self.flush_end().await?;
+            return Err(Over);
+        }
+        let deadline = ended_at + self.options.patience;
+        let request = self.request(false);
+        let opened = tokio::select! {
+            opened = self.requests.open_once(&request, Some(CHUNK)) => opened,
+            _ = self.container.changed() => return self.undo_change(),
+        };
+        let end = match opened {
+            Ok(body) => match self.begin_body().await {
+                Ok(()) => self.read(body, false).await?,
+                Err(failure) => End::Broken(Some(failure)),
+            },
+            Err(failure) => End::Broken(Some(failure)),
+        };
+        match end {
+            End::Clean => {
+                self.flush_end().await?;
+                Err(Over)
+            }
+            End::Broken(None) => Ok(()),
+            End::Broken(Some(failure)) => self.rest_failed(failure, deadline).await,
+        }
+    }
+
+    async fn rest_failed(&mut self, failure: ApiFailure, deadline: Instant) -> Result<(), Over> {
+        self.unbroken = false;
+        // A container that never started has no log.
+        if is_waiting(&failure) && self.seen.last().is_none() {
+            return Err(Over);
+        }
+        if Instant::now() >= deadline {
+            let words = failure.to_string();
+            let cause = if failure.is_forbidden() { GapCause::Forbidden(words) } else { GapCause::Unreadable(words) };
+            self.gap(None, cause).await?;
+            return Err(Over);
+        }
+        let pause = self.failed(failure).await?.min(deadline.saturating_duration_since(Instant::now()));
+        self.wait(pause).await;
+        Ok(())
+    }
+
+    /// The pod is gone.
+    async fn lost(&mut self) -> Result<(), Over> {
+        if self.is_complete(Instant::now()) {
+            self.flush_end().await?;
+        } else {
+            self.pod_gone().await?;
+        }
+        Err(Over)
+    }
+
+    /// What was read of a line is handed on, unless it may have been seen before.
+    async fn pod_gone(&mut self) -> Result<(), Over> {
+        let words = self.last_failure.take().map(|failure| failure.to_string());
+        if self.replay.take().is_none() {
+            let split = self.splitter.finish();
+            self.hand_on(split).await?;
+        }
+        self.gap(None, GapCause::PodGone(words)).await
+    }
+
+    /// Whether one unbroken follow has read all there was.
+    fn is_complete(&self, ended_at: Instant) -> bool {
+        let in_time = self.closed_at.is_some_and(|closed| closed + SAME_MOMENT >= ended_at);
+        self.options.reread == Reread::InDoubt && self.unbroken && self.bodies == 1 && in_time && self.remark.is_none()
+    }
+
+    /// A body begins: it is compared with what was seen, and after a break it must be the same pod's.
+    async fn begin_body(&mut self) -> Result<(), ApiFailure> {
+        if !self.unbroken {
+            self.same_pod().await?;
+        }
+        self.bodies += 1;
+        (self.splitter, self.remark) = (Splitter::default(), None);
+        self.replay = self.seen.replay();
+        Ok(())
+    }
+
+    /// A UID that is there after the log was opened was there before: the log is its.
+    async fn same_pod(&self) -> Result<(), ApiFailure> {
+        let request = ApiRequest::get(&self.target.namespace, "pods", &self.target.pod);
+        let pod = self.requests.once(&request, None).await?;
+        let uid = pod.pointer("/metadata/uid").and_then(serde_json::Value::as_str);
+        if uid == Some(self.target.uid.as_str()) { Ok(()) } else { Err(other_pod(&self.target.pod)) }
+    }
+
+    /// Reads a body to its end. A follow that has fallen silent is left once the container has ended.
+    async fn read(&mut self, mut body: ByteStream, follow: bool) -> Result<End, Over> {
+        loop {
+            let holding = self.replay.as_ref().is_some_and(Replay::is_holding);
+            let limit = self.silence(follow, holding);
+            let chunk = tokio::select! {
+                biased;
+                chunk = timeout(limit, body.next()) => chunk,
+                Ok(()) = self.container.changed(), if follow => continue,
+            };
+            match chunk {
+                Ok(Some(Ok(chunk))) => {
+                    self.trouble_since = None;
+                    let split = self.splitter.push(chunk);
+                    self.hand_on(split).await?;
+                }
+                Ok(Some(Err(failure))) => return Ok(End::Broken(Some(failure))),
+                Ok(None) => return Ok(End::Clean),
+                Err(_) if holding && limit == HOLD => self.torn().await?,
+                Err(_) => return Ok(End::Broken(None)),
+            }
+        }
+    }
+
+    /// How long a body may be silent now.
+    fn silence(&self, follow: bool, holding: bool) -> Duration {
+        let limit = match (follow, *self.container.borrow()) {
+            (false, _) => return CHUNK,
+            (true, Container::Runs) => self.options.idle,
+            (true, _) => return self.options.linger,
+        };
+        if holding { limit.min(HOLD) } else { limit }
+    }
+
+    async fn hand_on(&mut self, split: Split) -> Result<(), Over> {
+        if let Some(Remark(words)) = split.remarks.into_iter().find(|remark| !remark.0.trim().is_empty()) {
+            self.remark = Some(words);
+        }
+        for batch in split.batches {
+            self.join(batch).await?;
+        }
+        Ok(())
+    }
+
+    /// Compares a batch with what was seen, and hands on what is new.
+    async fn join(&mut self, batch: LogBatch) -> Result<(), Over> {
+        let Some(replay) = &mut self.replay else { return self.send(batch).await };
+        match replay.join(&batch) {
+            Joined::NotYet => Ok(()),
+            Joined::Here { old } => {
+                self.replay = None;
+                if old < batch.len() { self.send(batch.tail(old)).await } else { Ok(()) }
+            }
+            Joined::Torn => self.torn().await,
+        }
+    }
+
+    /// The last line seen did not come again.
+    async fn torn(&mut self) -> Result<(), Over> {
+        let Some(replay) = self.replay.take() else { return Ok(()) };
+        let held = replay.into_held();
+        let before = held.iter().flat_map(LogBatch::iter).next().map(|line| line.time);
+        self.gap(before, GapCause::Rotated).await?;
+        for batch in held {
+            self.send(batch).await?;
+        }
+        Ok(())
+    }
+
+    /// The log has been read to its end: what waited is new, and a line without a line feed is the last.
+    async fn flush_end(&mut self) -> Result<(), Over> {
+        let split = self.splitter.finish();
+        self.hand_on(split).await?;
+        let remark = self.remark.take();
+        if self.replay.is_some() && remark.is_none() {
+            self.torn().await?;
+        }
+        match remark {
+            Some(words) => self.gap(None, GapCause::ContainerGone(words)).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn send(&mut self, batch: LogBatch) -> Result<(), Over> {
+        let Some(batch) = self.not_before_since(batch) else { return Ok(()) };
+        self.seen.add(&batch);
+        self.events.send(LogEvent::Lines(batch)).await.map_err(|_| Over)
+    }
+
+    /// The kubelet knows whole seconds only: at the beginning, lines may come that were not asked for.
+    fn not_before_since(&self, batch: LogBatch) -> Option<LogBatch> {
+        let Some(since) = self.options.since else { return Some(batch) };
+        if self.seen.last().is_some() {
+            return Some(batch);
+        }
+        let first = batch.iter().position(|line| line.time >= since)?;
+        Some(batch.tail(first))
+    }
+
+    async fn gap(&mut self, before: Option<Time>, cause: GapCause) -> Result<(), Over> {
+        let gap = LogGap { after: self.seen.last(), before, cause };
+        self.events.send(LogEvent::Gap(gap)).await.map_err(|_| Over)
+    }
+
+    /// A request failed, or a body was cut: the pause before the next.
+    async fn failed(&mut self, failure: ApiFailure) -> Result<Duration, Over> {
+        if failure.is_not_found() {
+            self.pod_gone().await?;
+            return Err(Over);
+        }
+        if is_waiting(&failure) {
+            self.failures += 1;
+            return Ok(NOT_STARTED.saturating_mul(1 << self.failures.min(5).saturating_sub(1)));
+        }
+        if let ApiFailure::Refused(_) | ApiFailure::Invalid(_) = failure {
+            self.gap(None, GapCause::Unreadable(failure.to_string())).await?;
+            return Err(Over);
+        }
+        // A body that was cut after it gave lines is taken up again at once; so is one whose credentials were renewed.
+        let cut = matches!(failure, ApiFailure::Transport { .. }) && self.bodies > 0;
+        if (cut || matches!(failure, ApiFailure::Unauthorized(_))) && self.failures == 0 {
+            self.failures = 1;
+            return Ok(Duration::ZERO);
+        }
+        let retry_in = self.pause(failure.retry_after());
+        let since = *self.trouble_since.get_or_insert_with(Instant::now);
+        tracing::info!(target: "kpo::logs", pod = self.target.pod, container = self.target.container, %failure, ?retry_in, "the log cannot be read");
+        self.last_failure = Some(failure.clone());
+        // Nobody who reads slowly shall keep the log from being read.
+        let _ = self.events.try_send(LogEvent::Trouble(LogTrouble { failure, since, retry_in }));
+        Ok(retry_in)
+    }
+
+    fn pause(&mut self, retry_after: Option<Duration>) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        self.options.backoff.delay(self.failures, retry_after)
+    }
+
+    fn request(&self, follow: bool) -> ApiRequest {
+        let mut request = ApiRequest::get(&self.target.namespace, "pods", &self.target.pod)
+            .subresource("log")
+            .query("container", self.target.container.as_str())
+            .query("timestamps", "true");
+        if follow {
+            request = request.query("follow", "true");
+        }
+        match self.seen.since().or(self.options.since) {
+            Some(since) => request.query("sinceTime", whole_second(since)),
+            None => request,
+        }
+    }
+}
+
+/// RFC 3339 in whole seconds, rounded down: more the kubelet does not read (`metav1.Time`).
+fn whole_second(time: Time) -> String {
+    let second = Timestamp::from_second(time.0.div_euclid(1_000_000_000)).unwrap_or(Timestamp::UNIX_EPOCH);
+    second.to_string()
+}
+
+/// 400 `container "c" in pod "p" is waiting to start: ContainerCreating` (`pkg/kubelet/kubelet_pods.go`, `validateContainerLogStatus`).
+fn is_waiting(failure: &ApiFailure) -> bool {
+    failure.code() == Some(400)
+        && failure
+            .status()
+            .is_some_and(|s| s.message.contains("is waiting to start") || s.message.contains("is not available"))
+}
+
+fn other_pod(name: &str) -> ApiFailure {
+    let message = format!("pods {name:?} not found: another pod has its name now");
+    let status = serde_json::json!({"kind": "Status", "code": 404, "reason": "NotFound", "message": message});
+    ApiFailure::from_status_object(&status)
+}
