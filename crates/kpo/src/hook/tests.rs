@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    request::{ApiFailure, ApiRequest, RequestError, TransportKind},
+    request::{ApiFailure, ApiRequest, Effect, RequestError, TransportKind},
     testing::{LocalServer, TestDir, exact_options},
 };
 
@@ -33,9 +33,7 @@ fn kubeconfig(server: &str, user: &str) -> String {
 }
 
 fn options(source: Source) -> ConnectOptions {
-    let mut requests = exact_options();
-    requests.first_contact = Some(Duration::from_millis(400)); // less than the first wait: one attempt
-    ConnectOptions { source, requests, ..ConnectOptions::default() }
+    ConnectOptions { source, requests: exact_options(), ..ConnectOptions::default() }
 }
 
 async fn connect(kubeconfig: &str) -> Result<KubernetesHook, ConnectError> {
@@ -212,10 +210,13 @@ mod plugins {
 mod unreachable {
     use super::*;
 
+    /// One attempt: what it says is the matter, not how long it is tried.
     async fn failure(config: &str) -> (TransportKind, String) {
-        let error = ask(&connect(config).await.unwrap()).await.unwrap_err();
-        let ApiFailure::Transport { kind, .. } = &error.failure else { panic!("{}", line(&error)) };
-        (*kind, line(&error))
+        let hook = connect(config).await.unwrap();
+        let failure = hook.requests().once(&ApiRequest::get("team", "pods", "p"), None).await.unwrap_err();
+        let ApiFailure::Transport { kind, effect, .. } = &failure else { panic!("{}", line(&failure)) };
+        assert_eq!(*effect, Effect::None);
+        (*kind, line(&failure))
     }
 
     fn through(proxy: &str) -> String {

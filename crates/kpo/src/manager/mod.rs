@@ -3,10 +3,14 @@
 //! Every write and delete is bound to a UID: a pod of the same name that came later is never touched. Objects are raw JSON
 //! ([`serde_json::Value`]), so that nothing is lost that this crate does not know.
 
+mod admission;
 mod create;
+mod exec;
 mod read;
 mod write;
 
+#[cfg(test)]
+mod exec_tests;
 #[cfg(test)]
 mod tests;
 
@@ -14,7 +18,9 @@ use serde_json::Value;
 
 use crate::request::{ApiRequest, Call, RequestError, Requests};
 
+pub use admission::{Admission, Difference};
 pub use create::{CreateError, Created};
+pub use exec::{ExecCommand, ExecError, ExecOutput};
 pub(crate) use read::SeenPods;
 pub use read::{EventsSought, LastSeen, PodNotFound, ReadError, ReadRetry};
 pub use write::{DeleteOptions, Precondition, Written};

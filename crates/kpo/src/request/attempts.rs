@@ -16,11 +16,26 @@ pub(crate) struct Attempts<'a> {
     begun: Instant,
     made: u32,
     unauthorized: u32,
+    repeatable: bool,
 }
 
 impl<'a> Attempts<'a> {
     pub(crate) fn new(requests: &'a Requests, target: &'a Target, call: Call) -> Self {
-        Self { requests, target, call, begun: Instant::now(), made: 0, unauthorized: 0 }
+        Self {
+            requests,
+            target,
+            call,
+            begun: Instant::now(),
+            made: 0,
+            unauthorized: 0,
+            repeatable: target.verb.is_repeatable(),
+        }
+    }
+
+    /// Not once it may have had an effect, whatever its verb.
+    pub(crate) fn never_twice(mut self) -> Self {
+        self.repeatable = false;
+        self
     }
 
     /// Waits for the rate's turn; returns the instant at which the attempt must be over.
@@ -57,7 +72,7 @@ impl<'a> Attempts<'a> {
     pub(crate) async fn failed(&mut self, generation: u64, failure: ApiFailure) -> Result<(), RequestError> {
         self.requests.remember(Some(&failure));
         let failure = self.renewed(generation, failure).await;
-        let sound = self.target.verb.is_repeatable() || failure.effect() == Effect::None;
+        let sound = self.repeatable || failure.effect() == Effect::None;
         let delay = if sound { self.delay(&failure) } else { None };
         self.pause(failure, delay).await
     }

@@ -263,6 +263,23 @@ impl Requests {
         }
     }
 
+    /// Opens a websocket. Tried again as long as nothing can have come of it; once opened it is the caller's.
+    pub(crate) async fn websocket(&self, request: &ApiRequest, call: Call) -> Result<transport::Socket, RequestError> {
+        let timeout = call.timeout.unwrap_or(self.inner.options.timeout);
+        let mut attempts = self.attempts(request, call).never_twice();
+        loop {
+            let limit = attempts.begin().await;
+            let slot = self.inner.limiter.slot().await;
+            let (generation, answer) =
+                transport::websocket(&self.inner.connection, request, sooner(timeout, limit)).await;
+            drop(slot);
+            match answer {
+                Ok(socket) => return Ok(attempts.succeeded(socket)),
+                Err(failure) => attempts.failed(generation, failure).await?,
+            }
+        }
+    }
+
     pub(crate) fn attempts<'a>(&'a self, request: &'a ApiRequest, call: Call) -> Attempts<'a> {
         Attempts::new(self, &request.target, call)
     }

@@ -5,7 +5,7 @@ use std::{error::Error as StdError, io, sync::Arc, time::Duration};
 use futures::{StreamExt, TryStreamExt};
 use http::{Request, Response, header};
 use http_body_util::BodyExt;
-use kube::client::{AuthError, Body};
+use kube::client::{AuthError, Body, UpgradeConnectionError};
 use serde_json::Value;
 use tokio::time::timeout as within;
 
@@ -42,6 +42,31 @@ pub(super) async fn stream(
         None => opening.await,
     };
     (generation, answer.map(|answer| byte_stream(answer, connection.server())))
+}
+
+/// A websocket as kube opens it.
+pub(crate) type Socket = tokio_tungstenite::WebSocketStream<hyper_util::rt::TokioIo<hyper::upgrade::Upgraded>>;
+
+/// One attempt at opening a websocket within `timeout`.
+pub(super) async fn websocket(connection: &Connection, request: &ApiRequest, timeout: Duration) -> Attempt<Socket> {
+    let (generation, client) = connection.current();
+    let upgrade = Request::get(request.uri()).body(Vec::new()).expect("an encoded path is valid");
+    let answer = match within(timeout, client.connect(upgrade)).await {
+        Ok(Ok(socket)) => Ok(socket.into_stream()),
+        Ok(Err(error)) => Err(not_upgraded(connection, error)),
+        Err(_) => Err(timed_out(connection)),
+    };
+    (generation, answer)
+}
+
+fn not_upgraded(connection: &Connection, error: kube::Error) -> ApiFailure {
+    match error {
+        kube::Error::Api(status) => ApiFailure::from_status_object(&serde_json::to_value(&*status).unwrap_or_default()),
+        kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(code)) => {
+            ApiFailure::Unreadable { code: code.as_u16() }
+        }
+        other => unsent_or_broken(connection, other),
+    }
 }
 
 fn byte_stream(answer: Response<Body>, server: Arc<str>) -> ByteStream {

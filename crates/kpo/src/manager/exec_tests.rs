@@ -1,0 +1,195 @@
+//! Exec against a websocket server on the loopback. Every test ends by an event, none by a clock.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::SinkExt;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    time::Instant,
+};
+use tokio_tungstenite::{
+    WebSocketStream, accept_hdr_async,
+    tungstenite::{
+        Message,
+        handshake::server::{ErrorResponse, Request, Response},
+        protocol::Role,
+    },
+};
+
+use super::{ExecCommand, ExecError, ExecOutput, exec::converse_until};
+use crate::{
+    hook::{ConnectOptions, KubernetesHook, Source},
+    testing::exact_options,
+};
+
+type Server = WebSocketStream<TcpStream>;
+
+/// Serves one pod `p`; an exec's websocket is handed to `talk`. Returns the port, and counts websockets.
+async fn serve<F, Fut>(protocol: &'static str, uid: &'static str, talk: F) -> (u16, Arc<AtomicUsize>)
+where
+    F: Fn(Server) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = ()> + Send,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let opened = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&opened);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (talk, count) = (talk.clone(), Arc::clone(&count));
+            tokio::spawn(async move {
+                let mut start = [0; 64];
+                let length = stream.peek(&mut start).await.unwrap();
+                if !String::from_utf8_lossy(&start[..length]).contains("/exec?") {
+                    return answer_once(stream, &pod(uid)).await;
+                }
+                count.fetch_add(1, Ordering::SeqCst);
+                #[allow(clippy::result_large_err)] // tungstenite's signature
+                let negotiate = |request: &Request, mut response: Response| -> Result<Response, ErrorResponse> {
+                    let offered = request.headers()["sec-websocket-protocol"].to_str().unwrap();
+                    assert_eq!(offered, "v5.channel.k8s.io, v4.channel.k8s.io");
+                    let query = "container=base&stdout=true&stderr=true&command=cat&command=%2Fa%20b";
+                    assert_eq!(request.uri().query(), Some(query));
+                    response.headers_mut().insert("sec-websocket-protocol", protocol.parse().unwrap());
+                    Ok(response)
+                };
+                talk(accept_hdr_async(stream, negotiate).await.unwrap()).await;
+            });
+        }
+    });
+    (port, opened)
+}
+
+/// A connection that was kept would carry the exec, too.
+async fn answer_once(mut stream: TcpStream, body: &Value) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    let body = body.to_string();
+    let answer = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    stream.write_all(answer.as_bytes()).await.unwrap();
+}
+
+fn pod(uid: &str) -> Value {
+    json!({"kind": "Pod", "metadata": {"name": "p", "uid": uid}})
+}
+
+async fn run(port: u16, command: &ExecCommand) -> Result<ExecOutput, ExecError> {
+    let kubeconfig = json!({
+        "current-context": "c", "contexts": [{"name": "c", "context": {"cluster": "c"}}],
+        "clusters": [{"name": "c", "cluster": {"server": format!("http://127.0.0.1:{port}")}}],
+    });
+    let source = Source::Text(kubeconfig.to_string());
+    let options = ConnectOptions { source, requests: exact_options(), ..ConnectOptions::default() };
+    let hook = KubernetesHook::connect(options).await.unwrap();
+    hook.pods("ns").exec("p", "u", command).await
+}
+
+fn cat() -> ExecCommand {
+    ExecCommand::new("base", ["cat", "/a b"])
+}
+
+fn frame(channel: u8, data: impl AsRef<[u8]>) -> Message {
+    Message::binary([&[channel], data.as_ref()].concat())
+}
+
+fn exit(code: i32) -> Message {
+    let status = json!({"status": "Failure", "reason": "NonZeroExitCode",
+        "details": {"causes": [{"reason": "ExitCode", "message": code.to_string()}]}});
+    frame(3, status.to_string())
+}
+
+#[tokio::test]
+async fn output_of_both_streams_and_the_exit_code_arrive() {
+    for protocol in ["v5.channel.k8s.io", "v4.channel.k8s.io"] {
+        let (port, _) = serve(protocol, "u", |mut socket| async move {
+            // More than any pipe's buffer, both streams in turn; a byte that is no UTF-8; data after the status.
+            for _ in 0..100 {
+                socket.send(frame(1, [0xff; 1000])).await.unwrap();
+                socket.send(frame(2, [b'e'; 1000])).await.unwrap();
+            }
+            socket.send(exit(3)).await.unwrap();
+            socket.send(frame(1, "last")).await.unwrap();
+            socket.close(None).await.unwrap();
+        })
+        .await;
+        let output = run(port, &cat()).await.unwrap();
+        assert_eq!((output.exit_code, output.stdout.len(), output.stderr.len()), (3, 100_004, 100_000));
+        assert!(output.stdout.ends_with(b"\xfflast") && output.confirmed);
+        assert_eq!(
+            format!("{output:?}"),
+            "ExecOutput { exit_code: 3, stdout: 100004 B, stderr: 100000 B, confirmed: true }"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_success_is_0() {
+    let (port, _) = serve("v5.channel.k8s.io", "u", |mut socket| async move {
+        socket.send(frame(3, r#"{"status":"Success"}"#)).await.unwrap();
+        socket.close(None).await.unwrap();
+    })
+    .await;
+    assert_eq!(run(port, &cat()).await.unwrap().exit_code, 0);
+}
+
+#[tokio::test]
+async fn a_socket_that_breaks_is_an_error_at_once() {
+    let (port, opened) = serve("v5.channel.k8s.io", "u", |mut socket| async move {
+        socket.send(frame(1, "half")).await.unwrap();
+        drop(socket);
+    })
+    .await;
+    assert!(matches!(run(port, &cat()).await, Err(ExecError::Broken)));
+    assert_eq!(opened.load(Ordering::SeqCst), 1, "it is not run again");
+}
+
+#[tokio::test]
+async fn what_the_runtime_cannot_run_is_told_in_its_words() {
+    let (port, _) = serve("v4.channel.k8s.io", "u", |mut socket| async move {
+        let status =
+            json!({"status": "Failure", "reason": "InternalError", "message": "executable file not found in $PATH"});
+        socket.send(frame(3, status.to_string())).await.unwrap();
+    })
+    .await;
+    let error = run(port, &cat()).await.unwrap_err();
+    assert_eq!(error.to_string(), "the command could not be run: executable file not found in $PATH");
+}
+
+#[tokio::test]
+async fn more_than_the_limit_ends_it() {
+    let (port, _) = serve("v5.channel.k8s.io", "u", |mut socket| async move {
+        while socket.send(frame(1, [b'x'; 1000])).await.is_ok() {}
+    })
+    .await;
+    let command = ExecCommand { limit: 10_000, ..cat() };
+    assert!(matches!(run(port, &command).await, Err(ExecError::TooLarge(10_000))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_that_does_not_end_runs_out_of_time() {
+    let (ours, theirs) = tokio::io::duplex(1024);
+    let socket = WebSocketStream::from_raw_socket(ours, Role::Client, None).await;
+    let mut server = WebSocketStream::from_raw_socket(theirs, Role::Server, None).await;
+    server.send(frame(1, "half")).await.unwrap();
+    let begun = Instant::now();
+    let ended = converse_until(begun + Duration::from_secs(60), socket, &cat()).await;
+    assert!(matches!(ended, Err(ExecError::Timeout(_))));
+    assert_eq!(begun.elapsed().as_secs(), 60);
+}
+
+#[tokio::test]
+async fn a_namesake_is_not_entered() {
+    let (port, opened) = serve("v5.channel.k8s.io", "another", |_| async {}).await;
+    assert!(matches!(run(port, &cat()).await, Err(ExecError::Gone)));
+    assert_eq!(opened.load(Ordering::SeqCst), 0);
+}
