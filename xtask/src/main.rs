@@ -1,2 +1,79 @@
-//! The project's own commands: cargo xtask.
-fn main() {}
+//! The project's own commands: `cargo xtask`.
+
+mod run;
+
+use run::{Step, cargo};
+use std::process::ExitCode;
+
+/// A command of this project's.
+struct Task {
+    name: &'static str,
+    help: &'static str,
+    run: fn(&[String]) -> Result<(), String>,
+}
+
+const TASKS: &[Task] = &[
+    Task {
+        name: "test",
+        help: "all that a plain machine with Rust can check: every test, the docs' examples",
+        run: test,
+    },
+    Task { name: "lint", help: "formatting, clippy, rustdoc; every warning is an error", run: lint },
+    Task { name: "deny", help: "licences, bans and sources of the dependencies (needs cargo-deny)", run: deny },
+    Task {
+        name: "docs",
+        help: "write the generated docs anew (docs/cli.md, docs/reasons.md) and the snapshots",
+        run: docs,
+    },
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some(task) = arguments.first().and_then(|name| TASKS.iter().find(|task| task.name == name)) else {
+        return usage(arguments.first());
+    };
+    match (task.run)(&arguments[1..]) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            run::say(&format!("error: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Lists the commands. Asking for none is fine; asking for one that there is not is an error.
+fn usage(asked: Option<&String>) -> ExitCode {
+    if let Some(name) = asked.filter(|name| !["help", "--help", "-h"].contains(&name.as_str())) {
+        run::say(&format!("error: there is no command {name:?}"));
+    }
+    run::say("cargo xtask COMMAND\n");
+    for task in TASKS {
+        run::say(&format!("  {:8} {}", task.name, task.help));
+    }
+    let known = asked.is_none_or(|name| ["help", "--help", "-h"].contains(&name.as_str()));
+    if known { ExitCode::SUCCESS } else { ExitCode::from(2) }
+}
+
+fn test(rest: &[String]) -> Result<(), String> {
+    run::all([Step::new("tests", cargo(&["test", "--workspace", "--locked"])).args(rest)])
+}
+
+fn lint(_: &[String]) -> Result<(), String> {
+    let clippy = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
+    let doc = ["doc", "--workspace", "--no-deps", "--locked", "--document-private-items"];
+    run::all([
+        Step::new("formatting", cargo(&["fmt", "--all", "--", "--check"])),
+        Step::new("clippy", cargo(&clippy)),
+        Step::new("rustdoc", cargo(&doc)).env("RUSTDOCFLAGS", "-D warnings"),
+    ])
+}
+
+fn deny(_: &[String]) -> Result<(), String> {
+    run::all([Step::new("cargo deny", cargo(&["deny", "--locked", "check", "licenses", "bans", "sources"]))])
+}
+
+/// The tests compare generated files with what is there; told to bless, they write them.
+fn docs(_: &[String]) -> Result<(), String> {
+    let tests = Step::new("docs", cargo(&["test", "--workspace", "--locked"]));
+    run::all([tests.env("KPO_BLESS", "1").env("INSTA_UPDATE", "always")])
+}

@@ -77,7 +77,7 @@ pub struct CommandId(pub u64);
 #[serde(rename_all = "camelCase")]
 pub enum Command {
     /// Create an attempt's pod from the template and these additions. A lost reply is resolved by name, nonce and UID before it is answered.
-    Create(Create),
+    Create(Box<Create>),
     /// Read the pod of that name. Replies: `Pod`, `NotFound`, `Refused`.
     Read {
         /// Its name.
@@ -405,6 +405,11 @@ pub enum Event {
         /// By what.
         stop: Stop,
     },
+    /// Another observer has taken the task over: from now on this one only follows.
+    TakenOver {
+        /// Its mark.
+        by: String,
+    },
     /// Observation is interrupted, or goes on.
     Sight {
         /// Whether it sees.
@@ -463,6 +468,8 @@ pub enum NoRerun {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Hindrance {
+    /// The pod could not be read.
+    Read,
     /// Events could not be listed: explanations are poorer, nothing else suffers.
     Events,
     /// A pod could not be deleted; it is left behind.
@@ -475,4 +482,47 @@ pub enum Hindrance {
     Release,
     /// The create was refused for now.
     Create,
+}
+
+impl Because {
+    /// Whether it is the same thing that is waited for, whatever has passed of its clock meanwhile.
+    pub fn is_like(&self, other: &Because) -> bool {
+        self.without_deadline() == other.without_deadline()
+    }
+
+    fn without_deadline(&self) -> Because {
+        let mut same = self.clone();
+        match &mut same {
+            Because::Admission { deadline, .. }
+            | Because::Queue { deadline, .. }
+            | Because::Node { deadline, .. }
+            | Because::Start { deadline, .. }
+            | Because::Program { deadline, .. } => *deadline = None,
+            Because::Creation
+            | Because::Backoff
+            | Because::Predecessor
+            | Because::Termination { .. }
+            | Because::Unreachable { .. }
+            | Because::Completion
+            | Because::Finished
+            | Because::Detached => {}
+        }
+        same
+    }
+}
+
+impl Carried {
+    /// As it stands in `kpo.rs/state`.
+    pub fn to_json(&self) -> String {
+        // A value of strings, integers and lists: its serialisation cannot fail.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// From `kpo.rs/state`.
+    ///
+    /// # Errors
+    /// One line that says what is wrong with the text.
+    pub fn from_json(text: &str) -> Result<Self, String> {
+        serde_json::from_str(text).map_err(|error| error.to_string())
+    }
 }

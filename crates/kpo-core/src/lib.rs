@@ -11,6 +11,7 @@ pub mod outcome;
 pub mod pod;
 pub mod reason;
 pub mod spec;
+pub mod task;
 pub mod time;
 pub mod verdict;
 
@@ -23,6 +24,7 @@ pub use outcome::{AttemptRecord, AttemptVerdict, Outcome, PodRef, Times};
 pub use pod::{ClusterEvent, Pod};
 pub use reason::{Reason, exit};
 pub use spec::{Clocks, Naming, OnFinish, OnUnsignedDelete, Rerun, RerunPolicy, Spec, Template};
+pub use task::{Attach, AttachError, Misuse, Observer, RestoreError, State, Task};
 pub use time::Time;
 pub use verdict::{Cause, Class, Proof, Started, Verdict};
 

@@ -4,7 +4,7 @@ use crate::ledger::Entry;
 use crate::pod::PodStatus;
 use crate::reason::Reason;
 use crate::time::Time;
-use crate::verdict::Verdict;
+use crate::verdict::{Class, Verdict};
 use serde::{Deserialize, Serialize};
 
 /// What a task came to. Stable JSON: `apiVersion: kpo.rs/v1`, `kind: Outcome`.
@@ -94,4 +94,56 @@ pub struct Times {
     /// Its verdict was reached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended: Option<Time>,
+}
+
+impl Outcome {
+    /// The outcome of a task that lives, or whose end was not seen.
+    pub fn living(task: &str, namespace: &str, attempts: Vec<AttemptRecord>) -> Self {
+        Self {
+            api_version: "kpo.rs/v1".to_owned(),
+            kind: "Outcome".to_owned(),
+            task: task.to_owned(),
+            namespace: namespace.to_owned(),
+            verdict: None,
+            exit_code: None,
+            reason: None,
+            message: String::new(),
+            result: None,
+            attempts,
+        }
+    }
+
+    /// Takes the last attempt's verdict for the task's.
+    pub fn conclude(&mut self, verdict: &Verdict) {
+        self.verdict = Some(verdict.class.name().to_owned());
+        self.exit_code = Some(exit_code(verdict));
+        self.reason = Some(verdict.reason);
+        self.message = verdict.reason.sentence().to_owned();
+    }
+
+    /// The program succeeded, but something that was asked for beside it is missing: the task failed.
+    pub fn spoil(&mut self, reason: Reason, what: &str) {
+        self.verdict = Some("failed".to_owned());
+        self.exit_code = Some(reason.exit_code());
+        self.reason = Some(reason);
+        self.message = format!("{}: {what}", reason.sentence());
+    }
+}
+
+/// The container's own code where it is the answer; else the reason's.
+fn exit_code(verdict: &Verdict) -> i32 {
+    match (&verdict.class, verdict.exit_code) {
+        (Class::Succeeded, _) => 0,
+        (Class::Failed, Some(code)) if code != 0 => code,
+        _ => verdict.reason.exit_code(),
+    }
+}
+
+impl AttemptRecord {
+    /// Small enough to travel in an annotation: without its last status and the spelt-out evidence.
+    #[must_use]
+    pub fn condensed(&self) -> Self {
+        let verdict = self.verdict.clone().map(|verdict| AttemptVerdict { entries: Vec::new(), ..verdict });
+        Self { verdict, last_status: None, ..self.clone() }
+    }
 }

@@ -190,3 +190,31 @@ pub enum OnFinish {
         lifetime: Option<Duration>,
     },
 }
+
+impl Spec {
+    /// A task with every default: container `base`, no clocks but the starting one, nothing kept.
+    pub fn minimal(task: &str, namespace: &str, nonce: &str) -> Self {
+        Self {
+            task: task.to_owned(),
+            namespace: namespace.to_owned(),
+            nonce: nonce.to_owned(),
+            naming: Naming::default(),
+            template: Template {
+                container: "base".to_owned(),
+                counted: vec!["base".to_owned()],
+                grace_seconds: 30,
+                active_deadline_seconds: None,
+            },
+            rerun: Rerun::default(),
+            on_unsigned_delete: OnUnsignedDelete::default(),
+            exit_zero_after_term: ExitZeroAfterTerm::default(),
+            clocks: Clocks::default(),
+            on_finish: OnFinish::default(),
+            protect: false,
+            replace_unreachable_after: None,
+            result: false,
+            fail_fast_images: false,
+            gates: true,
+        }
+    }
+}

@@ -1,8 +1,11 @@
 //! Runs a task as a Kubernetes pod to completion and does not lose it.
 
+pub mod body;
 pub mod hook;
+pub mod identity;
 pub mod logs;
 pub mod manager;
+pub mod manifest;
 pub mod request;
 pub mod watch;
 
@@ -12,5 +15,3 @@ pub use manager::PodManager;
 mod lines;
 #[cfg(test)]
 mod testing;
-
-pub mod manifest;

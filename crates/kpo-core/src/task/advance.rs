@@ -1,0 +1,447 @@
+//! The transitions: given what is known, what is to be done now. Level-triggered: each step looks at the state alone, and steps
+//! follow one another until none changes anything.
+
+use super::{Attempt, Leaving, Stage, Task};
+use crate::classify;
+use crate::contract::{Command, Create, Event, Hindrance, Next, Refusal, Reply, Stop};
+use crate::ledger::Situation;
+use crate::pod::Pod;
+use crate::reason::Reason;
+use crate::time::Time;
+use crate::verdict::{Cause, Class, Started, Verdict};
+use std::time::Duration;
+
+/// How long a verdict waits for the events that explain it. They are explanation, never proof.
+const EXPLAIN_FOR: Duration = Duration::from_secs(5);
+/// A refused create is asked again after this, where the server names no time.
+const ASK_AGAIN: Duration = Duration::from_secs(8);
+/// A write that was refused or met a conflict is tried again after this.
+const TRY_AGAIN: Duration = Duration::from_secs(5);
+/// Steps in one call to `handle`, at most: more is a livelock, and a bug.
+const STEPS: usize = 64;
+
+impl Task {
+    /// Steps until nothing changes.
+    pub(super) fn advance(&mut self) {
+        for _ in 0..STEPS {
+            if !self.step() {
+                self.say_wait();
+                return;
+            }
+        }
+        unreachable!("a task that never comes to rest in stage {:?}", self.state.stage.name());
+    }
+
+    /// One step. Whether anything changed.
+    fn step(&mut self) -> bool {
+        if self.state.stop == Some(Stop::Shutdown) && !self.is_over() {
+            return self.go(Stage::Detached);
+        }
+        match self.state.stage.clone() {
+            Stage::Creating { again_at } => self.step_creating(again_at),
+            Stage::Delaying { until } => self.step_delaying(until),
+            Stage::Following => self.step_following(),
+            Stage::Stopping { reason } => self.step_stopping(reason),
+            Stage::Explaining { until } => self.step_explaining(until),
+            Stage::Completing { result } => self.step_completing(result),
+            Stage::Delivering { .. } => false,
+            Stage::Cleaning => self.step_cleaning(),
+            Stage::Finished | Stage::Detached => false,
+        }
+    }
+
+    /// Moves to another stage, along a row of the table.
+    pub(super) fn go(&mut self, stage: Stage) -> bool {
+        debug_assert!(self.state.stage.may_become(&stage), "{:?} -> {:?}", self.state.stage.name(), stage.name());
+        self.state.stage = stage;
+        true
+    }
+
+    // --- creating -----------------------------------------------------------------------------------------------------------------
+
+    /// Sends the create of the current attempt.
+    pub(super) fn create(&mut self) {
+        let state = &self.state;
+        let create = Create {
+            name: state.current.name.clone(),
+            attempt: state.current.number,
+            gated: state.current.not_before.is_some() && state.can_gate(),
+            protect: state.spec.protect,
+            active_deadline_seconds: self.active_deadline(),
+            avoid_nodes: self.nodes_to_avoid(),
+            previous_verdict: state.previous_verdict(),
+            observer: state.observer.mark(),
+            state: state.carried(),
+        };
+        self.command(Command::Create(Box::new(create)));
+    }
+
+    fn step_creating(&mut self, again_at: Option<Time>) -> bool {
+        let Some(at) = again_at else { return false };
+        if let Some(reason) = self.stop_reason() {
+            return self.end_without_pod(Class::Cancelled, reason, None);
+        }
+        if let Some(clock) = self.state.clock().filter(|clock| clock.end <= self.state.now) {
+            let message = self.state.refusal.clone();
+            return self.end_without_pod(Class::LaunchFailed, clock.reason, message);
+        }
+        if at > self.state.now {
+            return false;
+        }
+        self.create();
+        self.go(Stage::Creating { again_at: None })
+    }
+
+    pub(super) fn created(&mut self, create: &Create, reply: Reply) {
+        match reply {
+            Reply::Pod(pod) if !self.state.current.is(&pod) => self.born(&pod, create.gated),
+            Reply::Pod(_) => {}
+            Reply::NameTaken { uid, terminating } => self.name_taken(&uid, terminating),
+            Reply::Refused(refusal) => self.refused(&refusal),
+            _ => self.refused(&Refusal {
+                code: 0,
+                reason: "Unknown".to_owned(),
+                message: "the create was answered with something else than a pod".to_owned(),
+                retry_after: None,
+            }),
+        }
+    }
+
+    /// The API server has accepted the current attempt's pod.
+    pub(super) fn born(&mut self, pod: &Pod, gated: bool) {
+        let now = self.state.now;
+        self.state.current.ledger.created(now, pod, &self.state.spec.template);
+        self.state.current.times.created.get_or_insert(now);
+        self.state.refusal = None;
+        let backoff = self.state.current.not_before.filter(|_| gated).map(|at| at.since(now));
+        self.say(Event::Created {
+            attempt: self.state.current.number,
+            pod: self.state.current.name.clone(),
+            uid: self.state.current.uid(),
+            at_most: self.at_most(),
+            backoff,
+        });
+        self.go(Stage::Following);
+        self.tidy();
+    }
+
+    /// Another pod has the name. Ours on its way out, or anybody's that terminates, is waited for; an impostor is left alone.
+    fn name_taken(&mut self, uid: &str, terminating: bool) {
+        let now = self.state.now;
+        if terminating || self.state.leaving.iter().any(|leaving| leaving.attempt.ledger.uid() == Some(uid)) {
+            self.go(Stage::Delaying { until: now + TRY_AGAIN });
+        } else {
+            self.end_without_pod(Class::LaunchFailed, Reason::NameTaken, Some(uid.to_owned()));
+        }
+    }
+
+    fn refused(&mut self, refusal: &Refusal) {
+        let refused = classify::refusal(refusal);
+        if !refused.retry {
+            self.end_without_pod(Class::LaunchFailed, refused.reason, Some(refusal.message.clone()));
+            return;
+        }
+        self.state.refusal = Some(refusal.message.clone());
+        let again_at = Some(self.state.now + refusal.retry_after.unwrap_or(ASK_AGAIN));
+        self.go(Stage::Creating { again_at });
+    }
+
+    fn step_delaying(&mut self, until: Time) -> bool {
+        if let Some(reason) = self.stop_reason() {
+            return self.end_without_pod(Class::Cancelled, reason, None);
+        }
+        if until > self.state.now || self.state.predecessor_is_there() {
+            self.tidy();
+            return false;
+        }
+        self.state.current.not_before = None;
+        self.create();
+        self.go(Stage::Creating { again_at: None })
+    }
+
+    // --- following ----------------------------------------------------------------------------------------------------------------
+
+    fn step_following(&mut self) -> bool {
+        self.note_progress();
+        self.follow_logs();
+        self.tidy();
+        self.take_over();
+        let situation = self.state.situation();
+        if situation == Situation::Ended {
+            return self.ended(None);
+        }
+        if situation == Situation::Doubtful {
+            self.read();
+            return false;
+        }
+        if !self.is_active() {
+            return false;
+        }
+        if let Some(reason) = self.stop_reason() {
+            return self.go(Stage::Stopping { reason });
+        }
+        self.act_on(situation)
+    }
+
+    /// What the active observer does about a living pod.
+    fn act_on(&mut self, situation: Situation) -> bool {
+        match situation {
+            Situation::Gated { ours: true, .. } => self.lift_gate(),
+            Situation::Starting { fatal: Some(reason), .. } if self.state.spec.fail_fast_images => {
+                return self.go(Stage::Stopping { reason });
+            }
+            Situation::Terminating { unreachable_since: Some(since), .. } => return self.replace_unreachable(since),
+            _ => {}
+        }
+        if let Some(clock) = self.state.clock().filter(|clock| clock.end <= self.state.now && self.may_time_out()) {
+            return self.go(Stage::Stopping { reason: clock.reason });
+        }
+        if self.explain_at().is_some_and(|at| at <= self.state.now) {
+            self.state.current.said.explained_at = Some(self.state.now);
+            self.list_events();
+        }
+        false
+    }
+
+    fn lift_gate(&mut self) {
+        let due = self.state.current.not_before.is_none_or(|at| at <= self.state.now);
+        if due && !self.awaits(|c| matches!(c, Command::Ungate { .. })) {
+            let (name, uid) = (self.state.current.name.clone(), self.state.current.uid());
+            self.command(Command::Ungate { name, uid });
+        }
+    }
+
+    pub(super) fn ungated(&mut self, reply: Reply) {
+        match reply {
+            Reply::Pod(pod) => {
+                self.state.current.not_before = None;
+                self.say(Event::Ungated { attempt: self.state.current.number });
+                self.seen(crate::Sight::Present, &pod);
+            }
+            Reply::NotFound => self.read(),
+            Reply::Refused(refusal) => {
+                self.state.current.not_before = Some(self.state.now + TRY_AGAIN);
+                self.hinder(Hindrance::Ungate, &refusal);
+            }
+            _ => self.state.current.not_before = Some(self.state.now + TRY_AGAIN),
+        }
+    }
+
+    /// Says each station once, and when it was passed.
+    fn note_progress(&mut self) {
+        let (now, attempt) = (self.state.now, self.state.current.number);
+        let node = self.state.current.ledger.node().map(str::to_owned);
+        let ran = self.state.current.ledger.ran.contains_key(&self.state.spec.template.container);
+        let disrupting = classify::disrupting(&self.state.current.ledger);
+        let (said, times) = (&mut self.state.current.said, &mut self.state.current.times);
+        let mut say = Vec::new();
+        if let Some(node) = node.clone().filter(|_| !std::mem::replace(&mut said.assigned, node.is_some())) {
+            times.assigned = Some(now);
+            say.push(Event::Assigned { attempt, node });
+        }
+        if ran && !std::mem::replace(&mut said.running, true) {
+            times.started = Some(now);
+            say.push(Event::Running { attempt, node: node.unwrap_or_default() });
+        }
+        if let Some((reason, detail)) = disrupting.filter(|_| !said.disrupting) {
+            said.disrupting = true;
+            say.push(Event::Disrupting { attempt, reason, detail });
+        }
+        say.into_iter().for_each(|event| self.say(event));
+    }
+
+    /// Each container's log is followed from the moment it is seen to run or to have run.
+    pub(super) fn follow_logs(&mut self) {
+        let current = &mut self.state.current;
+        let ran: Vec<String> = current.ledger.ran.keys().filter(|c| !current.followed.contains(*c)).cloned().collect();
+        let (name, uid) = (current.name.clone(), current.uid());
+        for container in ran {
+            self.state.current.followed.insert(container.clone());
+            self.command(Command::FollowLog { name: name.clone(), uid: uid.clone(), container });
+        }
+    }
+
+    /// The user said that after so long a silent node's pod may be replaced, at the risk of a second life.
+    fn replace_unreachable(&mut self, since: Time) -> bool {
+        let Some(after) = self.state.spec.replace_unreachable_after else { return false };
+        if since + after > self.state.now {
+            return false;
+        }
+        let ran = !self.state.current.ledger.ran.is_empty();
+        let started = if ran { Started::Started } else { Started::Unknown };
+        let class = Class::Disrupted { cause: Cause::Unreachable, started };
+        self.conclude(bare_verdict(class, Reason::Unreachable, None))
+    }
+
+    // --- stopping -----------------------------------------------------------------------------------------------------------------
+
+    /// Why it must be stopped now, if it must: the user's cancel or a deadline.
+    pub(super) fn stop_reason(&self) -> Option<Reason> {
+        let timed_out = self.state.total_deadline().is_some_and(|end| end <= self.state.now) && self.is_active();
+        match self.state.stop {
+            Some(Stop::User) => Some(Reason::CancelledByUser),
+            Some(Stop::Deadline) => Some(Reason::Timeout),
+            Some(Stop::Shutdown) | None => timed_out.then_some(Reason::Timeout),
+        }
+    }
+
+    fn step_stopping(&mut self, reason: Reason) -> bool {
+        self.note_progress();
+        self.follow_logs();
+        match self.state.situation() {
+            Situation::Ended => return self.ended(Some(reason)),
+            Situation::Doubtful => self.read(),
+            _ if !self.state.current.ledger.our_delete => self.delete_current(),
+            _ => {}
+        }
+        false
+    }
+
+    /// Deletes the current pod, as it was last seen and no other.
+    fn delete_current(&mut self) {
+        if self.awaits(|c| matches!(c, Command::Delete { .. } | Command::Read { .. })) {
+            return;
+        }
+        let current = &self.state.current;
+        let delete = Command::Delete {
+            name: current.name.clone(),
+            uid: current.uid(),
+            resource_version: current.resource_version(),
+            grace_seconds: None,
+        };
+        self.state.current.ledger.our_delete(self.state.now);
+        self.command(delete);
+    }
+
+    pub(super) fn deleted(&mut self, uid: &str, reply: Reply) {
+        if self.state.current.ledger.uid() != Some(uid) || self.state.stage.is_concluded() {
+            return self.left(uid, reply);
+        }
+        match reply {
+            Reply::Done | Reply::Pod(_) => {}
+            Reply::NotFound => self.read(),
+            Reply::Refused(refusal) => self.hinder(Hindrance::Delete, &refusal),
+            _ => {
+                self.state.current.ledger.our_delete = false;
+                self.read();
+            }
+        }
+    }
+
+    // --- the end of an attempt ----------------------------------------------------------------------------------------------------
+
+    /// The current attempt has ended; `ours` says why we were stopping it.
+    fn ended(&mut self, ours: Option<Reason>) -> bool {
+        let Some(verdict) = self.verdict(ours) else { return false };
+        if matches!(verdict.class, Class::Disrupted { .. }) && !self.state.current.uid().is_empty() {
+            self.state.current.said.explained_at = Some(self.state.now);
+            self.list_events();
+            return self.go(Stage::Explaining { until: self.state.now + EXPLAIN_FOR });
+        }
+        self.conclude(verdict)
+    }
+
+    /// The verdict from the ledger; where we stopped the attempt and it had not ended before, with our reason.
+    fn verdict(&self, ours: Option<Reason>) -> Option<Verdict> {
+        let mut verdict = classify::verdict(&self.state.current.ledger, &self.state.spec)?;
+        if verdict.class == Class::Cancelled
+            && let Some(reason) = ours
+        {
+            verdict.reason = reason;
+            if is_launch_failure(reason) {
+                verdict.class = Class::LaunchFailed;
+                verdict.detail = self.state.current.ledger.hindrance(&self.state.spec.template);
+            }
+        }
+        Some(verdict)
+    }
+
+    fn list_events(&mut self) {
+        let uid = self.state.current.uid();
+        if !self.awaits(|c| matches!(c, Command::ListEvents { .. })) {
+            self.command(Command::ListEvents { uid });
+        }
+    }
+
+    fn step_explaining(&mut self, until: Time) -> bool {
+        let awaits_events = self.awaits(|c| matches!(c, Command::ListEvents { .. }));
+        let awaits_successor = self.state.current.verdict.is_some();
+        if (awaits_events || awaits_successor) && until > self.state.now {
+            return false;
+        }
+        match self.state.current.verdict.clone().or_else(|| self.verdict(None)) {
+            Some(verdict) => self.conclude(verdict),
+            None => false,
+        }
+    }
+
+    /// The verdict on the current attempt is reached, once and for all: another attempt, or the end.
+    pub(super) fn conclude(&mut self, verdict: Verdict) -> bool {
+        let next = if self.is_active() { self.next(&verdict) } else { self.followers_next(&verdict) };
+        self.state.current.times.ended = Some(self.state.now);
+        self.state.current.verdict = Some(verdict.clone());
+        self.say(Event::Ended { attempt: self.state.current.number, verdict: Box::new(verdict), next: next.clone() });
+        self.follow_logs();
+        self.close_logs();
+        match next {
+            Next::Rerun { backoff, .. } if !self.is_active() => self.await_successor(backoff),
+            Next::Rerun { backoff, .. } => self.rerun(backoff),
+            Next::End { .. } => self.go(Stage::Completing { result: None }),
+        }
+    }
+
+    /// Makes the next attempt the current one: created at once behind a gate where that is possible.
+    fn rerun(&mut self, backoff: Duration) -> bool {
+        let next = Attempt::new(self.state.current.number + 1, &self.state.spec);
+        let ended = std::mem::replace(&mut self.state.current, next);
+        self.state.past.push(ended.record(&self.state.spec.namespace));
+        let protected = self.state.spec.protect;
+        let delete = ended.is_there();
+        self.state.leaving.push(Leaving { attempt: ended, protected, delete, given_up: false });
+        let until = self.state.now + backoff;
+        if self.state.can_gate() {
+            self.state.current.not_before = Some(until);
+            self.create();
+            return self.go(Stage::Creating { again_at: None });
+        }
+        self.go(Stage::Delaying { until })
+    }
+
+    /// It ends without a pod of the current attempt: refused, or stopped before there was one.
+    fn end_without_pod(&mut self, class: Class, reason: Reason, detail: Option<String>) -> bool {
+        self.conclude(bare_verdict(class, reason, detail))
+    }
+
+    /// `activeDeadlineSeconds` for the next pod: what is left of the template's, and of the total clock.
+    fn active_deadline(&self) -> Option<u32> {
+        let state = &self.state;
+        let template =
+            state.spec.template.active_deadline_seconds.map(|limit| limit.saturating_sub(state.active_seconds()));
+        let held = state.current.not_before.map_or(Duration::ZERO, |at| at.since(state.now));
+        let total = state.total_deadline().map(|end| end.since(state.now + held).as_secs());
+        let total = total.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX));
+        template.into_iter().chain(total).min().map(|seconds| seconds.max(1))
+    }
+
+    /// Says what it waits for, when that is something new.
+    fn say_wait(&mut self) {
+        if self.state.stage != Stage::Following {
+            return;
+        }
+        let because = self.because();
+        if self.state.waiting.as_ref().is_none_or(|last| !last.is_like(&because)) {
+            self.state.waiting = Some(because.clone());
+            self.say(Event::Waiting { attempt: self.state.current.number, because });
+        }
+    }
+}
+
+/// Whether a pod that was stopped for that reason could not be launched, rather than was cancelled.
+fn is_launch_failure(reason: Reason) -> bool {
+    !matches!(reason, Reason::CancelledByUser | Reason::Timeout)
+}
+
+/// A verdict that rests on no ledger.
+pub(super) fn bare_verdict(class: Class, reason: Reason, detail: Option<String>) -> Verdict {
+    Verdict { class, reason, exit_code: None, proof: None, detail, stopped: false, evidence: Vec::new() }
+}

@@ -1,0 +1,247 @@
+//! Finding a task again: from the pods that carry its id, or from a snapshot.
+
+use super::{Attempt, Leaving, Observer, Stage, State, Task};
+use crate::contract::{Carried, Command, Event, Hindrance, Output, Reply, Sight};
+use crate::pod::Pod;
+use crate::spec::RerunPolicy;
+use crate::time::Time;
+use crate::{STATE_VERSION, marks};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Why a task cannot be attached to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AttachError {
+    /// No pod carries its id.
+    #[error("no pod of task {task}: finished and cleaned, or lost")]
+    NoPod {
+        /// The task's id.
+        task: String,
+    },
+    /// Pods of several tasks carry the same id.
+    #[error("pods of {} tasks carry the id {task}: {}", .pods.len(), .pods.join(", "))]
+    Ambiguous {
+        /// The id.
+        task: String,
+        /// One pod of each.
+        pods: Vec<String>,
+    },
+    /// Its state cannot be read.
+    #[error("pod {pod} of task {task} carries no state that this version can read ({why})")]
+    State {
+        /// The id.
+        task: String,
+        /// The pod.
+        pod: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// Why a snapshot cannot be restored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    /// It was written by a newer version.
+    #[error("the state has version {found}; this kpo reads versions up to {STATE_VERSION}")]
+    TooNew {
+        /// Its version.
+        found: u32,
+    },
+}
+
+/// How to attach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attach {
+    /// The task's id.
+    pub task: String,
+    /// This observer's unique name.
+    pub observer: String,
+    /// Whether it takes over from the observer that stands on the pod (writes epoch + 1), or only follows.
+    pub take_over: bool,
+    /// Whether the manifest as submitted was found: without it nothing is ever recreated.
+    pub has_manifest: bool,
+    /// The nonce, where it is known. `None`: the pods must agree on one.
+    pub nonce: Option<String>,
+}
+
+impl Task {
+    /// Goes on with a task from the pods that carry its label, as a consistent list shows them.
+    ///
+    /// The newest attempt is the current one; older pods of the same nonce are cleaned up (by an active observer), namesakes with
+    /// another nonce are left alone.
+    ///
+    /// # Errors
+    /// [`AttachError`].
+    pub fn attach(now: Time, how: &Attach, pods: Vec<Pod>) -> Result<Self, AttachError> {
+        let mut pods = ours(how, pods)?;
+        pods.sort_by_key(number);
+        let current = pods.pop().ok_or_else(|| AttachError::NoPod { task: how.task.clone() })?;
+        let carried = carried(how, &current)?;
+        let mut task = Self::over(found(now, how, &current, carried));
+        pods.into_iter().for_each(|pod| task.find_leaving(&pod));
+        task.state.current.ledger.observe(now, Sight::Present, &current, &task.state.spec.template);
+        task.state.current.times.created = current.metadata.creation_timestamp.as_deref().and_then(Time::parse);
+        task.hold_found_gate();
+        task.say(Event::Adopted {
+            attempt: task.state.current.number,
+            pod: task.state.current.name.clone(),
+            uid: task.state.current.uid(),
+            follows: !how.take_over,
+        });
+        task.advance();
+        Ok(task)
+    }
+
+    /// Goes on from a snapshot. Commands without a reply are given again: each finds out what of it has happened.
+    ///
+    /// # Errors
+    /// [`RestoreError`].
+    pub fn restore(now: Time, state: State) -> Result<Self, RestoreError> {
+        if state.version > STATE_VERSION {
+            return Err(RestoreError::TooNew { found: state.version });
+        }
+        let mut task = Self::over(state);
+        let again: Vec<_> = task.state.pending.iter().map(|(id, c)| Output::Command(*id, c.clone())).collect();
+        task.queue.extend(again);
+        task.state.current.followed = BTreeSet::new();
+        task.charge(now);
+        task.state.current.ledger.gap(now);
+        task.advance();
+        Ok(task)
+    }
+
+    fn find_leaving(&mut self, pod: &Pod) {
+        let mut attempt = Attempt::new(number(pod), &self.state.spec);
+        attempt.name = pod.metadata.name.clone();
+        attempt.logs_closed = true;
+        attempt.ledger.observe(self.state.now, Sight::Present, pod, &self.state.spec.template);
+        let protected = pod.metadata.finalizers.iter().any(|f| f == marks::FINALIZER);
+        self.state.leaving.push(Leaving { attempt, protected, delete: !pod.is_terminating(), given_up: false });
+    }
+
+    /// A pod found behind kpo's gate: what is left of its backoff is not known, so it is waited anew.
+    fn hold_found_gate(&mut self) {
+        let gated = |pod: &Pod| pod.spec.scheduling_gates.iter().any(|gate| gate.name == marks::GATE);
+        if self.state.current.ledger.last.as_ref().is_some_and(gated) {
+            self.state.current.not_before = Some(self.state.now + self.found_backoff());
+        }
+    }
+
+    fn found_backoff(&self) -> Duration {
+        self.state.past.last().and_then(|a| a.verdict.as_ref()).map_or(Duration::ZERO, |v| self.delay(&v.verdict, 0))
+    }
+
+    /// Writes this observer's mark with the next epoch onto the current pod, if it shall take over and has not asked yet.
+    pub(super) fn take_over(&mut self) {
+        let observer = &self.state.observer;
+        if !observer.takes_over || self.awaits(|c| matches!(c, Command::Annotate { .. } | Command::Read { .. })) {
+            return;
+        }
+        let current = &self.state.current;
+        let annotate = Command::Annotate {
+            name: current.name.clone(),
+            uid: current.uid(),
+            annotations: vec![(marks::OBSERVER.to_owned(), observer.mark())],
+            active_deadline_seconds: None,
+            resource_version: Some(current.resource_version()),
+        };
+        self.command(annotate);
+    }
+
+    pub(super) fn annotated(&mut self, uid: &str, reply: Reply) {
+        if self.state.current.ledger.uid() != Some(uid) {
+            return;
+        }
+        match reply {
+            Reply::Pod(pod) => {
+                let ours = pod.annotation(marks::OBSERVER) == Some(&self.state.observer.mark());
+                if self.state.observer.takes_over && ours {
+                    self.state.observer.takes_over = false;
+                    self.state.observer.follows = false;
+                }
+                self.seen(Sight::Present, &pod);
+            }
+            Reply::Conflict | Reply::NotFound => self.read(),
+            Reply::Refused(refusal) => {
+                self.state.observer.takes_over = false;
+                self.hinder(Hindrance::Annotate, &refusal);
+            }
+            _ => {}
+        }
+    }
+
+    /// A follower goes on with the next attempt of the active observer.
+    pub(super) fn adopt_successor(&mut self, pod: &Pod) {
+        if !self.state.observer.follows {
+            self.born(pod, self.state.current.not_before.is_some());
+            return;
+        }
+        let next = Attempt::new(number(pod), &self.state.spec);
+        let ended = std::mem::replace(&mut self.state.current, next);
+        self.state.past.push(ended.record(&self.state.spec.namespace));
+        self.state.current.name = pod.metadata.name.clone();
+        let now = self.state.now;
+        self.state.current.ledger.observe(now, Sight::Present, pod, &self.state.spec.template);
+        self.state.current.times.created = Some(now);
+        self.say(Event::Adopted {
+            attempt: self.state.current.number,
+            pod: self.state.current.name.clone(),
+            uid: self.state.current.uid(),
+            follows: true,
+        });
+        self.go(Stage::Following);
+    }
+}
+
+/// The pods of the one task that is meant.
+fn ours(how: &Attach, mut pods: Vec<Pod>) -> Result<Vec<Pod>, AttachError> {
+    pods.retain(|pod| pod.metadata.labels.get(marks::TASK) == Some(&how.task));
+    pods.retain(|pod| how.nonce.as_deref().is_none_or(|nonce| pod.annotation(marks::NONCE) == Some(nonce)));
+    let mut nonces = BTreeSet::new();
+    let first_of_each: Vec<String> = pods
+        .iter()
+        .filter(|pod| nonces.insert(pod.annotation(marks::NONCE).unwrap_or_default().to_owned()))
+        .map(|pod| pod.metadata.name.clone())
+        .collect();
+    if nonces.len() > 1 {
+        return Err(AttachError::Ambiguous { task: how.task.clone(), pods: first_of_each });
+    }
+    Ok(pods)
+}
+
+fn number(pod: &Pod) -> u32 {
+    pod.metadata.labels.get(marks::ATTEMPT).and_then(|number| number.parse().ok()).unwrap_or(1)
+}
+
+fn carried(how: &Attach, pod: &Pod) -> Result<Carried, AttachError> {
+    let unreadable = |why: String| AttachError::State { task: how.task.clone(), pod: pod.metadata.name.clone(), why };
+    let text = pod.annotation(marks::STATE).ok_or_else(|| unreadable(format!("no annotation {}", marks::STATE)))?;
+    let carried = Carried::from_json(text).map_err(unreadable)?;
+    if carried.version > STATE_VERSION {
+        return Err(unreadable(format!("version {}, and this kpo reads up to {STATE_VERSION}", carried.version)));
+    }
+    Ok(carried)
+}
+
+fn found(now: Time, how: &Attach, pod: &Pod, carried: Carried) -> State {
+    let mut spec = carried.spec;
+    if !how.has_manifest {
+        spec.rerun.policy = RerunPolicy::Never;
+        spec.rerun.retries = 0;
+    }
+    let mut current = Attempt::new(number(pod), &spec);
+    current.name = pod.metadata.name.clone();
+    current.verdict = None;
+    let epoch = Observer::epoch_of(pod.annotation(marks::OBSERVER).unwrap_or_default());
+    let observer = Observer {
+        id: how.observer.clone(),
+        epoch: epoch + u64::from(how.take_over),
+        follows: true,
+        takes_over: how.take_over,
+    };
+    let mut state = State::blank(now, spec, observer, current);
+    state.began = carried.began;
+    state.past = carried.attempts;
+    state.stage = Stage::Following;
+    state
+}

@@ -1,0 +1,135 @@
+//! One pod of a task, and what is still to be done about it.
+
+use super::clocks::Meter;
+use crate::ledger::Ledger;
+use crate::outcome::{AttemptRecord, AttemptVerdict, PodRef, Times};
+use crate::pod::Pod;
+use crate::spec::{Naming, Spec};
+use crate::time::Time;
+use crate::verdict::Verdict;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// An attempt: one pod created for the task.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attempt {
+    /// From 1.
+    pub number: u32,
+    /// The pod's name.
+    pub name: String,
+    /// What was observed of it.
+    pub ledger: Ledger,
+    /// What became of it. Once set it stays: a restarted kubelet may rewrite a status.
+    pub verdict: Option<Verdict>,
+    /// When its stations were passed.
+    pub times: Times,
+    /// What its clocks have used.
+    pub meter: Meter,
+    /// Not before this is kpo's gate lifted, or the pod created. `None`: at once.
+    pub not_before: Option<Time>,
+    /// Containers whose logs are followed.
+    pub followed: BTreeSet<String>,
+    /// Whether its logs are all out.
+    pub logs_closed: bool,
+    /// What was last said of it, so that each thing is said once.
+    pub said: Said,
+}
+
+/// What was said of an attempt already.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Said {
+    /// That it was bound.
+    pub assigned: bool,
+    /// That its container runs.
+    pub running: bool,
+    /// That it is being taken away.
+    pub disrupting: bool,
+    /// When events were last listed to explain a wait.
+    pub explained_at: Option<Time>,
+}
+
+/// The pod of an ended attempt that still needs a hand.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Leaving {
+    /// The attempt.
+    pub attempt: Attempt,
+    /// Whether kpo's finalizer is (as far as known) still on it.
+    pub protected: bool,
+    /// Whether it is to be deleted.
+    pub delete: bool,
+    /// Whether the last try to write was refused: it is left, and said.
+    pub given_up: bool,
+}
+
+impl Attempt {
+    /// An attempt of which nothing has happened yet.
+    pub fn new(number: u32, spec: &Spec) -> Self {
+        Self {
+            number,
+            name: name_of(spec, number),
+            ledger: Ledger::default(),
+            verdict: None,
+            times: Times::default(),
+            meter: Meter::default(),
+            not_before: None,
+            followed: BTreeSet::new(),
+            logs_closed: false,
+            said: Said::default(),
+        }
+    }
+
+    /// Whether that sight is of this attempt's pod: by UID, never by name.
+    pub fn is(&self, pod: &Pod) -> bool {
+        self.ledger.uid() == Some(pod.metadata.uid.as_str())
+    }
+
+    /// Its pod's UID; empty where the API server never accepted one.
+    pub fn uid(&self) -> String {
+        self.ledger.uid().unwrap_or_default().to_owned()
+    }
+
+    /// The resourceVersion of its last sight.
+    pub(super) fn resource_version(&self) -> String {
+        self.ledger.last.as_ref().map(|pod| pod.metadata.resource_version.clone()).unwrap_or_default()
+    }
+
+    /// Whether its pod is (as far as known) still in the cluster.
+    pub(super) fn is_there(&self) -> bool {
+        self.ledger.last.is_some() && self.ledger.gone.is_none()
+    }
+
+    /// Whether its deletion was requested, by whomever.
+    pub(super) fn is_terminating(&self) -> bool {
+        self.ledger.last.as_ref().is_some_and(Pod::is_terminating)
+    }
+
+    /// As it is reported and carried.
+    pub fn record(&self, namespace: &str) -> AttemptRecord {
+        let entries = |verdict: &Verdict| {
+            verdict.evidence.iter().filter_map(|i| self.ledger.entries.get(*i as usize).cloned()).collect()
+        };
+        AttemptRecord {
+            number: self.number,
+            pod: PodRef {
+                name: self.name.clone(),
+                namespace: namespace.to_owned(),
+                uid: self.uid(),
+                node: self.ledger.node().map(str::to_owned),
+            },
+            verdict: self.verdict.clone().map(|verdict| AttemptVerdict { entries: entries(&verdict), verdict }),
+            last_status: self.ledger.last.as_ref().map(|pod| pod.status.clone()),
+            times: self.times,
+        }
+    }
+}
+
+/// Names of attempts are deterministic, so that a create whose answer was lost finds its own pod again.
+pub(super) fn name_of(spec: &Spec, number: u32) -> String {
+    match spec.naming {
+        Naming::Numbered => format!("{}-{number}", spec.task),
+        Naming::Fixed => spec.task.clone(),
+    }
+}

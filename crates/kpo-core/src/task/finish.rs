@@ -1,0 +1,278 @@
+//! The end: logs, result, outcome, and what is cleaned up afterwards. Nothing is deleted before the outcome was taken.
+
+use super::{Attempt, Leaving, Stage, State, Task};
+use crate::contract::{Carried, Command, Event, Hindrance, Next, NoRerun, Reply};
+use crate::ledger::Absence;
+use crate::outcome::{AttemptRecord, Outcome};
+use crate::reason::Reason;
+use crate::spec::{Naming, OnFinish};
+use crate::verdict::{Class, Verdict};
+use crate::{STATE_VERSION, marks};
+use std::time::Duration;
+
+/// How long a follower waits for the next attempt of the active observer, beyond its backoff.
+const SUCCESSOR: Duration = Duration::from_secs(60);
+
+impl Task {
+    // --- completing ---------------------------------------------------------------------------------------------------------------
+
+    /// Asks for what the current attempt's logs still hold.
+    pub(super) fn close_logs(&mut self) {
+        let current = &mut self.state.current;
+        let (name, uid) = (current.name.clone(), current.uid());
+        if current.followed.is_empty() || current.logs_closed {
+            current.logs_closed = true;
+            return;
+        }
+        let cause = current.verdict.as_ref().filter(|v| matches!(v.class, Class::Disrupted { .. })).map(|v| v.reason);
+        self.command(Command::CloseLogs { name, uid, cause });
+    }
+
+    pub(super) fn logs_closed(&mut self, uid: &str) {
+        self.attempts_mut(uid).for_each(|attempt| attempt.logs_closed = true);
+    }
+
+    pub(super) fn step_completing(&mut self, result: Option<Result<String, String>>) -> bool {
+        let wanted = self.state.spec.result && self.succeeded() && result.is_none();
+        if wanted && !self.awaits(|c| matches!(c, Command::ReadResult { .. })) {
+            let (name, uid) = (self.state.current.name.clone(), self.state.current.uid());
+            self.command(Command::ReadResult { name, uid });
+        }
+        if wanted || !self.state.current.logs_closed {
+            return false;
+        }
+        let outcome = Box::new(self.outcome(result));
+        self.command(Command::Deliver(outcome.clone()));
+        self.go(Stage::Delivering { outcome })
+    }
+
+    pub(super) fn result_read(&mut self, reply: Reply) {
+        let read = match reply {
+            Reply::Result(result) => result,
+            Reply::NotFound => Err("the pod was gone before its result was read".to_owned()),
+            Reply::Refused(refusal) => Err(refusal.message),
+            _ => Err("the result could not be read".to_owned()),
+        };
+        if let Stage::Completing { result } = &mut self.state.stage {
+            *result = Some(read);
+        }
+    }
+
+    pub(super) fn delivered(&mut self) {
+        self.go(Stage::Cleaning);
+        if self.is_active() && self.state.current.is_there() {
+            let keep = self.keeps();
+            if keep {
+                self.keep_current();
+            }
+            let (attempt, protected) = (self.state.current.clone(), self.state.spec.protect);
+            self.state.leaving.push(Leaving { attempt, protected, delete: !keep, given_up: false });
+        }
+    }
+
+    fn succeeded(&self) -> bool {
+        self.state.current.verdict.as_ref().is_some_and(|verdict| verdict.class == Class::Succeeded)
+    }
+
+    fn keeps(&self) -> bool {
+        match self.state.spec.on_finish {
+            OnFinish::None => false,
+            OnFinish::All => true,
+            OnFinish::Failed { .. } => !self.succeeded(),
+        }
+    }
+
+    /// Marks a kept pod with its verdict and expiry, and stops sidecars that would run on: `activeDeadlineSeconds: 1`, patched onto
+    /// a running pod, stops and keeps it (measured on v1.34).
+    fn keep_current(&mut self) {
+        let state = &self.state;
+        let lifetime = match state.spec.on_finish {
+            OnFinish::Failed { lifetime } => lifetime,
+            OnFinish::None | OnFinish::All => None,
+        };
+        let mut annotations = vec![(marks::STATE.to_owned(), state.carried().to_json())];
+        annotations.extend(lifetime.map(|lifetime| (marks::EXPIRES.to_owned(), (state.now + lifetime).to_string())));
+        let runs_on = state.current.ledger.last.as_ref().is_some_and(|pod| !pod.status.phase.is_terminal());
+        let annotate = Command::Annotate {
+            name: state.current.name.clone(),
+            uid: state.current.uid(),
+            annotations,
+            active_deadline_seconds: runs_on.then_some(1),
+            resource_version: None,
+        };
+        self.command(annotate);
+    }
+
+    // --- the outcome --------------------------------------------------------------------------------------------------------------
+
+    /// The outcome, from the verdict on the current attempt and the result as read.
+    fn outcome(&self, result: Option<Result<String, String>>) -> Outcome {
+        let state = &self.state;
+        let mut outcome = Outcome::living(&state.spec.task, &state.spec.namespace, state.records());
+        let Some(verdict) = &state.current.verdict else { return outcome };
+        outcome.conclude(verdict);
+        match result {
+            Some(Ok(text)) => outcome.result = Some(text),
+            Some(Err(what)) => outcome.spoil(Reason::ResultMissing, &what),
+            None => {}
+        }
+        outcome
+    }
+
+    // --- cleaning -----------------------------------------------------------------------------------------------------------------
+
+    pub(super) fn step_cleaning(&mut self) -> bool {
+        self.tidy();
+        if !self.state.leaving.is_empty() || !self.state.pending.is_empty() {
+            return false;
+        }
+        self.say(Event::Finished);
+        self.go(Stage::Finished)
+    }
+
+    /// Gives ended attempts' pods the hand they need: finalizer and deletion, once their logs are out and a successor (or the taken
+    /// outcome) carries their verdict.
+    pub(super) fn tidy(&mut self) {
+        let carried = self.state.stage == Stage::Cleaning || self.state.current.is_there();
+        let name_is_needed = self.state.spec.naming == Naming::Fixed;
+        self.state.leaving.retain(|leaving| leaving.needs_a_hand());
+        if !(carried || name_is_needed) || !self.is_active() {
+            return;
+        }
+        for index in 0..self.state.leaving.len() {
+            if let Some(command) = self.hand_for(&self.state.leaving[index]) {
+                self.command(command);
+            }
+        }
+    }
+
+    fn hand_for(&self, leaving: &Leaving) -> Option<Command> {
+        let attempt = &leaving.attempt;
+        let uid = attempt.uid();
+        if !attempt.logs_closed || self.writes_to(&uid) {
+            return None;
+        }
+        let name = attempt.name.clone();
+        let terminating = attempt.is_terminating() || attempt.ledger.our_delete;
+        if leaving.delete && !terminating {
+            let resource_version = attempt.resource_version();
+            return Some(Command::Delete { name, uid, resource_version, grace_seconds: None });
+        }
+        leaving.protected.then_some(Command::Release { name, uid })
+    }
+
+    fn writes_to(&self, pod: &str) -> bool {
+        self.awaits(|command| match command {
+            Command::Delete { uid, .. } | Command::Release { uid, .. } | Command::Annotate { uid, .. } => uid == pod,
+            Command::Read { .. } => true,
+            _ => false,
+        })
+    }
+
+    /// The answer to the deletion of an ended attempt's pod.
+    pub(super) fn left(&mut self, uid: &str, reply: Reply) {
+        let now = self.state.now;
+        let Some(leaving) = self.state.leaving.iter_mut().find(|l| l.attempt.ledger.uid() == Some(uid)) else { return };
+        match reply {
+            Reply::Done | Reply::Pod(_) => {
+                leaving.attempt.ledger.our_delete(now);
+                leaving.delete = false;
+            }
+            Reply::NotFound => leaving.attempt.ledger.gone(now, Absence::Unobserved),
+            Reply::Refused(refusal) => {
+                leaving.given_up = true;
+                self.hinder(Hindrance::Delete, &refusal);
+            }
+            _ => {
+                let name = leaving.attempt.name.clone();
+                self.command(Command::Read { name });
+            }
+        }
+    }
+
+    pub(super) fn released(&mut self, uid: &str, reply: Reply) {
+        let Some(leaving) = self.state.leaving.iter_mut().find(|l| l.attempt.ledger.uid() == Some(uid)) else { return };
+        leaving.protected = false;
+        if let Reply::Refused(refusal) = reply {
+            leaving.given_up = true;
+            self.hinder(Hindrance::Release, &refusal);
+        }
+    }
+
+    /// The attempts (current or leaving) with that UID.
+    pub(super) fn attempts_mut(&mut self, uid: &str) -> impl Iterator<Item = &mut Attempt> {
+        let leaving = self.state.leaving.iter_mut().map(|leaving| &mut leaving.attempt);
+        std::iter::once(&mut self.state.current).chain(leaving).filter(move |a| a.ledger.uid() == Some(uid))
+    }
+
+    // --- followers ----------------------------------------------------------------------------------------------------------------
+
+    /// A follower makes no attempt. Where the active observer should make one, it waits for it a while.
+    pub(super) fn followers_next(&self, verdict: &Verdict) -> Next {
+        let waited = matches!(self.state.stage, Stage::Explaining { .. }) && self.state.current.verdict.is_some();
+        match self.next(verdict) {
+            Next::Rerun { .. } if waited => Next::End { why: Some(NoRerun::Follower) },
+            next => next,
+        }
+    }
+
+    /// How long a follower waits for the next attempt.
+    pub(super) fn await_successor(&mut self, backoff: Duration) -> bool {
+        self.go(Stage::Explaining { until: self.state.now + backoff + SUCCESSOR })
+    }
+}
+
+impl Leaving {
+    /// Whether anything is left to do about it.
+    fn needs_a_hand(&self) -> bool {
+        let write = self.attempt.is_there() && !self.given_up && (self.delete || self.protected);
+        write || !self.attempt.logs_closed
+    }
+}
+
+impl State {
+    /// What travels on the current pod.
+    pub(super) fn carried(&self) -> Carried {
+        Carried {
+            version: STATE_VERSION,
+            spec: self.spec.clone(),
+            began: self.began,
+            attempts: self.past.iter().map(AttemptRecord::condensed).collect(),
+            verdict: self.current.verdict.clone(),
+        }
+    }
+
+    /// All attempts, the current one last.
+    pub(super) fn records(&self) -> Vec<AttemptRecord> {
+        let mut records = self.past.clone();
+        records.push(self.current.record(&self.spec.namespace));
+        records
+    }
+
+    /// Whether a replacement can be held by kpo's gate.
+    pub(super) fn can_gate(&self) -> bool {
+        self.spec.gates && self.spec.naming == Naming::Numbered
+    }
+
+    /// Whether a pod that needs our current attempt's name is (as far as known) still there.
+    pub(super) fn predecessor_is_there(&self) -> bool {
+        self.leaving.iter().any(|l| l.attempt.name == self.current.name && l.attempt.is_there() && !l.given_up)
+    }
+
+    /// For `KPO_PREVIOUS_VERDICT`: `class`, or `class/cause/started`.
+    pub(super) fn previous_verdict(&self) -> String {
+        let verdict = self.past.last().and_then(|attempt| attempt.verdict.as_ref()).map(|v| &v.verdict.class);
+        match verdict {
+            Some(Class::Disrupted { cause, started }) => format!("disrupted/{}/{}", cause.name(), started.name()),
+            Some(class) => class.name().to_owned(),
+            None => String::new(),
+        }
+    }
+
+    /// Seconds that earlier attempts were active on nodes, as far as was seen.
+    pub(super) fn active_seconds(&self) -> u32 {
+        let active = |attempt: &AttemptRecord| Some(attempt.times.ended?.since(attempt.times.assigned?));
+        let total: Duration = self.past.iter().filter_map(active).sum();
+        u32::try_from(total.as_secs()).unwrap_or(u32::MAX)
+    }
+}

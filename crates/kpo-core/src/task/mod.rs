@@ -1,0 +1,383 @@
+//! The task: what the core decides with.
+
+mod advance;
+mod attach;
+mod attempt;
+mod clocks;
+mod finish;
+mod rerun;
+mod stage;
+#[cfg(test)]
+mod tests;
+
+pub use attach::{Attach, AttachError, RestoreError};
+pub use attempt::{Attempt, Leaving};
+pub use clocks::Meter;
+pub use stage::{MOVES, Stage, StageName};
+
+use crate::contract::{
+    Because, Command, CommandId, Event, Hindrance, Input, Output, Refusal, Reply, Sight, Stop, Wait,
+};
+use crate::ledger::Absence;
+use crate::outcome::AttemptRecord;
+use crate::pod::Pod;
+use crate::spec::Spec;
+use crate::time::Time;
+use crate::{STATE_VERSION, marks};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
+
+/// A task and everything known of it: a value, driven from outside.
+///
+/// # Contract
+/// 1. Make it: [`Task::new`] for a fresh task, [`Task::attach`] for one that was found, [`Task::restore`] from a snapshot.
+/// 2. Drain [`Task::poll`]: do each [`Output::Command`], say each [`Output::Event`], until it returns [`Output::Wait`].
+/// 3. When something happens — an observation, the reply to a command, a wish to stop, or `until` of the last wait —
+///    call [`Task::handle`] with the time and the input; then go to 2.
+/// 4. It is over when the wait says [`Because::Finished`] or [`Because::Detached`].
+///
+/// Calling [`Task::handle`] before the queue is drained is [`Misuse::NotDrained`], and changes nothing. Time never goes back: an
+/// earlier `now` counts as the latest one.
+///
+/// ```
+/// use kpo_core::{Because, Command, Observer, Output, Spec, Task, Time};
+///
+/// let mut task = Task::new(Time::from_secs(0), Spec::minimal("hello", "default", "n0nce"), Observer::first("me"));
+/// let Output::Command(_, Command::Create(create)) = task.poll() else { panic!("a fresh task creates its first attempt") };
+/// assert_eq!(create.name, "hello-1");
+/// let Output::Wait(wait) = task.poll() else { panic!("and then waits for the answer") };
+/// assert_eq!(wait.because, Because::Creation);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Task {
+    state: State,
+    queue: VecDeque<Output>,
+    drained: bool,
+}
+
+/// The serialisable whole of a [`Task`] between two inputs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct State {
+    /// [`STATE_VERSION`].
+    pub version: u32,
+    /// What was asked for.
+    pub spec: Spec,
+    /// Who observes.
+    pub observer: Observer,
+    /// The latest moment known.
+    pub now: Time,
+    /// When the task began, with whichever observer.
+    pub began: Time,
+    /// Where it stands.
+    pub stage: Stage,
+    /// The attempt that counts.
+    pub current: Attempt,
+    /// Attempts that ended, oldest first.
+    pub past: Vec<AttemptRecord>,
+    /// Pods of ended attempts that still need a hand: logs, finalizer, deletion.
+    pub leaving: Vec<Leaving>,
+    /// The strongest wish to stop so far.
+    pub stop: Option<Stop>,
+    /// The commands without a reply.
+    pub pending: BTreeMap<CommandId, Command>,
+    /// Number of the next command.
+    pub next_command: u64,
+    /// The last thing said to be waited for.
+    pub waiting: Option<Because>,
+    /// What the API server said when it refused the last create for now.
+    pub refusal: Option<String>,
+}
+
+/// Who observes a task. Only the one whose name and epoch stand on the pod writes; all others follow.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Observer {
+    /// Unique for a process's view of a task (host, process, random).
+    pub id: String,
+    /// Grows by one with each take-over.
+    pub epoch: u64,
+    /// Whether it only follows: it writes nothing.
+    pub follows: bool,
+    /// Whether it is to take over and its mark is not on the pod yet. Until then it follows.
+    #[serde(default)]
+    pub takes_over: bool,
+}
+
+impl Observer {
+    /// The observer of a task that it creates itself.
+    pub fn first(id: impl Into<String>) -> Self {
+        Self { id: id.into(), epoch: 1, follows: false, takes_over: false }
+    }
+
+    /// What stands in `kpo.rs/observer`.
+    pub fn mark(&self) -> String {
+        format!("{}/{}", self.id, self.epoch)
+    }
+
+    /// The epoch of such a mark; 0 where it cannot be read.
+    pub fn epoch_of(mark: &str) -> u64 {
+        mark.rsplit_once('/').and_then(|(_, epoch)| epoch.parse().ok()).unwrap_or(0)
+    }
+}
+
+/// The driver broke the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Misuse {
+    /// `handle` was called before `poll` had returned a wait.
+    #[error("handle() before poll() was drained to a Wait")]
+    NotDrained,
+    /// A reply to a command that was never given, or was answered before.
+    #[error("a reply to command {}, which waits for none", .0.0)]
+    UnknownCommand(CommandId),
+}
+
+impl Task {
+    /// A fresh task: its first command creates attempt 1.
+    pub fn new(now: Time, spec: Spec, observer: Observer) -> Self {
+        let current = Attempt::new(1, &spec);
+        let mut task = Self::over(State::blank(now, spec, observer, current));
+        task.create();
+        task.advance();
+        task
+    }
+
+    fn over(state: State) -> Self {
+        Self { state, queue: VecDeque::new(), drained: false }
+    }
+
+    /// The state, for a snapshot or a look.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// What was asked for.
+    pub fn spec(&self) -> &Spec {
+        &self.state.spec
+    }
+
+    /// Whether nothing more will come of it.
+    pub fn is_over(&self) -> bool {
+        matches!(self.state.stage, Stage::Finished | Stage::Detached)
+    }
+
+    /// Takes one input at a moment.
+    ///
+    /// # Errors
+    /// [`Misuse`], if the contract was broken; nothing has changed then.
+    pub fn handle(&mut self, now: Time, input: Input) -> Result<(), Misuse> {
+        if !self.drained {
+            return Err(Misuse::NotDrained);
+        }
+        if let Input::Reply { to, .. } = &input
+            && !self.state.pending.contains_key(to)
+        {
+            return Err(Misuse::UnknownCommand(*to));
+        }
+        self.drained = false;
+        self.charge(now);
+        self.take(input);
+        self.advance();
+        Ok(())
+    }
+
+    /// The next thing to do or say; a [`Wait`] when there is none.
+    pub fn poll(&mut self) -> Output {
+        if let Some(output) = self.queue.pop_front() {
+            return output;
+        }
+        self.drained = true;
+        Output::Wait(self.wait())
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Tick => {}
+            Input::Seen { sight, pod } => self.seen(sight, &pod),
+            Input::Gap => self.gap(),
+            Input::Covered { gapless } => self.covered(gapless),
+            Input::Missing { uid } => self.missing(&uid),
+            Input::Reply { to, reply } => self.replied(to, reply),
+            Input::Stop(stop) => self.stop(stop),
+        }
+    }
+
+    fn seen(&mut self, sight: Sight, pod: &Pod) {
+        let now = self.state.now;
+        if self.is_successor(pod) {
+            return self.adopt_successor(pod);
+        }
+        let template = self.state.spec.template.clone();
+        for attempt in self.attempts_mut(&pod.metadata.uid) {
+            attempt.ledger.observe(now, sight, pod, &template);
+        }
+        self.yield_to_other_observer();
+    }
+
+    /// A pod that a create of ours made, seen before its answer; or, for a follower, the next attempt by the active observer.
+    fn is_successor(&self, pod: &Pod) -> bool {
+        let number = pod.metadata.labels.get(marks::ATTEMPT).and_then(|n| n.parse().ok()).unwrap_or(0);
+        let ours = pod.annotation(marks::NONCE) == Some(&self.state.spec.nonce);
+        let current = &self.state.current;
+        let unborn = current.ledger.uid().is_none() && number == current.number && pod.metadata.name == current.name;
+        ours && (unborn || (self.state.observer.follows && number > current.number))
+    }
+
+    fn gap(&mut self) {
+        let now = self.state.now;
+        self.state.current.ledger.gap(now);
+        self.say(Event::Sight { watching: false });
+    }
+
+    fn covered(&mut self, gapless: bool) {
+        let now = self.state.now;
+        self.state.current.ledger.covered(now, gapless);
+        self.say(Event::Sight { watching: true });
+    }
+
+    fn missing(&mut self, uid: &str) {
+        if self.state.current.ledger.uid() == Some(uid) && self.state.current.ledger.gone.is_none() {
+            self.read();
+        }
+        // A pod that is only cleaned up: its absence is what was wanted.
+        let now = self.state.now;
+        for leaving in self.state.leaving.iter_mut().filter(|l| l.attempt.ledger.uid() == Some(uid)) {
+            leaving.attempt.ledger.gone(now, Absence::Unobserved);
+        }
+    }
+
+    fn stop(&mut self, stop: Stop) {
+        if self.state.stop < Some(stop) {
+            self.state.stop = Some(stop);
+            self.say(Event::Stopping { stop });
+        }
+    }
+
+    /// A reply has come: the command it answers says what it means.
+    fn replied(&mut self, to: CommandId, reply: Reply) {
+        let Some(command) = self.state.pending.remove(&to) else { return };
+        match command {
+            Command::Create(create) => self.created(&create, reply),
+            Command::Read { name } => self.was_read(&name, reply),
+            Command::Delete { uid, .. } => self.deleted(&uid, reply),
+            Command::Ungate { .. } => self.ungated(reply),
+            Command::Release { uid, .. } => self.released(&uid, reply),
+            Command::Annotate { uid, .. } => self.annotated(&uid, reply),
+            Command::ListEvents { uid } => self.told(&uid, reply),
+            Command::CloseLogs { uid, .. } => self.logs_closed(&uid),
+            Command::ReadResult { .. } => self.result_read(reply),
+            Command::Deliver(_) => self.delivered(),
+            Command::FollowLog { .. } => {}
+        }
+    }
+
+    fn was_read(&mut self, name: &str, reply: Reply) {
+        let found = match reply {
+            Reply::Pod(pod) => Some(pod),
+            Reply::NotFound => None,
+            Reply::Refused(refusal) => return self.hinder(Hindrance::Read, &refusal),
+            _ => return,
+        };
+        let now = self.state.now;
+        let uid = found.as_ref().map(|pod| pod.metadata.uid.clone()).unwrap_or_default();
+        for attempt in self.attempts_named(name).filter(|attempt| attempt.ledger.uid() != Some(&uid)) {
+            attempt.ledger.gone(now, Absence::Unobserved);
+        }
+        if let Some(pod) = found {
+            self.seen(Sight::Present, &pod);
+        }
+    }
+
+    /// The attempts (current or leaving) whose pod has that name and was seen.
+    fn attempts_named(&mut self, name: &str) -> impl Iterator<Item = &mut Attempt> {
+        let leaving = self.state.leaving.iter_mut().map(|leaving| &mut leaving.attempt);
+        std::iter::once(&mut self.state.current).chain(leaving).filter(move |a| a.name == name && a.is_there())
+    }
+
+    fn told(&mut self, uid: &str, reply: Reply) {
+        let now = self.state.now;
+        match reply {
+            Reply::Events(events) if self.state.current.ledger.uid() == Some(uid) => {
+                events.iter().for_each(|event| self.state.current.ledger.told(now, event));
+            }
+            Reply::Refused(refusal) => self.hinder(Hindrance::Events, &refusal),
+            _ => {}
+        }
+    }
+
+    /// Queues a command.
+    fn command(&mut self, command: Command) -> CommandId {
+        let id = CommandId(self.state.next_command);
+        self.state.next_command += 1;
+        if !matches!(command, Command::FollowLog { .. }) {
+            self.state.pending.insert(id, command.clone());
+        }
+        self.queue.push_back(Output::Command(id, command));
+        id
+    }
+
+    /// Whether a command waits for its reply.
+    fn awaits(&self, is: impl Fn(&Command) -> bool) -> bool {
+        self.state.pending.values().any(is)
+    }
+
+    fn say(&mut self, event: Event) {
+        self.queue.push_back(Output::Event(event));
+    }
+
+    fn hinder(&mut self, what: Hindrance, refusal: &Refusal) {
+        self.say(Event::Hindered { what, message: refusal.message.clone() });
+    }
+
+    /// Asks for the current pod by name: one GET, compared by UID, decides.
+    fn read(&mut self) {
+        if !self.awaits(|c| matches!(c, Command::Read { .. })) {
+            let name = self.state.current.name.clone();
+            self.command(Command::Read { name });
+        }
+    }
+
+    /// Whether this observer may write: it is no follower, and the last sight of the pod names it (or there was none).
+    fn is_active(&self) -> bool {
+        !self.state.observer.follows
+    }
+
+    /// Who sees another observer of a later epoch on the pod has been taken over: from now on it follows.
+    fn yield_to_other_observer(&mut self) {
+        let Some(mark) = self.state.current.ledger.last.as_ref().and_then(|pod| pod.annotation(marks::OBSERVER)) else {
+            return;
+        };
+        if Observer::epoch_of(mark) > self.state.observer.epoch && !self.state.observer.follows {
+            let by = mark.to_owned();
+            self.state.observer.follows = true;
+            self.say(Event::TakenOver { by });
+        }
+    }
+
+    fn wait(&self) -> Wait {
+        let because = self.because();
+        let until = if self.is_over() { None } else { self.next_deadline() };
+        Wait { until, because }
+    }
+}
+
+impl State {
+    fn blank(now: Time, spec: Spec, observer: Observer, current: Attempt) -> Self {
+        Self {
+            version: STATE_VERSION,
+            spec,
+            observer,
+            now,
+            began: now,
+            stage: Stage::Creating { again_at: None },
+            current,
+            past: Vec::new(),
+            leaving: Vec::new(),
+            stop: None,
+            pending: BTreeMap::new(),
+            next_command: 0,
+            waiting: None,
+            refusal: None,
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! May it run again, and when.
+
+use super::{State, Task};
+use crate::contract::{Next, NoRerun};
+use crate::outcome::AttemptRecord;
+use crate::reason::Reason;
+use crate::spec::{OnUnsignedDelete, Rerun, RerunPolicy};
+use crate::verdict::{Cause, Class, Started, Verdict};
+use std::time::Duration;
+
+/// Seconds before the n-th rerun of a budget, then the last for ever (design rule 3).
+const BACKOFF: [u64; 8] = [2, 4, 8, 16, 32, 60, 60, 60];
+
+/// What is added to the grace before a replacement where nobody attested that the old pod's containers are stopped:
+/// PodGC and forced deletions remove the object while the machine may still run it (recording `node_deleted`: 2.5 s; a kubelet
+/// cut off from its API server acts on deletions when it is back, so this bounds only a kubelet that is alive).
+const STOP_MARGIN: Duration = Duration::from_secs(30);
+
+/// Which budget a rerun is taken from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Budget {
+    NeverStarted,
+    Started,
+    Retries,
+}
+
+impl Budget {
+    fn of(verdict: &Verdict) -> Option<Self> {
+        match verdict.class {
+            Class::Disrupted { started: Started::Never, .. } => Some(Budget::NeverStarted),
+            Class::Disrupted { .. } => Some(Budget::Started),
+            Class::Failed if is_retriable(verdict.reason) => Some(Budget::Retries),
+            Class::Failed | Class::Succeeded | Class::LaunchFailed | Class::Cancelled => None,
+        }
+    }
+
+    fn limit(self, rerun: &Rerun) -> u32 {
+        match self {
+            Budget::NeverStarted => rerun.never_started,
+            Budget::Started => rerun.started,
+            Budget::Retries => rerun.retries,
+        }
+    }
+}
+
+impl Task {
+    /// What follows the verdict on the current attempt.
+    pub(super) fn next(&self, verdict: &Verdict) -> Next {
+        let Some(budget) = Budget::of(verdict) else { return Next::End { why: None } };
+        if let Some(why) = self.forbids(verdict) {
+            return Next::End { why: Some(why) };
+        }
+        let used = self.state.used(budget);
+        let limit = budget.limit(&self.state.spec.rerun);
+        if used >= limit {
+            let expected = budget != Budget::Retries || limit > 0;
+            return Next::End { why: expected.then_some(NoRerun::Budget) };
+        }
+        Next::Rerun { backoff: self.delay(verdict, used), left: limit - used - 1 }
+    }
+
+    /// What forbids a rerun, whatever the budget.
+    fn forbids(&self, verdict: &Verdict) -> Option<NoRerun> {
+        if self.state.stop.is_some() {
+            return Some(NoRerun::Stopped);
+        }
+        if self.state.total_deadline().is_some_and(|end| end <= self.state.now) {
+            return Some(NoRerun::Deadline);
+        }
+        let Class::Disrupted { cause, started } = &verdict.class else { return None };
+        let spec = &self.state.spec;
+        if *cause == Cause::DeletedOutside && spec.on_unsigned_delete == OnUnsignedDelete::End {
+            return Some(NoRerun::UnsignedDelete);
+        }
+        match (spec.rerun.policy, started) {
+            (RerunPolicy::Never, _) => Some(NoRerun::Policy),
+            (_, Started::Never) | (RerunPolicy::Idempotent, _) => None,
+            (RerunPolicy::IfNotStarted, _) => Some(NoRerun::Policy),
+            (RerunPolicy::UntilCommit, _) => self.committed(verdict),
+        }
+    }
+
+    /// Under `until-commit` a started program may run again only if an attested terminal status shows no commit marker.
+    fn committed(&self, verdict: &Verdict) -> Option<NoRerun> {
+        match self.state.current.ledger.committed(&self.state.spec.template) {
+            Some(false) if verdict.stopped => None,
+            Some(true) => Some(NoRerun::Committed),
+            _ => Some(NoRerun::Policy),
+        }
+    }
+
+    /// Backoff with 0–20 % on top, spread by the nonce: the same task always waits the same, others do not wait with it.
+    /// Where nobody attested that the old pod stands still, at least its grace and 30 s.
+    pub(super) fn delay(&self, verdict: &Verdict, used: u32) -> Duration {
+        let step = BACKOFF[(used as usize).min(BACKOFF.len() - 1)];
+        let spread = spread(&self.state.spec.nonce, self.state.current.number);
+        let backoff = Duration::from_millis(step * 1000 + step * spread);
+        let grace = Duration::from_secs(u64::from(self.state.spec.template.grace_seconds));
+        if verdict.stopped { backoff } else { backoff.max(grace + STOP_MARGIN) }
+    }
+
+    /// Attempts possible at most, those made included.
+    pub(super) fn at_most(&self) -> u32 {
+        let rerun = &self.state.spec.rerun;
+        let disrupted = match rerun.policy {
+            RerunPolicy::Never => 0,
+            RerunPolicy::IfNotStarted => rerun.never_started,
+            RerunPolicy::UntilCommit | RerunPolicy::Idempotent => rerun.never_started + rerun.started,
+        };
+        1 + disrupted + rerun.retries
+    }
+
+    /// Nodes that have disrupted this task twice or more, the current attempt counted.
+    pub(super) fn nodes_to_avoid(&self) -> Vec<String> {
+        let mut nodes: Vec<&str> = self.state.past.iter().filter(disrupted).filter_map(node).collect();
+        nodes.sort_unstable();
+        let mut avoid: Vec<String> =
+            nodes.chunk_by(|a, b| a == b).filter(|same| same.len() >= 2).map(|same| same[0].to_owned()).collect();
+        avoid.dedup();
+        avoid
+    }
+}
+
+impl State {
+    /// Reruns that a budget has paid for: one for each verdict of its kind but the current attempt's.
+    fn used(&self, budget: Budget) -> u32 {
+        let paid = self.past.iter().filter(|attempt| {
+            attempt.verdict.as_ref().and_then(|verdict| Budget::of(&verdict.verdict)) == Some(budget)
+        });
+        u32::try_from(paid.count()).unwrap_or(u32::MAX)
+    }
+}
+
+/// Failures of the program itself: the user's `--retries` are for these.
+fn is_retriable(reason: Reason) -> bool {
+    matches!(reason, Reason::ProgramFailed | Reason::OutOfMemory | Reason::InitFailed | Reason::StorageExceeded)
+}
+
+fn disrupted(attempt: &&AttemptRecord) -> bool {
+    attempt.verdict.as_ref().is_some_and(|v| matches!(v.verdict.class, Class::Disrupted { .. }))
+}
+
+fn node(attempt: &AttemptRecord) -> Option<&str> {
+    attempt.pod.node.as_deref()
+}
+
+/// Thousandths to add for each second of backoff: 0 to 200, from FNV-1a of nonce and attempt (no randomness in the core).
+fn spread(nonce: &str, attempt: u32) -> u64 {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for byte in nonce.bytes().chain(attempt.to_le_bytes()) {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    hash % 201
+}
