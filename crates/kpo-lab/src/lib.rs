@@ -6,6 +6,7 @@
 pub mod api;
 pub mod error;
 pub mod log;
+pub mod process;
 pub mod quantity;
 pub mod resource;
 pub mod runtime;
@@ -15,6 +16,7 @@ pub mod time;
 
 pub use error::ApiError;
 pub use log::ContainerLog;
+pub use process::ProcessRuntime;
 pub use quantity::Quantity;
 pub use resource::Resource;
 pub use runtime::Runtime;

@@ -76,23 +76,24 @@ struct State {
 impl ContainerLog {
     /// An empty log in memory.
     pub fn in_memory(rotation: Rotation) -> Arc<Self> {
-        Self::with_file(LogFile::in_memory(), None, rotation)
+        Self::with_file(LogFile::in_memory(), Encoder::default(), None, rotation)
     }
 
-    /// An empty log in the file `path`, which is created; rotated ones lie beside it with the time in their names.
+    /// An empty log in the file `path`, which is created; rotated ones lie beside it with the time in their names. Lines that
+    /// are written at once get timestamps a nanosecond apart: a runtime that reads its clock for each line gives none twice.
     ///
     /// # Errors
     /// If the file cannot be created.
     pub fn in_file(path: &Path, rotation: Rotation) -> io::Result<Arc<Self>> {
-        Ok(Self::with_file(LogFile::create(path)?, Some(path.to_owned()), rotation))
+        Ok(Self::with_file(LogFile::create(path)?, Encoder::distinct(), Some(path.to_owned()), rotation))
     }
 
-    fn with_file(file: LogFile, path: Option<PathBuf>, rotation: Rotation) -> Arc<Self> {
+    fn with_file(file: LogFile, encoder: Encoder, path: Option<PathBuf>, rotation: Rotation) -> Arc<Self> {
         let state = State {
             current: Arc::new(file),
             generation: 0,
             closed: false,
-            encoder: Encoder::default(),
+            encoder,
             rotation,
             path,
             rotated: VecDeque::new(),

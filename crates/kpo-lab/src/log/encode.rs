@@ -19,9 +19,30 @@ pub(super) const HEADER: usize = STAMP + 1 + 6 + 1 + 1 + 1;
 #[derive(Debug, Default)]
 pub(super) struct Encoder {
     pending: [Vec<u8>; 2],
+    clock: Clock,
+}
+
+/// The timestamps of lines.
+#[derive(Debug, Default)]
+struct Clock {
+    last: Time,
+    distinct: bool,
+}
+
+impl Clock {
+    fn stamp(&mut self, at: Time) -> Time {
+        self.last = if self.distinct { at.max(Time(self.last.0 + 1)) } else { at };
+        self.last
+    }
 }
 
 impl Encoder {
+    /// One that gives each line a timestamp of its own, later than the one before: what a clock does that is read for
+    /// every line.
+    pub(super) fn distinct() -> Self {
+        Self { clock: Clock { distinct: true, ..Clock::default() }, ..Self::default() }
+    }
+
     /// Encodes lines until `bytes` is used up or the text has reached `room` bytes; the bytes not looked at are the rest.
     pub(super) fn encode<'a>(
         &mut self,
@@ -30,18 +51,18 @@ impl Encoder {
         mut bytes: &'a [u8],
         room: u64,
     ) -> (Vec<u8>, &'a [u8]) {
-        let pending = &mut self.pending[stream as usize];
+        let (pending, clock) = (&mut self.pending[stream as usize], &mut self.clock);
         let mut text = Vec::with_capacity(bytes.len() + bytes.len() / 2 + HEADER);
         while !bytes.is_empty() && (text.len() as u64) < room {
             let window = &bytes[..bytes.len().min(PARTIAL_LIMIT + 1 - pending.len())];
             match window.iter().position(|byte| *byte == b'\n') {
                 Some(end) => {
-                    put(&mut text, at, stream, b'F', pending, &bytes[..end]);
+                    put(&mut text, clock.stamp(at), stream, b'F', pending, &bytes[..end]);
                     bytes = &bytes[end + 1..];
                 }
                 None if pending.len() + window.len() > PARTIAL_LIMIT => {
                     let (part, rest) = bytes.split_at(PARTIAL_LIMIT - pending.len());
-                    put(&mut text, at, stream, b'P', pending, part);
+                    put(&mut text, clock.stamp(at), stream, b'P', pending, part);
                     bytes = rest;
                 }
                 None => {
@@ -59,7 +80,7 @@ impl Encoder {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let pending = &mut self.pending[stream as usize];
             if !pending.is_empty() {
-                put(&mut text, at, stream, b'P', pending, b"");
+                put(&mut text, self.clock.stamp(at), stream, b'P', pending, b"");
             }
         }
         text

@@ -187,7 +187,7 @@ fn a_file_is_in_the_cri_format() {
     log.close(T);
     assert_eq!(
         std::fs::read_to_string(path).unwrap(),
-        "2026-11-23T22:10:07.000000000Z stderr F one\n2026-11-23T22:10:07.000000000Z stderr P two\n"
+        "2026-11-23T22:10:07.000000000Z stderr F one\n2026-11-23T22:10:07.000000001Z stderr P two\n"
     );
     assert_eq!(log.last(1), b"two");
 }
