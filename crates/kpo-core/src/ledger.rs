@@ -316,6 +316,12 @@ impl Ledger {
         self.ends.get(self.own(template))
     }
 
+    /// The entry of the first deletion request. `None`: none was seen.
+    pub fn deletion(&self) -> Option<u32> {
+        let at = self.entries.iter().position(|entry| matches!(entry.fact, Fact::DeletionRequested { .. }))?;
+        u32::try_from(at).ok()
+    }
+
     /// Containers that count and showed a sign of life, with their entries.
     pub fn started(&self, template: &Template) -> impl Iterator<Item = (&str, u32)> {
         let counts = |name: &str| name.is_empty() || template.counts(name);

@@ -24,17 +24,23 @@ impl Time {
     }
 
     /// Parses the form that Kubernetes writes (`2026-11-23T22:10:07Z`, fractions of a second allowed, UTC only).
-    /// `None` if it is anything else.
+    /// What lies outside of 1677 to 2262, such as Go's zero time, becomes the nearest moment there is. `None` if it is anything else.
     pub fn parse(text: &str) -> Option<Self> {
         let (date, clock) = text.strip_suffix('Z')?.split_once('T')?;
         let [year, month, day] = numbers::<3>(date, '-')?;
         let (clock, fraction) = clock.split_once('.').unwrap_or((clock, ""));
         let [hour, minute, second] = numbers::<3>(clock, ':')?;
-        if !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
+        if !(0..=9999).contains(&year)
+            || !(1..=12).contains(&month)
+            || !(1..=31).contains(&day)
+            || hour > 23
+            || minute > 59
+            || second > 60
+        {
             return None;
         }
         let seconds = days_from_civil(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second;
-        Some(Self(seconds * 1_000_000_000 + nanos(fraction)?))
+        Some(Self(seconds.saturating_mul(1_000_000_000).saturating_add(nanos(fraction)?)))
     }
 
     /// Year, month, day, hour, minute, second and nanosecond in UTC.
@@ -50,16 +56,19 @@ fn numbers<const N: usize>(text: &str, separator: char) -> Option<[i64; N]> {
     let mut parts = text.split(separator);
     let mut out = [0; N];
     for slot in &mut out {
-        *slot = parts.next()?.parse().ok()?;
+        *slot = digits(parts.next()?)?.parse().ok()?;
     }
     parts.next().is_none().then_some(out)
 }
 
 fn nanos(fraction: &str) -> Option<i64> {
-    if fraction.len() > 9 {
-        return None;
-    }
+    let fraction = digits(fraction).filter(|fraction| fraction.len() <= 9)?;
     format!("{fraction:0<9}").parse().ok()
+}
+
+/// The text, if it holds nothing but digits.
+fn digits(text: &str) -> Option<&str> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then_some(text)
 }
 
 /// Days since the epoch of a date in the proleptic Gregorian calendar
@@ -128,7 +137,17 @@ mod tests {
         ] {
             assert_eq!(Time::parse(text).unwrap().to_string(), printed);
         }
-        for bad in ["", "2026-11-23", "2026-11-23T22:10:07+01:00", "2026-13-01T00:00:00Z", "x-y-zT1:2:3Z"] {
+        assert_eq!(Time::parse("0001-01-01T00:00:00Z"), Some(Time(i64::MIN)));
+        assert_eq!(Time::parse("9999-12-31T23:59:59Z"), Some(Time(i64::MAX)));
+        for bad in [
+            "",
+            "123456789012-01-01T00:00:00Z",
+            "2026-01-01T00:00:00.-1Z",
+            "2026-11-23",
+            "2026-11-23T22:10:07+01:00",
+            "2026-13-01T00:00:00Z",
+            "x-y-zT1:2:3Z",
+        ] {
             assert_eq!(Time::parse(bad), None, "{bad}");
         }
     }

@@ -174,7 +174,8 @@ fn a_prefix_has_no_verdict_before_the_end_and_no_other_after_it() {
             let What::Seen(_, pod) = &step.1 else { unreachable!() };
             let over = pod.status.phase.is_terminal() || step_is_last(&step);
             let own = pod.status_of("base").is_some_and(|s| s.state.terminated.is_some());
-            ended |= over || own;
+            let unbound = pod.is_terminating() && pod.spec.node_name.is_none();
+            ended |= over || own || unbound;
             assert_eq!(verdict.is_some(), ended, "{name} at {now}");
             if ledger.situation(now, template) == Situation::Ended {
                 // Until the kubelet has written the phase, other containers may run on.
@@ -240,11 +241,10 @@ fn what_vanished_unobserved_is_never_never() {
             let mut ledger = replay(&sights[..cut], template);
             let ran = ledger.started(template).next().is_some();
             let alive = verdict(&ledger, template).is_none();
-            let unbound = ledger.node().is_none() && ledger.last.as_ref().is_some_and(Pod::is_terminating);
             ledger.gap(Time(i64::MAX));
             ledger.gone(Time(i64::MAX), kpo_core::Absence::Unobserved);
             let Class::Disrupted { started, .. } = verdict(&ledger, template).unwrap().class else { continue };
-            if alive && !unbound {
+            if alive {
                 let expected = if ran { Started::Started } else { Started::Unknown };
                 assert_eq!(started, expected, "{name}, all containers: {all}, vanished after {cut}");
             }

@@ -124,7 +124,7 @@ impl Case<'_> {
     /// What the kubelet wrote beside the terminal phase. It wrote it over the container's own end where a restarted kubelet
     /// refused a pod that had ended before: then the container's word stands.
     fn said_by_phase(&self) -> Option<Finding> {
-        let (reason, message) = self.terminal_words()?;
+        let (reason, message) = self.terminal_words().filter(|_| !self.ended_before_phase())?;
         if self.limit_exceeded(reason, message) {
             return Some(Finding::Itself(Class::Failed, Reason::StorageExceeded, Some(message.to_owned())));
         }
@@ -151,17 +151,24 @@ impl Case<'_> {
 
     /// By whom it was taken away before its program ended. `None`: by nobody.
     fn taken(&self) -> Option<Disruption> {
+        if self.ended_before_phase() {
+            return None;
+        }
         let phase = self.terminal_words().and_then(|(reason, message)| cause::by_phase(reason, message));
         if let Some(by) = phase.filter(|by| !by.is_rejection()) {
             return Some(by);
         }
-        let requested = self.ledger.last.as_ref().is_some_and(Pod::is_terminating) && !self.ended_before_deletion();
-        let condition = cause::by_condition(self.ledger).filter(|by| requested || !by.deletes());
-        if condition.is_some() || !requested {
-            return condition.or_else(|| cause::by_controller(self.ledger));
-        }
-        let signed = cause::by_event(self.ledger).or_else(|| cause::by_controller(self.ledger));
-        Some(signed.unwrap_or(Disruption::of(Cause::DeletedOutside)))
+        // Who disrupts by deleting, deletes: without a request the condition is stale, or came too late.
+        let deleted = (self.ledger.deletion().is_some() || self.ledger.gone.is_some()) && !self.ended_before_deletion();
+        let condition = cause::by_condition(self.ledger).filter(|by| deleted || !by.deletes());
+        let signed = condition.or_else(|| deleted.then(|| cause::by_event(self.ledger)).flatten());
+        signed.or_else(|| cause::by_controller(self.ledger)).or_else(|| self.unsigned().filter(|_| deleted))
+    }
+
+    /// A deletion that nobody signed.
+    fn unsigned(&self) -> Option<Disruption> {
+        let unsigned = self.ledger.deletion().is_some() && !self.failed_and_was_cleaned_up();
+        unsigned.then(|| Disruption::of(Cause::DeletedOutside))
     }
 
     fn is_out_of_memory(&self) -> bool {
@@ -211,23 +218,34 @@ impl Case<'_> {
 
     /// Whether the program had ended before deletion was requested: as it was seen, or by the clocks of node and API server.
     fn ended_before_deletion(&self) -> bool {
-        let deletion = self.ledger.entries.iter().position(|e| matches!(e.fact, Fact::DeletionRequested { .. }));
         let ends = [self.own_end().map(|end| end.entry), self.ledger.terminal];
-        let first = ends.into_iter().flatten().min();
-        let Some(first) = first else { return false };
-        let Some(deletion) = deletion else { return !self.ledger.our_delete || self.ended_before_ours(first) };
-        (first as usize) < deletion || self.finished_before_request()
-    }
-
-    /// Ours was sent but never seen accepted.
-    fn ended_before_ours(&self, _first: u32) -> bool {
-        self.ledger.last.as_ref().is_some_and(|pod| !pod.is_terminating())
+        let Some(end) = ends.into_iter().flatten().min() else { return false };
+        self.ledger.deletion().is_none_or(|deletion| end < deletion) || self.finished_before_request()
     }
 
     fn finished_before_request(&self) -> bool {
         let finished = self.own_end().and_then(|end| end.finished);
         let requested = self.ledger.last.as_ref().and_then(Pod::deletion_requested_at);
         matches!((finished, requested), (Some(finished), Some(requested)) if finished < requested)
+    }
+
+    /// Whether the end of its own container stood for so long that what the phase says later is not about it: a sidecar that ran on was
+    /// evicted, or a restarted kubelet refused what had ended before.
+    fn ended_before_phase(&self) -> bool {
+        let at = |entry: u32| self.ledger.entries.get(entry as usize).map(|entry| entry.at);
+        let settled = self.ledger.settles_at(self.template);
+        let terminal = self.ledger.terminal.filter(|terminal| self.own_end().is_some_and(|end| end.entry < *terminal));
+        matches!((settled, terminal.and_then(at)), (Some(settled), Some(terminal)) if settled < terminal)
+    }
+
+    /// Whether end and deletion request were first seen at once, and the program ended with a code of its own: then a deletion
+    /// that nobody signed is taken to have cleaned up what had failed.
+    fn failed_and_was_cleaned_up(&self) -> bool {
+        let Some(end) = self.own_end().filter(|end| end.located && (1..128).contains(&end.exit_code)) else {
+            return false;
+        };
+        let at = |entry: u32| self.ledger.entries.get(entry as usize).map(|entry| entry.at);
+        self.ledger.deletion().is_some_and(|deletion| at(deletion) == at(end.entry))
     }
 
     fn terminal_phase(&self) -> Option<Phase> {

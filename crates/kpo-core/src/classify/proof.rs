@@ -44,8 +44,7 @@ pub(super) fn life(ledger: &Ledger, template: &Template) -> Life {
 /// (a) Deletion was requested of a pod that was not bound: binding refuses such a pod (`assignPod` in
 /// `pkg/registry/core/pod/storage/storage.go`), and a deletion request is never taken back.
 fn never_bound(ledger: &Ledger) -> bool {
-    let unbound = ledger.node().is_none() && !ledger.entries.iter().any(|e| matches!(e.fact, Fact::Assigned { .. }));
-    unbound && ledger.last.as_ref().is_some_and(Pod::is_terminating)
+    !ledger.was_bound() && ledger.last.as_ref().is_some_and(Pod::is_terminating)
 }
 
 /// (b) A kubelet wrote the terminal phase together with the state of the containers, and it is no rejection: those write a fresh

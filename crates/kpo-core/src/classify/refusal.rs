@@ -15,28 +15,30 @@ pub struct Refused {
 /// What that answer to a create means.
 pub fn refusal(refusal: &Refusal) -> Refused {
     let message = refusal.message.as_str();
+    // A webhook that says no is an answer, whatever its code; one that cannot be asked is the API server's trouble (500).
+    if message.contains("admission webhook") && message.contains("denied the request") {
+        return for_good(Reason::Refused);
+    }
     match refusal.code {
+        401 => for_good(Reason::Forbidden),
         403 => forbidden(message),
-        404 => for_good(Reason::Namespace),
-        409 if message.contains("is being terminated") => for_good(Reason::Namespace),
-        // A conflict of the quota's own bookkeeping (`Operation cannot be fulfilled on resourcequotas …`).
-        409 | 408 | 425 | 429 => for_now(Reason::QuotaExceeded),
-        // A webhook that cannot be asked is the API server's trouble, one that says no is an answer.
-        500 if message.contains("admission webhook") && message.contains("denied the request") => {
-            for_good(Reason::Refused)
-        }
+        404 if message.contains("namespaces") => for_good(Reason::Namespace),
+        // A conflict in the quota's own bookkeeping: `Operation cannot be fulfilled on resourcequotas "…"`.
+        409 if message.contains("resourcequotas") => for_now(Reason::QuotaExceeded),
+        408 | 409 | 425 | 429 => for_now(Reason::Unavailable),
         400..=499 => for_good(Reason::Refused),
         _ => for_now(Reason::Unavailable),
     }
 }
 
-/// 403 is many things (`pkg/quota`, `plugin/pkg/admission/*`, RBAC): the words tell which.
+/// 403 is many things: RBAC (`plugin/pkg/auth/authorizer/rbac`), the quota (`k8s.io/apiserver/pkg/admission/plugin/resourcequota`), LimitRange,
+/// Pod Security, the namespace's lifecycle. The words tell which.
 fn forbidden(message: &str) -> Refused {
-    if message.contains("exceeded quota") {
+    if message.contains("exceeded quota: ") {
         for_now(Reason::QuotaExceeded)
     } else if message.contains("is being terminated") {
         for_good(Reason::Namespace)
-    } else if message.contains("cannot create resource") || message.contains("User \"") {
+    } else if message.contains("cannot create resource") {
         for_good(Reason::Forbidden)
     } else if is_unready_admission(message) {
         for_now(Reason::Unavailable)

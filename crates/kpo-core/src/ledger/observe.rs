@@ -55,7 +55,7 @@ impl Ledger {
             let known = &last;
             self.placement(now, known, pod);
             self.conditions(now, known, pod);
-            self.deletion(now, known, pod);
+            self.requested(now, known, pod);
             self.containers(now, known, pod);
             self.phase(now, known, pod);
             self.last = Some(slim(pod));
@@ -125,7 +125,7 @@ impl Ledger {
         }
     }
 
-    fn deletion(&mut self, now: Time, known: &Pod, pod: &Pod) {
+    fn requested(&mut self, now: Time, known: &Pod, pod: &Pod) {
         if pod.is_terminating() && !known.is_terminating() {
             let grace_seconds = pod.metadata.deletion_grace_period_seconds.unwrap_or(0);
             self.keep(now, Fact::DeletionRequested { grace_seconds, ours: self.our_delete });
@@ -167,6 +167,7 @@ impl Ledger {
 
     fn runs(&mut self, now: Time, status: &ContainerStatus) {
         self.progress = now;
+        self.pull_failures = 0;
         self.ends.remove(&status.name);
     }
 

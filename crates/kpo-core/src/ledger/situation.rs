@@ -51,9 +51,15 @@ impl Ledger {
         self.is_over() || self.settles_at(template).is_some_and(|at| at <= now)
     }
 
-    /// Whether the pod is terminal or gone.
+    /// Whether the pod is terminal or gone, or will never run: an unbound pod whose deletion was requested is not bound any more.
+    /// Others' finalizers (Kueue's) may hold the object for long; they are not waited for.
     pub fn is_over(&self) -> bool {
-        self.gone.is_some() || self.terminal.is_some()
+        self.gone.is_some() || self.terminal.is_some() || (self.deletion().is_some() && !self.was_bound())
+    }
+
+    /// Whether it was ever seen on a node.
+    pub fn was_bound(&self) -> bool {
+        self.node().is_some() || self.entries.iter().any(|entry| matches!(entry.fact, Fact::Assigned { .. }))
     }
 
     /// Whether the task's own container has ended and is not started again, whatever else of the pod still runs.
@@ -65,7 +71,7 @@ impl Ledger {
     }
 
     /// When the end of its own container is taken as told: at once, where it says of what it ended.
-    fn settles_at(&self, template: &Template) -> Option<Time> {
+    pub(crate) fn settles_at(&self, template: &Template) -> Option<Time> {
         let end = self.own_end(template).filter(|_| self.own_is_over(template))?;
         let at = self.entries.get(end.entry as usize)?.at;
         let clear = end.exit_code == 0 || end.is_start_error() || end.reason.as_deref() == Some("OOMKilled");

@@ -33,8 +33,7 @@ pub(crate) fn explains(reason: &str) -> bool {
 impl Ledger {
     /// Takes an event about the pod in. One that names another UID is not about it; the taint manager's name none.
     pub fn told(&mut self, now: Time, event: &ClusterEvent) {
-        let uid = &event.involved_object.uid;
-        if !uid.is_empty() && self.uid().is_some_and(|own| own != uid) {
+        if !self.is_about_it(event) {
             return;
         }
         let at = event.time().map_or(now, |at| at.min(now));
@@ -49,6 +48,17 @@ impl Ledger {
         if (event.kind == "Warning" || explains(&event.reason) || is_scaling(event)) && !self.knows(&fact) {
             self.note(now, fact);
         }
+    }
+
+    /// Whether the event is about this pod: by its UID, or, where it names none, by its time. Names are used again.
+    fn is_about_it(&self, event: &ClusterEvent) -> bool {
+        let uid = &event.involved_object.uid;
+        if !uid.is_empty() {
+            return self.uid() == Some(uid);
+        }
+        let created =
+            self.last.as_ref().and_then(|pod| pod.metadata.creation_timestamp.as_deref()).and_then(Time::parse);
+        event.time().is_none_or(|at| Some(at) >= created)
     }
 
     fn event_signs(&mut self, now: Time, event: &ClusterEvent) {
