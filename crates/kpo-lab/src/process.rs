@@ -34,7 +34,7 @@ use std::thread::{self, JoinHandle};
 use tokio::sync::mpsc;
 
 use self::container::{Body, ExecBody, Handle, Outbox, feed};
-use self::folder::{ContainerFolder, LabFolder, PodFolder, usage, within};
+use self::folder::{ContainerFolder, Janitor, LabFolder, PodFolder, usage, within};
 use self::launch::{Bind, Command, LaunchError, RootSpec, Streams, null, pipe};
 use self::platform::{Launch, message_file};
 use self::watch::Pid;
@@ -74,6 +74,7 @@ pub struct ProcessRuntime {
     isolation: Isolation,
     options: ProcessOptions,
     started: u64,
+    janitor: Janitor,
     folder: Arc<LabFolder>,
 }
 
@@ -83,7 +84,7 @@ struct Container {
     handle: Arc<Handle>,
     thread: JoinHandle<()>,
     /// Keeps its folder until it is removed.
-    _folder: Arc<ContainerFolder>,
+    folder: Arc<ContainerFolder>,
 }
 
 impl std::fmt::Debug for ProcessRuntime {
@@ -112,6 +113,7 @@ impl ProcessRuntime {
             isolation: Isolation::probe(folder.path()),
             options,
             started: 0,
+            janitor: Janitor::new()?,
             folder,
         })
     }
@@ -224,6 +226,7 @@ impl ProcessRuntime {
         container.handle.pid.kill();
         container.handle.log.close(Time::wall_clock());
         self.ending.push(container.thread);
+        self.janitor.take(container.folder);
     }
 }
 
@@ -311,12 +314,12 @@ impl Runtime for ProcessRuntime {
         ));
         let spec = Arc::new(spec);
         let body = self.body(&id, &spec).map_err(create)?;
-        let (handle, _folder) = (Arc::clone(&body.handle), Arc::clone(&body.folder));
+        let (handle, folder) = (Arc::clone(&body.handle), Arc::clone(&body.folder));
         let (thread, reply) =
             beginning("lab-container", move |reply| body.run(reply)).map_err(|error| create(error.to_string()))?;
         match reply {
             Ok(()) => {
-                self.containers.insert(id.clone(), Container { spec, started: now, handle, thread, _folder });
+                self.containers.insert(id.clone(), Container { spec, started: now, handle, thread, folder });
                 Ok(id)
             }
             Err(LaunchError::Surroundings { message }) => Err(create(message)),
@@ -373,7 +376,9 @@ impl Runtime for ProcessRuntime {
         let ids: Vec<ContainerId> = self.containers.iter().filter(of_pod).map(|(id, _)| id.clone()).collect();
         ids.iter().for_each(|id| self.remove(id));
         // The folder goes with the last of the containers' threads.
-        self.pods.remove(pod_uid);
+        if let Some(folder) = self.pods.remove(pod_uid) {
+            self.janitor.take(folder);
+        }
     }
 
     fn exec(&mut self, _now: Time, id: &ContainerId, request: ExecRequest) -> Result<Session, SessionError> {

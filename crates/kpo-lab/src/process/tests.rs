@@ -535,3 +535,56 @@ fn what_a_dead_lab_left_is_swept_and_what_lives_is_not() {
     fs::remove_dir(&foreign).unwrap();
     lab.end();
 }
+
+/// The folder in which [`victim`] makes its lab.
+const VICTIM: &str = "KPO_LAB_TEST_VICTIM";
+
+/// Not a test of its own: a lab with a container and an exec that waits to be killed.
+#[test]
+#[ignore = "it is the other process of a_killed_lab_leaves_no_process_and_its_folder_is_swept"]
+fn victim() {
+    let Some(parent) = std::env::var_os(VICTIM).map(PathBuf::from) else { return };
+    let options = ProcessOptions { parent: Some(parent.clone()), ..ProcessOptions::default() };
+    let mut runtime = ProcessRuntime::new(options).unwrap();
+    let id = runtime.start(Time(0), sh("setsid sleep 98765.5 & trap '' TERM HUP; sleep 98765.5")).unwrap();
+    let _session = runtime.exec(Time(0), &id, exec(&["sleep", "98765.5"], false)).unwrap();
+    while processes("sleep 98765.5") < 3 {
+        std::thread::yield_now();
+    }
+    fs::write(parent.join("ready"), "").unwrap();
+    loop {
+        std::thread::park();
+    }
+}
+
+#[test]
+fn a_killed_lab_leaves_no_process_and_its_folder_is_swept() {
+    let Some(mut lab) = Lab::isolated("killed") else { return };
+    let mut victim = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "process::tests::victim", "--ignored", "--quiet"])
+        .env(VICTIM, &lab.parent)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let ready = lab.parent.join("ready");
+    within_patience(|| ready.exists());
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+    // The kernel kills what is left, in its own time.
+    within_patience(|| processes("sleep 98765.5") == 0);
+    fs::remove_file(ready).unwrap();
+    assert_eq!(fs::read_dir(&lab.parent).unwrap().count(), 2);
+    lab.runtime = Some(
+        ProcessRuntime::new(ProcessOptions { parent: Some(lab.parent.clone()), ..ProcessOptions::default() }).unwrap(),
+    );
+    lab.end();
+}
+
+/// Looks until it is so: for what another process does, of which nothing tells.
+fn within_patience(so: impl Fn() -> bool) {
+    let end = std::time::Instant::now() + PATIENCE;
+    while !so() {
+        assert!(std::time::Instant::now() < end, "it never came");
+        std::thread::yield_now();
+    }
+}
