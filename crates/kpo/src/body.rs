@@ -129,6 +129,11 @@ impl Template {
     }
 }
 
+/// Whether a pod asks autoscalers not to move it.
+pub fn is_undisturbed(pod: &Value) -> bool {
+    UNDISTURBED.iter().all(|(key, value)| pod["metadata"]["annotations"][*key] == *value)
+}
+
 /// `KPO_TASK`, `KPO_ATTEMPT` and `KPO_PREVIOUS_VERDICT` for every container of the manifest. What the user set under these names goes.
 fn add_environment(body: &mut Map<String, Value>, spec: &Spec, create: &Create) {
     let ours = [

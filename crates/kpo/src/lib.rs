@@ -1,6 +1,7 @@
 //! Runs a task as a Kubernetes pod to completion and does not lose it.
 
 pub mod body;
+pub mod driver;
 pub mod hook;
 pub mod identity;
 pub mod logs;

@@ -1,0 +1,95 @@
+//! Finding a task again in the cluster.
+
+use super::clock::Clock;
+use super::{Running, TaskRequest, start};
+use crate::body::{self, Template};
+use crate::hook::KubernetesHook;
+use crate::identity;
+use crate::manager::PodManager;
+use crate::request::{Call, RequestError};
+use crate::watch::{Watch, WatchOptions};
+use kpo_core::{Attach, AttachError, Pod, Task, marks};
+use serde_json::Value;
+
+/// Which task, and how.
+#[derive(Debug, Clone)]
+pub struct AttachRequest {
+    /// The task's id.
+    pub task: String,
+    /// The namespace.
+    pub namespace: String,
+    /// Whether to take over from the observer that stands on the pod. Default: only to follow.
+    pub take_over: bool,
+    /// The manifest, where the caller has it. `None`: the one that travels with the pod.
+    pub template: Option<Template>,
+}
+
+/// Why a task could not be attached to.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachFailure {
+    /// Its pods could not be listed.
+    #[error("the pods of task {task} could not be listed")]
+    List {
+        /// The task's id.
+        task: String,
+        /// Why.
+        #[source]
+        source: RequestError,
+    },
+    /// What was found is no task to go on with.
+    #[error(transparent)]
+    Found(#[from] AttachError),
+}
+
+/// Attaches to a task: its pods are found by its id, its policy, budgets and verdicts so far by what they carry.
+///
+/// Without a manifest (none was given, and none travels with the pod) it follows and never recreates.
+///
+/// # Errors
+/// [`AttachFailure`].
+pub async fn attach(hook: &KubernetesHook, request: AttachRequest) -> Result<Running, AttachFailure> {
+    let pods = hook.pods(&request.namespace);
+    // Looking begins before the list, so that nothing falls in between.
+    let watch = Watch::start(pods.requests().clone(), &request.namespace, WatchOptions::default());
+    let eyes = watch.subscribe(&request.task).expect("a new watch has no subscriber");
+    let found = pods_of(&pods, &request.task).await?;
+    let template = request.template.or_else(|| found.iter().rev().find_map(carried_template));
+    let clock = Clock::start();
+    let how = Attach {
+        task: request.task,
+        observer: identity::observer(),
+        take_over: request.take_over,
+        has_manifest: template.is_some(),
+        nonce: None,
+    };
+    let seen = found.into_iter().filter_map(|pod| serde_json::from_value::<Pod>(pod).ok()).collect();
+    let core = Task::attach(clock.now(), &how, seen)?;
+    let request = template.map(|template| TaskRequest { spec: core.spec().clone(), template });
+    Ok(start(pods, core, request, Some(eyes), clock))
+}
+
+/// Whether a task of that id has pods in the namespace: their names, oldest attempt first.
+///
+/// # Errors
+/// The list's.
+pub async fn find(hook: &KubernetesHook, namespace: &str, task: &str) -> Result<Vec<String>, RequestError> {
+    let list = hook.pods(namespace).list(&format!("{}={task}", marks::TASK), Call::forever()).await?;
+    Ok(list.items.iter().filter_map(|pod| pod["metadata"]["name"].as_str()).map(str::to_owned).collect())
+}
+
+async fn pods_of(pods: &PodManager, task: &str) -> Result<Vec<Value>, AttachFailure> {
+    let list = pods.list(&format!("{}={task}", marks::TASK), Call::forever()).await;
+    let list = list.map_err(|source| AttachFailure::List { task: task.to_owned(), source })?;
+    let mut found = list.items;
+    found.sort_by_key(|pod| pod["metadata"]["labels"][marks::ATTEMPT].as_str().and_then(|n| n.parse::<u32>().ok()));
+    Ok(found)
+}
+
+fn carried_template(pod: &Value) -> Option<Template> {
+    let annotations = &pod["metadata"]["annotations"];
+    let packed = annotations[marks::MANIFEST].as_str()?.to_owned();
+    let manifest = body::unpack(&packed).ok()?;
+    // The attempt before was told so, and so is the next.
+    let undisturbed = body::is_undisturbed(pod) && !body::is_undisturbed(&manifest);
+    Some(Template { manifest, packed, undisturbed })
+}

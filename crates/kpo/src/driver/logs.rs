@@ -1,0 +1,108 @@
+//! The logs of a task's pods, one pump a container: from its stream to the reader, at the reader's pace.
+
+use super::clock::Clock;
+use super::{Event, What};
+use crate::logs::{LogEvent, LogOptions, LogStream, LogTarget};
+use crate::manager::PodManager;
+use futures::future::BoxFuture;
+use kpo_core::Reply;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+/// A part of a container's log.
+#[derive(Debug, Clone)]
+pub struct Piece {
+    /// The pod.
+    pub pod: Arc<str>,
+    /// The container.
+    pub container: Arc<str>,
+    /// Lines, a gap, or trouble.
+    pub event: LogEvent,
+}
+
+/// The logs under way.
+pub(super) struct Logs {
+    pods: PodManager,
+    clock: Clock,
+    out: mpsc::Sender<Event>,
+    /// Containers that are kpo's own business: their logs are not the task's.
+    hidden: Vec<String>,
+    pumps: BTreeMap<String, Vec<Pump>>,
+}
+
+struct Pump {
+    ended: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Logs {
+    pub(super) fn new(pods: PodManager, clock: Clock, out: mpsc::Sender<Event>, hidden: Vec<String>) -> Self {
+        Self { pods, clock, out, hidden, pumps: BTreeMap::new() }
+    }
+
+    pub(super) fn follow(&mut self, pod: &str, uid: &str, container: &str) {
+        if self.hidden.iter().any(|name| name == container) {
+            return;
+        }
+        let target = LogTarget {
+            namespace: self.pods.namespace().to_owned(),
+            pod: pod.to_owned(),
+            uid: uid.to_owned(),
+            container: container.to_owned(),
+        };
+        let stream = LogStream::start(self.pods.requests().clone(), target, LogOptions::default());
+        let (ended, is_ended) = watch::channel(false);
+        let task = tokio::spawn(pump(stream, is_ended, pod.into(), container.into(), self.clock, self.out.clone()));
+        self.pumps.entry(uid.to_owned()).or_default().push(Pump { ended, task });
+    }
+
+    /// Reads what a pod's logs still hold; answers when all of it is on its way to the reader.
+    pub(super) fn close(&mut self, uid: &str) -> BoxFuture<'static, Reply> {
+        let pumps = self.pumps.remove(uid).unwrap_or_default();
+        Box::pin(async move {
+            pumps.iter().for_each(|pump| {
+                pump.ended.send_replace(true);
+            });
+            for pump in pumps {
+                // A pump that panicked has said all it could.
+                let _ = pump.task.await;
+            }
+            Reply::Done
+        })
+    }
+}
+
+impl Drop for Logs {
+    fn drop(&mut self) {
+        self.pumps.values().flatten().for_each(|pump| pump.task.abort());
+    }
+}
+
+async fn pump(
+    mut stream: LogStream,
+    mut ended: watch::Receiver<bool>,
+    pod: Arc<str>,
+    container: Arc<str>,
+    clock: Clock,
+    out: mpsc::Sender<Event>,
+) {
+    let mut told = false;
+    loop {
+        let event = tokio::select! {
+            event = stream.next() => event,
+            Ok(()) = ended.changed(), if !told => {
+                told = true;
+                stream.ended();
+                continue;
+            }
+        };
+        let Some(event) = event.filter(|event| !matches!(event, LogEvent::End)) else { return };
+        let piece = Piece { pod: Arc::clone(&pod), container: Arc::clone(&container), event };
+        if out.send(Event { at: clock.now(), what: What::Log(piece) }).await.is_err() {
+            // Nobody reads: the task goes on, its log is left on the node.
+            return;
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! The driver: steps the core, does what it commands, and tells it what happened.
+//!
+//! ```no_run
+//! # async fn doc(hook: kpo::KubernetesHook, manifest: kpo::manifest::Manifest) -> Result<(), Box<dyn std::error::Error>> {
+//! use kpo::driver::{self, TaskRequest, What};
+//! let request = TaskRequest::new("nightly", "batch", &manifest)?;
+//! let mut running = driver::run(&hook, request);
+//! while let Some(event) = running.next().await {
+//!     match event.what {
+//!         What::Log(piece) => println!("{piece:?}"),
+//!         What::Outcome(delivery) => {
+//!             println!("{}", delivery.outcome().message);
+//!             delivery.taken(); // only now may anything be deleted
+//!         }
+//!         _ => {}
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod attach;
+mod clock;
+mod logs;
+mod perform;
+mod pods;
+#[cfg(test)]
+mod tests;
+mod turn;
+
+use crate::body::{PackError, Template};
+use crate::hook::KubernetesHook;
+use crate::identity;
+use crate::manager::PodManager;
+use crate::manifest::Manifest;
+use crate::watch::Watch;
+use clock::Clock;
+use kpo_core::{Observer, Outcome, Spec, Stop, Task, Time};
+use logs::Logs;
+use pods::Eyes;
+use tokio::sync::{mpsc, oneshot};
+
+pub use attach::{AttachFailure, AttachRequest, attach, find};
+pub use logs::Piece;
+
+/// Pieces of logs that wait for the reader, at most: a slow reader slows the streams, not the task.
+const PIECES: usize = 16;
+
+/// A task to be run: what decisions need, and the template.
+#[derive(Debug, Clone)]
+pub struct TaskRequest {
+    /// Identity, policies, clocks.
+    pub spec: Spec,
+    /// The manifest and what all attempts share.
+    pub template: Template,
+}
+
+/// Something happened to a task.
+#[derive(Debug)]
+pub struct Event {
+    /// When, by this process's clock.
+    pub at: Time,
+    /// What.
+    pub what: What,
+}
+
+/// What happened. One stream serves the command line, JSON, Airflow's log and the metrics.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum What {
+    /// A step of the task's life.
+    Task(kpo_core::Event),
+    /// Lines of a container's log, or a gap in it.
+    Log(Piece),
+    /// The watch does not stand: what is wrong. Said once an outage, and again every minute.
+    Trouble(String),
+    /// It is over: take it durably, then say so. Nothing is deleted before.
+    Outcome(Delivery),
+}
+
+/// The outcome, handed over. Dropped without [`Delivery::taken`] it counts as not taken: pods stay.
+#[derive(Debug)]
+pub struct Delivery {
+    outcome: Box<Outcome>,
+    taken: oneshot::Sender<()>,
+}
+
+impl Delivery {
+    /// What the task came to.
+    pub fn outcome(&self) -> &Outcome {
+        &self.outcome
+    }
+
+    /// The caller has it for good: clean up.
+    pub fn taken(self) -> Outcome {
+        // The driver is gone: it left, or was dropped; the outcome is the caller's all the same.
+        let _ = self.taken.send(());
+        *self.outcome
+    }
+}
+
+/// A task under way. Dropping it leaves the pod as it is.
+#[derive(Debug)]
+pub struct Running {
+    events: mpsc::UnboundedReceiver<Event>,
+    logs: mpsc::Receiver<Event>,
+    outcome: Option<Event>,
+    stops: mpsc::UnboundedSender<Stop>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Running {
+    /// The next event; `None` after the last. A reader that is slow slows the logs, and nothing else; the outcome comes after the last
+    /// line. Cancel safe.
+    pub async fn next(&mut self) -> Option<Event> {
+        while self.outcome.is_none() {
+            tokio::select! {
+                biased;
+                event = self.events.recv() => match event {
+                    Some(event) if matches!(event.what, What::Outcome(_)) => self.outcome = Some(event),
+                    event => return event,
+                },
+                Some(piece) = self.logs.recv() => return Some(piece),
+            }
+        }
+        match self.logs.try_recv() {
+            Ok(piece) => Some(piece),
+            Err(_) => self.outcome.take(),
+        }
+    }
+
+    /// A handle that stops it, for a signal handler.
+    pub fn stopper(&self) -> Stopper {
+        Stopper(self.stops.clone())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Stops a task. Clones stop the same one.
+#[derive(Debug, Clone)]
+pub struct Stopper(mpsc::UnboundedSender<Stop>);
+
+impl Stopper {
+    /// Asks it to stop; a weaker wish than one before changes nothing.
+    pub fn stop(&self, stop: Stop) {
+        // It is over already.
+        let _ = self.0.send(stop);
+    }
+}
+
+impl TaskRequest {
+    /// A task of a manifest, with every default.
+    ///
+    /// # Errors
+    /// The manifest is too large to travel with its pods.
+    pub fn new(task: &str, namespace: &str, manifest: &Manifest) -> Result<Self, PackError> {
+        let mut spec = Spec::minimal(task, namespace, &identity::nonce());
+        spec.template = manifest.template();
+        spec.clocks.total = manifest.total;
+        Ok(Self { spec, template: Template::new(manifest.pod.clone(), true)? })
+    }
+}
+
+/// Runs a task in this process. Needs a tokio runtime.
+pub fn run(hook: &KubernetesHook, request: TaskRequest) -> Running {
+    let clock = Clock::start();
+    let core = Task::new(clock.now(), request.spec.clone(), Observer::first(identity::observer()));
+    start(hook.pods(&request.spec.namespace), core, Some(request), None, clock)
+}
+
+/// Runs a task beside others, all seen by one watch of their namespace ([`Watch::start`]).
+///
+/// # Errors
+/// `None`: another task of that id is watched in this process.
+pub fn run_beside(hook: &KubernetesHook, watch: &Watch, request: TaskRequest) -> Option<Running> {
+    let clock = Clock::start();
+    let subscription = watch.subscribe(&request.spec.task)?;
+    let core = Task::new(clock.now(), request.spec.clone(), Observer::first(identity::observer()));
+    Some(start(hook.pods(&request.spec.namespace), core, Some(request), Some(subscription), clock))
+}
+
+fn start(
+    pods: PodManager,
+    core: Task,
+    request: Option<TaskRequest>,
+    shared: Option<crate::watch::Subscription>,
+    clock: Clock,
+) -> Running {
+    let (event_sender, events) = mpsc::unbounded_channel();
+    let (piece_sender, logs) = mpsc::channel(PIECES);
+    let (stops, stop_receiver) = mpsc::unbounded_channel();
+    let eyes = shared.map_or_else(|| Eyes::Own(Vec::new()), Eyes::Shared);
+    let logs_of = Logs::new(pods.clone(), clock, piece_sender, Vec::new());
+    let driver = turn::Driver::new(pods, core, request, eyes, logs_of, clock, event_sender, stop_receiver);
+    Running { events, logs, outcome: None, stops, task: tokio::spawn(driver.run()) }
+}

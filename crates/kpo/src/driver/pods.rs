@@ -1,0 +1,87 @@
+//! The pods a driver sees: their watches, and the last sight of each.
+
+use crate::manager::PodManager;
+use crate::watch::{Observation, PodVersion, Subscription, Watch, WatchOptions};
+use kpo_core::Pod;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Where sights come from.
+pub(super) enum Eyes {
+    /// One watch a pod, by name: the newest last. A predecessor's stays as long as the pod may still be there.
+    Own(Vec<Subscription>),
+    /// A share of one watch on the namespace.
+    Shared(Subscription),
+}
+
+impl Eyes {
+    /// From a pod's create (or read) on, it is seen.
+    pub(super) fn look_at(&mut self, pods: &PodManager, pod: &PodVersion) {
+        match self {
+            Eyes::Own(watches) => {
+                // The one before the last is long gone: a successor was only made when it had ended.
+                let old = watches.len().saturating_sub(1);
+                watches.drain(..old);
+                watches.push(Watch::pod(pods.requests().clone(), pods.namespace(), pod, WatchOptions::default()));
+            }
+            Eyes::Shared(subscription) => subscription.expect(pod),
+        }
+    }
+
+    /// The next observation. Cancel safe. A gap in a predecessor's watch is nobody's business.
+    pub(super) async fn next(&mut self) -> Option<Observation> {
+        match self {
+            Eyes::Shared(subscription) => subscription.next().await,
+            Eyes::Own(watches) => match watches.as_mut_slice() {
+                [] => std::future::pending().await,
+                [only] => only.next().await,
+                [before, newest, ..] => loop {
+                    tokio::select! {
+                        biased;
+                        seen = newest.next() => return seen,
+                        seen = before.next() => if let Some(Observation::Seen { .. } | Observation::Absent { .. }) = seen {
+                            return seen;
+                        }
+                    }
+                },
+            },
+        }
+    }
+}
+
+/// The last sight of each pod, for those who wait for a change (a result that a sidecar hands over).
+#[derive(Default)]
+pub(super) struct LastSights(BTreeMap<String, watch::Sender<Sight>>);
+
+/// A pod as last seen, and whether it was its end.
+#[derive(Clone, Default)]
+pub(crate) struct Sight {
+    /// The pod. `None`: not seen yet.
+    pub(crate) pod: Option<Arc<Pod>>,
+    /// Whether a DELETED showed it, or it was missing: there is nothing to wait for.
+    pub(crate) last: bool,
+}
+
+impl LastSights {
+    pub(super) fn saw(&mut self, pod: &Arc<Pod>, last: bool) {
+        let sight = Sight { pod: Some(Arc::clone(pod)), last };
+        match self.0.get(&pod.metadata.uid) {
+            Some(sender) => {
+                sender.send_replace(sight);
+            }
+            None => {
+                self.0.insert(pod.metadata.uid.clone(), watch::Sender::new(sight));
+            }
+        }
+    }
+
+    pub(super) fn of(&mut self, uid: &str) -> watch::Receiver<Sight> {
+        self.0.entry(uid.to_owned()).or_insert_with(|| watch::Sender::new(Sight::default())).subscribe()
+    }
+
+    /// Forgets all but these.
+    pub(super) fn keep(&mut self, uids: &[&str]) {
+        self.0.retain(|uid, _| uids.contains(&uid.as_str()));
+    }
+}

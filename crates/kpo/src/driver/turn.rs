@@ -1,0 +1,181 @@
+//! The loop: one input in, everything that follows from it out, then wait.
+
+use super::clock::Clock;
+use super::logs::Logs;
+use super::pods::{Eyes, LastSights};
+use super::{Delivery, Event, TaskRequest, What, perform};
+use crate::manager::PodManager;
+use crate::watch::{Observation, PodVersion};
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use kpo_core::{Command, CommandId, Input, Output, Reply, Stop, Task, Time, Wait};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// An outage is said again after this long.
+const TROUBLE_EVERY: Duration = Duration::from_secs(60);
+
+/// Drives one task.
+pub(super) struct Driver {
+    pods: PodManager,
+    core: Task,
+    request: Option<TaskRequest>,
+    eyes: Eyes,
+    sights: LastSights,
+    logs: Logs,
+    clock: Clock,
+    replies: FuturesUnordered<BoxFuture<'static, (CommandId, Reply)>>,
+    events: mpsc::UnboundedSender<Event>,
+    stops: mpsc::UnboundedReceiver<Stop>,
+    trouble_said: Option<Time>,
+}
+
+impl Driver {
+    #[expect(clippy::too_many_arguments, reason = "one place makes it, from what it has just made")]
+    pub(super) fn new(
+        pods: PodManager,
+        core: Task,
+        request: Option<TaskRequest>,
+        eyes: Eyes,
+        logs: Logs,
+        clock: Clock,
+        events: mpsc::UnboundedSender<Event>,
+        stops: mpsc::UnboundedReceiver<Stop>,
+    ) -> Self {
+        let sights = LastSights::default();
+        Self {
+            pods,
+            core,
+            request,
+            eyes,
+            sights,
+            logs,
+            clock,
+            replies: FuturesUnordered::new(),
+            events,
+            stops,
+            trouble_said: None,
+        }
+    }
+
+    /// Until the task is over, or this observer leaves.
+    pub(super) async fn run(mut self) {
+        loop {
+            let wait = self.drain();
+            if self.core.is_over() {
+                return;
+            }
+            let Some(input) = self.input(wait).await else { return };
+            let handled = self.core.handle(self.clock.now(), input);
+            debug_assert_eq!(handled, Ok(()), "the driver keeps the contract");
+        }
+    }
+
+    /// Does and says all that follows from the last input.
+    fn drain(&mut self) -> Wait {
+        loop {
+            match self.core.poll() {
+                Output::Command(id, command) => self.perform(id, command),
+                Output::Event(event) => self.say(What::Task(event)),
+                Output::Wait(wait) => return wait,
+            }
+        }
+    }
+
+    /// The next thing that happens.
+    async fn input(&mut self, wait: Wait) -> Option<Input> {
+        loop {
+            let until = wait.until.map(|until| self.clock.instant(until));
+            let tick = async {
+                match until {
+                    Some(until) => tokio::time::sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                Some(stop) = self.stops.recv() => return Some(Input::Stop(stop)),
+                Some((to, reply)) = self.replies.next() => return Some(self.replied(to, reply)),
+                seen = self.eyes.next() => if let Some(input) = self.seen(seen?) { return Some(input) },
+                () = tick => return Some(Input::Tick),
+            }
+        }
+    }
+
+    fn say(&self, what: What) {
+        // Nobody listens any more: the task goes on all the same.
+        let _ = self.events.send(Event { at: self.clock.now(), what });
+    }
+
+    // --- commands -----------------------------------------------------------------------------------------------------------------
+
+    fn perform(&mut self, id: CommandId, command: Command) {
+        let reply: BoxFuture<'static, Reply> = match command {
+            Command::FollowLog { name, uid, container } => return self.logs.follow(&name, &uid, &container),
+            Command::CloseLogs { uid, .. } => self.logs.close(&uid),
+            Command::Deliver(outcome) => self.deliver(outcome),
+            command => {
+                let (pods, spec) = (self.pods.clone(), self.core.spec().clone());
+                let template = self.request.as_ref().map(|request| request.template.clone());
+                Box::pin(perform::perform(pods, spec, template, command))
+            }
+        };
+        self.replies.push(Box::pin(async move { (id, reply.await) }));
+    }
+
+    /// Hands the outcome over. Not taken, it is never answered: nothing is deleted.
+    fn deliver(&self, outcome: Box<kpo_core::Outcome>) -> BoxFuture<'static, Reply> {
+        let (taken, was_taken) = oneshot::channel();
+        self.say(What::Outcome(Delivery { outcome, taken }));
+        Box::pin(async move {
+            match was_taken.await {
+                Ok(()) => Reply::Done,
+                Err(_) => std::future::pending().await,
+            }
+        })
+    }
+
+    // --- inputs -------------------------------------------------------------------------------------------------------------------
+
+    /// A reply that shows a pod counts as a sight of it; one that shows it for the first time is where its watch begins.
+    fn replied(&mut self, to: CommandId, reply: Reply) -> Input {
+        if let Reply::Pod(pod) = &reply {
+            let created = self.core.state().pending.get(&to).is_some_and(|c| matches!(c, Command::Create(_)));
+            if created {
+                self.eyes.look_at(&self.pods, &named(pod));
+            }
+            self.sights.saw(&Arc::new(pod.as_ref().clone()), false);
+        }
+        Input::Reply { to, reply }
+    }
+
+    fn seen(&mut self, observation: Observation) -> Option<Input> {
+        match &observation {
+            Observation::Seen { sighting, pod } => {
+                self.trouble_said = None;
+                self.sights.saw(pod, matches!(sighting, crate::watch::Sighting::Deleted));
+            }
+            Observation::Trouble(trouble) => self.say_trouble(trouble.why.to_string()),
+            Observation::Forbidden(forbidden) => self.say(What::Trouble(forbidden.message.to_string())),
+            Observation::Gap { .. } | Observation::Covered { .. } | Observation::Absent { .. } => {}
+        }
+        observation.into_input()
+    }
+
+    fn say_trouble(&mut self, why: String) {
+        let now = self.clock.now();
+        if self.trouble_said.is_none_or(|last| now.since(last) >= TROUBLE_EVERY) {
+            self.trouble_said = Some(now);
+            self.say(What::Trouble(why));
+        }
+    }
+}
+
+fn named(pod: &kpo_core::Pod) -> PodVersion {
+    PodVersion {
+        name: pod.metadata.name.clone(),
+        uid: pod.metadata.uid.clone(),
+        resource_version: pod.metadata.resource_version.clone(),
+    }
+}
