@@ -4,22 +4,36 @@
 //! local processes), in-process under a paused clock (no sockets), and fully synchronously. `LIMITS.md` says what it does not do.
 
 pub mod api;
+mod daemonsets;
 pub mod error;
+mod events;
+mod kubelet;
 pub mod log;
 pub mod process;
+mod nodes;
+mod pod;
+mod podgc;
+mod provisioner;
 pub mod quantity;
 pub mod resource;
 pub mod runtime;
+mod scheduler;
+pub mod script;
 pub mod scripted;
 pub mod store;
 pub mod time;
+pub mod world;
 
 pub use error::ApiError;
+pub use kubelet::{Images, Pull, Timing};
 pub use log::ContainerLog;
 pub use process::ProcessRuntime;
+pub use nodes::NodeSpec;
+pub use provisioner::{ProvisionerKind, ProvisionerSpec};
 pub use quantity::Quantity;
 pub use resource::Resource;
 pub use runtime::Runtime;
 pub use scripted::ScriptedRuntime;
 pub use store::{Change, ChangeKind, Compacted, DeleteOptions, Deletion, Store, Writer};
 pub use time::Time;
+pub use world::{Livelock, World};

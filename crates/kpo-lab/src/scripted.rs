@@ -16,6 +16,7 @@ use crate::runtime::{
     Session, SessionError, SessionOutput, Signal, StartError, Waker, attach, termination_message,
 };
 use crate::time::Time;
+pub(crate) use behaviour::glob;
 pub use behaviour::{
     AnswerExec, Behaviour, Content, Ending, ExecReply, Line, MakeMessage, Matching, Message, OnTerm, Run, Start, View,
     Volume, Write,
