@@ -1,20 +1,28 @@
 //! The client of the moment, and how it is replaced when its credentials are no longer accepted.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures::future::BoxFuture;
 
+use tokio::time::Instant;
+
 use super::{ConnectError, CredentialError, Source, TokenCallback, kubeconfig, proxy, stack};
 
+/// The least time between two renewals.
+const BETWEEN_RENEWALS: Duration = Duration::from_secs(5);
+
 /// Makes a client from the configuration as it is now: reads files again, runs plugins again.
-type Renewal = Box<dyn Fn() -> BoxFuture<'static, Result<kube::Client, CredentialError>> + Send + Sync>;
+pub(crate) type Renewal = Box<dyn Fn() -> BoxFuture<'static, Result<kube::Client, CredentialError>> + Send + Sync>;
 
 /// A client that can be replaced. Streams that run keep the client with which they were opened.
 pub(crate) struct Connection {
     current: Mutex<(u64, kube::Client)>,
     renewal: Option<Renewal>,
-    /// One renewal at a time.
-    renewing: tokio::sync::Mutex<()>,
+    /// One renewal at a time; when the last one was begun.
+    renewing: tokio::sync::Mutex<Option<Instant>>,
     server: Arc<str>,
     namespace: String,
 }
@@ -50,12 +58,12 @@ impl Connection {
         Ok(Self::new(client, &server, Some(renewal)))
     }
 
-    fn new(client: kube::Client, server: &str, renewal: Option<Renewal>) -> Self {
+    pub(crate) fn new(client: kube::Client, server: &str, renewal: Option<Renewal>) -> Self {
         Self {
             namespace: client.default_namespace().to_owned(),
             current: Mutex::new((0, client)),
             renewal,
-            renewing: tokio::sync::Mutex::new(()),
+            renewing: tokio::sync::Mutex::new(None),
             server: server.into(),
         }
     }
@@ -78,16 +86,21 @@ impl Connection {
         self.renewal.is_some()
     }
 
-    /// Replaces the credentials of `generation`, unless somebody did so meanwhile.
-    pub(crate) async fn renew(&self, generation: u64) -> Result<(), Arc<CredentialError>> {
+    /// Replaces the credentials of `generation`, unless somebody did so meanwhile, or just now in vain: a plugin is not run by each of a thousand
+    /// tasks that see the same 401. Returns whether there are other credentials now than those of `generation`.
+    pub(crate) async fn renew(&self, generation: u64) -> Result<bool, Arc<CredentialError>> {
         let renewal = self.renewal.as_ref().ok_or_else(|| Arc::new(CredentialError::Fixed))?;
-        let _one = self.renewing.lock().await;
+        let mut last = self.renewing.lock().await;
         if self.current().0 != generation {
-            return Ok(());
+            return Ok(true);
         }
+        if last.is_some_and(|last| last.elapsed() < BETWEEN_RENEWALS) {
+            return Ok(false);
+        }
+        *last = Some(Instant::now());
         let client = renewal().await.map_err(Arc::new)?;
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = (generation + 1, client);
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -98,6 +111,8 @@ fn configuration(source: &Source, context: Option<&str>) -> Result<kube::Config,
             let paths = kubeconfig::default_paths(&env);
             match kubeconfig::read_existing(&paths)? {
                 Some(config) => kubeconfig::config_of(&config, context, &env),
+                // A context that was asked for is in a kubeconfig or nowhere.
+                None if context.is_some() => Err(ConnectError::NoKubeconfig { tried: paths }),
                 None => in_cluster(&env).map_err(|_| ConnectError::NoKubeconfig { tried: paths }),
             }
         }

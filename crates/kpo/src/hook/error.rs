@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, io, path::PathBuf};
 
-use kube::client::AuthError;
+use kube::client::{AuthError, OAuthError, oidc_errors};
 
 /// Why there is no connection. Whether the server can be reached shows only with the first request, as an
 /// [`ApiFailure`](crate::request::ApiFailure).
@@ -152,18 +152,18 @@ pub enum CredentialError {
     /// A token or password holds characters that no header can carry.
     #[error("the credentials hold characters that no header can carry")]
     Characters,
-    /// An OAuth provider gave no token.
-    #[error("no token from the OAuth provider")]
-    OAuth,
-    /// An OpenID Connect provider gave no token, and none could be refreshed.
-    #[error("no token from the OpenID Connect provider")]
-    Oidc,
+    /// An OAuth provider gave no token; why, as far as that may be shown.
+    #[error("no token from the OAuth provider: {0}")]
+    OAuth(String),
+    /// The kubeconfig's OpenID Connect token cannot be used, and none could be had for it.
+    #[error("no token from the OpenID Connect provider: {0}")]
+    Oidc(&'static str),
     /// The configuration could not be read again; in one line.
     #[error("{0}")]
     Configuration(String),
-    /// The user's credentials are of a kind that is not supported.
-    #[error("the credentials of the kubeconfig's user cannot be used")]
-    Unusable,
+    /// The user's credentials cannot be used; why, in one line.
+    #[error("the credentials of the kubeconfig's user cannot be used: {0}")]
+    Unusable(String),
 }
 
 impl CredentialError {
@@ -183,9 +183,15 @@ impl CredentialError {
                 Self::TokenFile { path: path.display().to_string(), reason: error.to_string() }
             }
             AuthError::InvalidBasicAuth(_) | AuthError::InvalidBearerToken(_) => Self::Characters,
-            AuthError::OAuth(_) => Self::OAuth,
-            AuthError::Oidc(_) => Self::Oidc,
-            _ => Self::Unusable,
+            AuthError::OAuth(error) => Self::OAuth(oauth_reason(error)),
+            AuthError::Oidc(error) => Self::Oidc(oidc_reason(error)),
+            // Unsupported providers, and what a `cmd-path` lacks: kube's words hold no token here.
+            AuthError::AuthExec(words) => Self::Unusable(words.lines().next().unwrap_or_default().trim().to_owned()),
+            AuthError::MissingCommand => Self::Unusable("its plugin has no command".to_owned()),
+            AuthError::ExecMissingClusterInfo => {
+                Self::Unusable("its plugin asks for the cluster, which is not known".to_owned())
+            }
+            _ => Self::Unusable("they are not valid".to_owned()),
         }
     }
 }
@@ -200,6 +206,32 @@ impl From<ConnectError> for CredentialError {
                 None => other.to_string(),
             }),
         }
+    }
+}
+
+/// Errors of reading an answer may quote it: they are told by their kind.
+fn oauth_reason(error: &OAuthError) -> String {
+    match error {
+        OAuthError::NoDefaultProvider => "there are no application default credentials".to_owned(),
+        OAuthError::InvalidDefaultProviderConfig(_) => "the application default credentials are not valid".to_owned(),
+        OAuthError::LoadCredentials(error) => format!("the credentials file cannot be read: {error}"),
+        OAuthError::ParseCredentials(_) | OAuthError::InvalidKeyFormat(_) | OAuthError::InvalidRsaKey(_) => {
+            "the credentials file is not valid".to_owned()
+        }
+        OAuthError::RequestToken(error) => format!("it cannot be reached: {error}"),
+        OAuthError::RetrieveCredentials(_) => "it refused".to_owned(),
+        _ => "its answer cannot be used".to_owned(),
+    }
+}
+
+fn oidc_reason(error: &oidc_errors::Error) -> &'static str {
+    match error {
+        oidc_errors::Error::IdTokenMissing => "the kubeconfig has no id-token",
+        oidc_errors::Error::IdToken(_) => "the id-token is not valid",
+        oidc_errors::Error::RefreshInit(_) => {
+            "the id-token has expired, and the kubeconfig has not what is needed to refresh it"
+        }
+        oidc_errors::Error::Refresh(_) => "the id-token has expired, and refreshing it failed",
     }
 }
 

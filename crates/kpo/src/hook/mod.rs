@@ -36,6 +36,8 @@ use crate::{
 };
 
 pub(crate) use connection::Connection;
+#[cfg(test)]
+pub(crate) use connection::Renewal;
 pub use error::{ConnectError, CredentialError};
 pub use token::TokenCallback;
 
@@ -134,7 +136,7 @@ impl KubernetesHook {
         Self::over(Connection::fixed(client), options)
     }
 
-    fn over(connection: Connection, options: RequestOptions) -> Self {
+    pub(crate) fn over(connection: Connection, options: RequestOptions) -> Self {
         let connection = Arc::new(connection);
         Self { requests: Requests::new(Arc::clone(&connection), options), connection, seen: SeenPods::default() }
     }

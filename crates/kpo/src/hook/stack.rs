@@ -154,7 +154,7 @@ fn percent_decoded(text: &str) -> String {
 fn credentials(error: kube::Error) -> ConnectError {
     match error {
         kube::Error::Auth(auth) => ConnectError::Credentials(CredentialError::from_kube(&auth)),
-        _ => ConnectError::Credentials(CredentialError::Unusable),
+        _ => ConnectError::Credentials(CredentialError::Unusable("they are not valid".to_owned())),
     }
 }
 

@@ -1,5 +1,8 @@
 //! Creating a pod once, also when the reply is lost.
 
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
 use kpo_core::marks;
 use serde_json::Value;
 
@@ -28,6 +31,14 @@ pub enum CreateError {
         /// Whether it is on its way out.
         terminating: bool,
     },
+    /// It may have been created, and nobody can tell: sending it again could run the task twice.
+    #[error("the pod {name:?} may have been created, and is not to be found: {evidence}")]
+    InDoubt {
+        /// The name.
+        name: String,
+        /// What speaks for it, or why it could not be looked for.
+        evidence: String,
+    },
     /// The manifest has no `metadata.name` to find the pod again by (`generateName` would make two pods of one lost reply).
     #[error("a pod needs a name to be created once")]
     NoName,
@@ -38,36 +49,74 @@ pub enum CreateError {
 
 impl PodManager {
     /// Creates the pod, once. After a lost reply, a 5xx or an `AlreadyExists` the pod is read by its name: one with the same nonce and
-    /// attempt is this one; where there is none, the create is sent again until the call's deadline.
+    /// attempt is this one; where there is none, and no event tells of one, the create is sent again until the call's deadline.
+    ///
+    /// ```no_run
+    /// # async fn example(hook: kpo::KubernetesHook) -> Result<(), Box<dyn std::error::Error>> {
+    /// use kpo::request::Call;
+    /// let pod = serde_json::json!({
+    ///     "apiVersion": "v1", "kind": "Pod",
+    ///     "metadata": {"name": "nightly-1", "annotations": {"kpo.rs/nonce": "5b0c"}, "labels": {"kpo.rs/attempt": "1"}},
+    ///     "spec": {"restartPolicy": "Never", "containers": [{"name": "base", "image": "busybox", "args": ["true"]}]},
+    /// });
+    /// let created = hook.pods("batch").create(&pod, Call::forever()).await?;
+    /// println!("{} {}", created.pod["metadata"]["uid"], created.resolved);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Caveats
-    /// A pod whose create's reply was lost, and which somebody deleted before it was looked for, is created anew. Where that must not
-    /// happen, protect it with a finalizer. A pod without a nonce annotation cannot be told from a namesake: found after a lost reply, it is
-    /// `NameTaken`.
+    /// - A pod whose create's reply was lost, and which was deleted before it was looked for, is known only by its events; where these may not
+    ///   be listed, or were dropped, it is created anew. A finalizer protects from that.
+    /// - A pod without a nonce annotation cannot be told from a namesake: found after a lost reply, it is `NameTaken`.
     ///
     /// # Errors
     /// See [`CreateError`].
     pub async fn create(&self, pod: &Value, call: Call) -> Result<Created, CreateError> {
         let name = pod["metadata"]["name"].as_str().ok_or(CreateError::NoName)?;
         let request = ApiRequest::create(self.namespace(), "pods", pod.clone());
+        let begun = Timestamp::now();
         let mut attempts = self.requests().attempts(&request, call);
+        let mut sent_in_doubt = false;
         loop {
-            let (generation, failure) = match attempts.unary(&request).await {
+            let (generation, failure) = match attempts.unary(&request).await? {
                 (_, Ok(answer)) => return Ok(self.created(attempts.succeeded(answer), false)),
                 (generation, Err(failure)) => (generation, failure),
             };
             let in_doubt = failure.effect() == Effect::Unknown;
-            if in_doubt || matches!(failure, ApiFailure::AlreadyExists(_)) {
-                match self.get(name, call).await? {
-                    Some(found) if is_same_attempt(&found, pod) => {
-                        return Ok(self.created(attempts.succeeded(found), true));
-                    }
-                    Some(other) => return Err(name_taken(name, &other)),
-                    None => attempts.again(failure).await?,
-                }
-            } else {
+            sent_in_doubt |= in_doubt;
+            if !in_doubt && !matches!(failure, ApiFailure::AlreadyExists(_)) {
                 attempts.failed(generation, failure).await?;
+                continue;
             }
+            match self.look_for(name, sent_in_doubt, call).await? {
+                Some(found) if is_same_attempt(&found, pod) => return Ok(self.created(attempts.succeeded(found), true)),
+                Some(other) => return Err(name_taken(name, &other)),
+                None if in_doubt => self.never_existed(name, begun).await?,
+                None => (),
+            }
+            attempts.again(failure).await?;
+        }
+    }
+
+    /// The pod of that name. Not to be allowed to look, once a create was sent in doubt, leaves the doubt.
+    async fn look_for(&self, name: &str, in_doubt: bool, call: Call) -> Result<Option<Value>, CreateError> {
+        self.get(name, call).await.map_err(|error| match in_doubt {
+            true => CreateError::InDoubt { name: name.to_owned(), evidence: format!("{error}: {}", error.failure) },
+            false => error.into(),
+        })
+    }
+
+    /// One look at the events about that name since the create was begun. That they cannot be had is no evidence.
+    async fn never_existed(&self, name: &str, begun: Timestamp) -> Result<(), CreateError> {
+        let selector = format!("involvedObject.kind=Pod,involvedObject.name={name}");
+        let request =
+            ApiRequest::list(self.namespace(), "events").query("fieldSelector", selector).query("limit", "500");
+        let Ok(list) = self.requests().once(&request, Some(LOOK_TIME)).await else { return Ok(()) };
+        let since = begun - CLOCK_SKEW;
+        let events = list["items"].as_array().into_iter().flatten();
+        match events.filter(|event| happened(event).is_some_and(|at| at >= since)).next_back() {
+            Some(event) => Err(CreateError::InDoubt { name: name.to_owned(), evidence: described(event) }),
+            None => Ok(()),
         }
     }
 
@@ -85,6 +134,24 @@ impl PodManager {
         self.seen.remember(self.namespace(), &pod);
         Created { pod, resolved }
     }
+}
+
+/// Time for the look at the events.
+const LOOK_TIME: Duration = Duration::from_secs(5);
+/// How far this machine's clock may be ahead of the cluster's.
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(60);
+
+/// When an event was last seen: series, `eventTime` of events.k8s.io, or the times of core/v1.
+fn happened(event: &Value) -> Option<Timestamp> {
+    let times =
+        [&event["series"]["lastObservedTime"], &event["lastTimestamp"], &event["eventTime"], &event["firstTimestamp"]];
+    times.into_iter().find_map(|time| time.as_str()?.parse().ok())
+}
+
+fn described(event: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let uid = text(&event["involvedObject"]["uid"]);
+    format!("event {}: {} (UID {uid})", text(&event["reason"]), text(&event["message"]))
 }
 
 /// The same task's (nonce) same attempt: a name that the user fixed belongs to one attempt after the other.

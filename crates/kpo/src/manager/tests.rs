@@ -151,6 +151,10 @@ mod reading {
 mod creating {
     use super::*;
 
+    fn no_events() -> Reply {
+        Reply::ok(json!({"items": []}))
+    }
+
     fn methods(server: &ScriptedServer) -> Vec<String> {
         server.seen().into_iter().map(|s| format!("{} {}", s.at.as_millis(), s.method)).collect()
     }
@@ -179,20 +183,23 @@ mod creating {
 
     #[tokio::test(start_paused = true)]
     async fn a_create_without_effect_is_sent_again() {
-        let server = ScriptedServer::new([Reply::Cut, Reply::not_found("p"), Reply::ok(pod("1", "n", "u"))]);
+        let replies = [Reply::Cut, Reply::not_found("p"), no_events(), Reply::ok(pod("1", "n", "u"))];
+        let server = ScriptedServer::new(replies);
         let created = server.hook().pods("ns").create(&pod("1", "n", ""), Call::forever()).await.unwrap();
         silence().await;
         assert!(!created.resolved);
-        assert_eq!(methods(&server), ["0 POST", "0 GET", "500 POST"]);
+        assert_eq!(methods(&server), ["0 POST", "0 GET", "0 GET", "500 POST"]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_create_that_arrived_late_is_found_by_the_second() {
         let exists = Reply::status(409, "AlreadyExists", "pods \"p\" already exists");
-        let server = ScriptedServer::new([Reply::Cut, Reply::not_found("p"), exists, Reply::ok(pod("1", "n", "u"))]);
+        let forbidden = Reply::status(403, "Forbidden", "events is forbidden");
+        let replies = [Reply::Cut, Reply::not_found("p"), forbidden, exists, Reply::ok(pod("1", "n", "u"))];
+        let server = ScriptedServer::new(replies);
         let created = server.hook().pods("ns").create(&pod("1", "n", ""), Call::forever()).await.unwrap();
         assert!(created.resolved);
-        assert_eq!(methods(&server), ["0 POST", "0 GET", "500 POST", "500 GET"]);
+        assert_eq!(methods(&server), ["0 POST", "0 GET", "0 GET", "500 POST", "500 GET"]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -211,6 +218,35 @@ mod creating {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_pod_that_vanished_before_it_was_looked_for_is_not_created_twice() {
+        let event = |at: &str| {
+            let about = json!({"kind": "Pod", "name": "p", "uid": "u-1"});
+            json!({"reason": "Killing", "message": "Stopping container base", "involvedObject": about, "lastTimestamp": at})
+        };
+        let events = Reply::ok(json!({"items": [event("2099-01-01T00:00:00Z")]}));
+        let server = ScriptedServer::new([Reply::Cut, Reply::not_found("p"), events]);
+        let error = server.hook().pods("ns").create(&pod("1", "n", ""), Call::forever()).await.unwrap_err();
+        silence().await;
+        let said = "the pod \"p\" may have been created, and is not to be found: event Killing: Stopping container base (UID u-1)";
+        assert_eq!(error.to_string(), said);
+        assert_eq!(methods(&server), ["0 POST", "0 GET", "0 GET"]);
+
+        // An event of a namesake of long ago says nothing.
+        let events = Reply::ok(json!({"items": [event("2001-01-01T00:00:00Z")]}));
+        let server = ScriptedServer::new([Reply::Cut, Reply::not_found("p"), events, Reply::ok(pod("1", "n", "u"))]);
+        server.hook().pods("ns").create(&pod("1", "n", ""), Call::forever()).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_may_not_look_stays_in_doubt() {
+        let server = ScriptedServer::new([Reply::Cut, Reply::status(403, "Forbidden", "pods is forbidden")]);
+        let error = server.hook().pods("ns").create(&pod("1", "n", ""), Call::forever()).await.unwrap_err();
+        silence().await;
+        assert!(matches!(error, CreateError::InDoubt { .. }));
+        assert_eq!(methods(&server), ["0 POST", "0 GET"]);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_refusal_is_final() {
         let server = ScriptedServer::new([Reply::status(403, "Forbidden", "exceeded quota: q")]);
         let error = server.hook().pods("ns").create(&pod("1", "n", ""), Call::forever()).await.unwrap_err();
@@ -222,13 +258,14 @@ mod creating {
     #[tokio::test(start_paused = true)]
     async fn an_outage_during_a_create_ends_at_the_deadline() {
         let down = || Reply::status(500, "InternalError", "failed calling webhook");
-        let replies = std::iter::repeat_with(move || [down(), Reply::not_found("p")]).flatten().take(40);
+        let replies = std::iter::repeat_with(move || [down(), Reply::not_found("p"), no_events()]).flatten().take(40);
         let server = ScriptedServer::new(replies);
         let call = Call::within(Duration::from_secs(3));
         let error = server.hook().pods("ns").create(&pod("1", "n", ""), call).await.unwrap_err();
         silence().await;
         assert!(error.to_string().contains("after 3 attempts"), "{error}");
-        assert_eq!(methods(&server), ["0 POST", "0 GET", "500 POST", "500 GET", "1500 POST", "1500 GET"]);
+        let one = |at: &str| ["POST", "GET", "GET"].map(|method| format!("{at} {method}"));
+        assert_eq!(methods(&server), [one("0"), one("500"), one("1500")].concat());
     }
 }
 

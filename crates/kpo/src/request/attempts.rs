@@ -3,9 +3,14 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use serde_json::Value;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::OwnedSemaphorePermit as Slot,
+    time::{Instant, sleep, timeout_at},
+};
 
-use super::{ApiFailure, ApiRequest, Call, Effect, Notice, RequestError, Requests, Target, sooner, transport};
+use super::{
+    ApiFailure, ApiRequest, Call, Effect, Notice, RequestError, Requests, Target, TransportKind, sooner, transport,
+};
 use crate::hook::CredentialError;
 
 /// Counts, waits and tells; the exchange itself is the caller's: `begin`, then `succeeded` or `failed`, in a loop.
@@ -16,6 +21,8 @@ pub(crate) struct Attempts<'a> {
     begun: Instant,
     made: u32,
     unauthorized: u32,
+    /// Whether the credentials are others now than those that the last attempt used.
+    renewed: bool,
     repeatable: bool,
 }
 
@@ -28,6 +35,7 @@ impl<'a> Attempts<'a> {
             begun: Instant::now(),
             made: 0,
             unauthorized: 0,
+            renewed: false,
             repeatable: target.verb.is_repeatable(),
         }
     }
@@ -38,20 +46,40 @@ impl<'a> Attempts<'a> {
         self
     }
 
-    /// Waits for the rate's turn; returns the instant at which the attempt must be over.
-    pub(crate) async fn begin(&mut self) -> Option<Instant> {
-        self.requests.inner.limiter.turn().await;
+    /// Waits for the rate's turn and, where one is needed, for a slot in flight. Returns the instant at which the attempt must be over, and the
+    /// slot.
+    ///
+    /// # Errors
+    /// The deadline passed meanwhile: there was no (other) attempt.
+    pub(crate) async fn begin(&mut self, in_flight: bool) -> Result<(Option<Instant>, Option<Slot>), RequestError> {
+        let limiter = &self.requests.inner.limiter;
+        let admitted = async {
+            limiter.turn().await;
+            if in_flight { Some(limiter.slot().await) } else { None }
+        };
+        let slot = match self.call.deadline {
+            Some(deadline) => timeout_at(deadline, admitted).await.map_err(|_| self.no_turn())?,
+            None => admitted.await,
+        };
         self.made += 1;
-        self.deadline()
+        Ok((self.deadline(), slot))
+    }
+
+    fn no_turn(&self) -> RequestError {
+        let server = self.requests.inner.connection.server();
+        let failure = ApiFailure::Transport { effect: Effect::None, kind: TransportKind::Turn, server, source: None };
+        RequestError { target: Box::new(self.target.clone()), attempts: self.made, failure }
     }
 
     /// One attempt at a unary request, with its turn and its slot.
-    pub(crate) async fn unary(&mut self, request: &ApiRequest) -> transport::Attempt<Value> {
-        let limit = self.begin().await;
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub(crate) async fn unary(&mut self, request: &ApiRequest) -> Result<transport::Attempt<Value>, RequestError> {
+        let (limit, _slot) = self.begin(true).await?;
         let inner = &self.requests.inner;
         let timeout = sooner(self.call.timeout.unwrap_or(inner.options.timeout), limit);
-        let _slot = inner.limiter.slot().await;
-        transport::unary(&inner.connection, request, timeout).await
+        Ok(transport::unary(&inner.connection, request, timeout).await)
     }
 
     /// Tells of a success that took more than one attempt.
@@ -99,14 +127,17 @@ impl<'a> Attempts<'a> {
 
     /// After a 401: the credentials are read again. If that fails, its failure says more than the 401.
     async fn renewed(&mut self, generation: u64, failure: ApiFailure) -> ApiFailure {
+        self.renewed = false;
         if !matches!(failure, ApiFailure::Unauthorized(_)) {
             return failure;
         }
         self.unauthorized += 1;
         match self.requests.inner.connection.renew(generation).await {
-            Err(error) if *error != CredentialError::Fixed => ApiFailure::Credentials(error),
-            _ => failure,
+            Ok(renewed) => self.renewed = renewed,
+            Err(error) if *error != CredentialError::Fixed => return ApiFailure::Credentials(error),
+            Err(_) => (),
         }
+        failure
     }
 
     /// The wait before the next attempt; `None` if there is to be none.
@@ -114,8 +145,8 @@ impl<'a> Attempts<'a> {
         if !failure.is_transient() || self.is_hopeless(failure) {
             return None;
         }
-        if matches!(failure, ApiFailure::Unauthorized(_)) && self.unauthorized == 1 {
-            return Some(Duration::ZERO); // the renewed credentials are tried at once
+        if self.renewed {
+            return Some(Duration::ZERO); // the new credentials are tried at once
         }
         let backoff = &self.requests.inner.options.backoff;
         Some(backoff.delay(self.made, failure.retry_after()))

@@ -30,6 +30,8 @@ pub enum TransportKind {
     Proxy,
     /// No connection, for another reason.
     Connect,
+    /// The limit on this client's requests left no turn before the deadline: nothing was sent.
+    Turn,
     /// No answer within the time that one attempt has.
     Timeout,
     /// The connection broke while the answer was awaited or read.
@@ -143,6 +145,7 @@ fn describe_transport(kind: TransportKind, server: &str) -> String {
         TransportKind::Certificate => format!("the certificate of {at} is not trusted"),
         TransportKind::Proxy => format!("the proxy makes no connection to {at}"),
         TransportKind::Connect => format!("cannot connect to {at}"),
+        TransportKind::Turn => format!("this client's own limit left no turn for a request to {at}"),
         TransportKind::Timeout => format!("{at} did not answer in time"),
         TransportKind::Broken => format!("the connection to {at} broke"),
     }

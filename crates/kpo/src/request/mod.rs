@@ -178,6 +178,54 @@ fn after_attempts(attempts: u32) -> String {
     }
 }
 
+/// The rule that would have allowed a request that RBAC refused, as a Role's `rules` hold it.
+///
+/// ```
+/// use kpo::request::{ApiRequest, MissingRule};
+/// let rule = MissingRule::for_target(&ApiRequest::get("batch", "pods", "p").subresource("log").target);
+/// assert_eq!(rule.to_string(), r#"{apiGroups: [""], resources: ["pods/log"], verbs: ["get"]}"#);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingRule {
+    /// The API group, `""` for the core group.
+    pub group: String,
+    /// The resource, with its subresource: `pods/log`.
+    pub resource: String,
+    /// The verb.
+    pub verb: Verb,
+    /// Where the Role (or, without, the ClusterRole) has to be.
+    pub namespace: Option<String>,
+}
+
+impl MissingRule {
+    /// The rule that allows a request.
+    pub fn for_target(target: &Target) -> Self {
+        Self {
+            group: target.group.to_owned(),
+            resource: target.rbac_resource(),
+            verb: target.verb,
+            namespace: target.namespace.clone(),
+        }
+    }
+}
+
+impl fmt::Display for MissingRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { group, resource, verb, namespace: _ } = self;
+        write!(f, r#"{{apiGroups: ["{group}"], resources: ["{resource}"], verbs: ["{verb}"]}}"#)
+    }
+}
+
+impl RequestError {
+    /// The rule to add, if RBAC refused: a 403 in the words `… cannot create resource "pods" in API group …`
+    /// (apiserver `pkg/endpoints/handlers/responsewriters/errors.go`). Other 403s (quota, admission) have no rule.
+    pub fn missing_rule(&self) -> Option<MissingRule> {
+        let ApiFailure::Forbidden(status) = &self.failure else { return None };
+        let refused = status.message.contains(" cannot ") && status.message.contains(" resource ");
+        refused.then(|| MissingRule::for_target(&self.target))
+    }
+}
+
 /// The bytes of an answer as they arrive. An `Err` is the last item.
 pub type ByteStream = BoxStream<'static, Result<Bytes, ApiFailure>>;
 
@@ -228,7 +276,7 @@ impl Requests {
     pub async fn send(&self, request: &ApiRequest, call: Call) -> Result<Value, RequestError> {
         let mut attempts = self.attempts(request, call);
         loop {
-            match attempts.unary(request).await {
+            match attempts.unary(request).await? {
                 (_, Ok(value)) => return Ok(attempts.succeeded(value)),
                 (generation, Err(failure)) => attempts.failed(generation, failure).await?,
             }
@@ -245,11 +293,7 @@ impl Requests {
     pub async fn open(&self, request: &ApiRequest, call: Call) -> Result<ByteStream, RequestError> {
         let mut attempts = self.attempts(request, call);
         loop {
-            let limit = attempts.begin().await;
-            let slot = match call.timeout {
-                Some(_) => Some(self.inner.limiter.slot().await),
-                None => None,
-            };
+            let (limit, slot) = attempts.begin(call.timeout.is_some()).await?;
             let timeout = match call.timeout {
                 Some(timeout) => Some(sooner(timeout, limit)),
                 None => limit.map(|limit| limit.saturating_duration_since(Instant::now())),
@@ -268,8 +312,7 @@ impl Requests {
         let timeout = call.timeout.unwrap_or(self.inner.options.timeout);
         let mut attempts = self.attempts(request, call).never_twice();
         loop {
-            let limit = attempts.begin().await;
-            let slot = self.inner.limiter.slot().await;
+            let (limit, slot) = attempts.begin(true).await?;
             let (generation, answer) =
                 transport::websocket(&self.inner.connection, request, sooner(timeout, limit)).await;
             drop(slot);

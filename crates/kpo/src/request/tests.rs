@@ -213,3 +213,119 @@ fn too_large_resource_version_is_known_by_cause_and_by_words() {
     assert_eq!(failure.retry_after(), Some(Duration::from_secs(1)));
     assert!(matches!(ApiFailure::from_status_object(&by_words), ApiFailure::TooLargeResourceVersion(_)));
 }
+
+mod credentials {
+    use std::sync::atomic::AtomicUsize;
+
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::hook::{Connection, KubernetesHook, Renewal};
+
+    fn unauthorized() -> Reply {
+        Reply::status(401, "Unauthorized", "Unauthorized")
+    }
+
+    /// A hook whose credentials can be renewed, with the instants at which they were.
+    fn renewable(server: &ScriptedServer) -> (KubernetesHook, Arc<Mutex<Vec<u64>>>) {
+        let begun = Instant::now();
+        let renewals = Arc::new(Mutex::new(Vec::new()));
+        let (client, record) = (server.client(), Arc::clone(&renewals));
+        let renewal: Renewal = Box::new(move || {
+            record.lock().unwrap().push(begun.elapsed().as_secs());
+            let client = client.clone();
+            async move { Ok(client) }.boxed()
+        });
+        let connection = Connection::new(server.client(), "", Some(renewal));
+        (KubernetesHook::over(connection, exact_options()), renewals)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_401_renews_once_and_then_again_and_again_until_the_deadline() {
+        let refusals = std::iter::repeat_with(unauthorized).take(40);
+        let server = ScriptedServer::new(std::iter::once(Reply::ok(json!({}))).chain(refusals));
+        let (hook, renewals) = renewable(&server);
+        hook.requests().send(&get(), Call::forever()).await.unwrap();
+        let call = Call::within(Duration::from_secs(30));
+        let error = hook.requests().send(&get(), call).await.unwrap_err();
+        assert!(matches!(error.failure, ApiFailure::Unauthorized(_)));
+        let at: Vec<_> = server.seen().iter().skip(1).map(|s| s.at.as_secs()).collect();
+        assert_eq!(at, [0, 0, 1, 3, 7, 7, 23, 23]);
+        assert_eq!(*renewals.lock().unwrap(), [0, 7, 23]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_that_see_the_same_401_renew_once() {
+        let refusals = std::iter::repeat_with(unauthorized).take(20);
+        let answers = std::iter::repeat_with(|| Reply::ok(json!({}))).take(20);
+        let server = ScriptedServer::new(std::iter::once(Reply::ok(json!({}))).chain(refusals).chain(answers));
+        let (hook, renewals) = renewable(&server);
+        hook.requests().send(&get(), Call::forever()).await.unwrap();
+        let ask = || async { hook.requests().send(&get(), Call::forever()).await };
+        for answer in futures::future::join_all(std::iter::repeat_with(ask).take(20)).await {
+            answer.unwrap();
+        }
+        assert_eq!(renewals.lock().unwrap().len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn credentials_that_cannot_be_read_are_said_and_tried_again() {
+        let server = ScriptedServer::new([Reply::ok(json!({})), unauthorized(), unauthorized(), Reply::ok(json!({}))]);
+        let tries = Arc::new(AtomicUsize::new(0));
+        let (client, count) = (server.client(), Arc::clone(&tries));
+        let renewal: Renewal = Box::new(move || {
+            let sealed = count.fetch_add(1, Ordering::SeqCst) == 0;
+            let answer = if sealed { Err(crate::hook::CredentialError::PluginAnswer) } else { Ok(client.clone()) };
+            async move { answer }.boxed()
+        });
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let mut options = exact_options();
+        let sink = Arc::clone(&told);
+        options.observer = Some(Arc::new(move |notice: &Notice<'_>| {
+            if let Notice::Retrying { failure, .. } = notice {
+                sink.lock().unwrap().push(failure.to_string());
+            }
+        }));
+        options.backoff.first = Duration::from_secs(6);
+        let hook = KubernetesHook::over(Connection::new(server.client(), "", Some(renewal)), options);
+        hook.requests().send(&get(), Call::forever()).await.unwrap();
+        hook.requests().send(&get(), Call::forever()).await.unwrap();
+        let at: Vec<_> = server.seen().iter().map(|s| s.at.as_secs()).collect();
+        assert_eq!(at, [0, 0, 6, 6]);
+        let said = [
+            "the credential plugin's answer is no usable ExecCredential",
+            "the API server does not accept the credentials: Unauthorized",
+        ];
+        assert_eq!(*told.lock().unwrap(), said);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_gets_no_turn_before_the_deadline_is_told_so() {
+    let server = ScriptedServer::new([Reply::Silence]);
+    let mut options = exact_options();
+    options.limit.in_flight = 1;
+    let hook = server.hook_with(options);
+    let requests = hook.requests().clone();
+    let _busy = tokio::spawn(async move { requests.send(&get(), Call::forever()).await.is_ok() });
+    tokio::task::yield_now().await;
+    let error = hook.requests().send(&get(), Call::within(Duration::from_secs(3))).await.unwrap_err();
+    assert_eq!(error.attempts, 0);
+    assert_eq!(error.failure.to_string(), "this client's own limit left no turn for a request to the API server");
+    assert_eq!(error.failure.effect(), Effect::None);
+    assert_eq!(server.seen().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_by_rbac_names_the_missing_rule_and_one_by_quota_none() {
+    let words =
+        "pods is forbidden: User \"u\" cannot create resource \"pods\" in API group \"\" in the namespace \"ns\"";
+    let quota = "pods \"p\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2";
+    let server = ScriptedServer::new([Reply::status(403, "Forbidden", words), Reply::status(403, "Forbidden", quota)]);
+    let hook = server.hook();
+    let error = hook.requests().send(&post(), Call::forever()).await.unwrap_err();
+    let rule = error.missing_rule().unwrap();
+    assert_eq!(rule.to_string(), r#"{apiGroups: [""], resources: ["pods"], verbs: ["create"]}"#);
+    assert_eq!(rule.namespace.as_deref(), Some("ns"));
+    assert_eq!(hook.requests().send(&post(), Call::forever()).await.unwrap_err().missing_rule(), None);
+}
