@@ -113,8 +113,8 @@ impl PodManager {
             ApiRequest::list(self.namespace(), "events").query("fieldSelector", selector).query("limit", "500");
         let Ok(list) = self.requests().once(&request, Some(LOOK_TIME)).await else { return Ok(()) };
         let since = begun - CLOCK_SKEW;
-        let events = list["items"].as_array().into_iter().flatten();
-        match events.filter(|event| happened(event).is_some_and(|at| at >= since)).next_back() {
+        let mut events = list["items"].as_array().into_iter().flatten();
+        match events.rfind(|event| happened(event).is_some_and(|at| at >= since)) {
             Some(event) => Err(CreateError::InDoubt { name: name.to_owned(), evidence: described(event) }),
             None => Ok(()),
         }
