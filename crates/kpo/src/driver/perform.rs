@@ -59,6 +59,13 @@ async fn create_pod(pods: &PodManager, spec: &Spec, template: Option<&Template>,
             message: error.to_string(),
             retry_after: None,
         }),
+        // Final: whether it ran is not known, and it is not run twice.
+        Err(error @ CreateError::InDoubt { .. }) => Reply::Refused(Refusal {
+            code: 0,
+            reason: "InDoubt".to_owned(),
+            message: error.to_string(),
+            retry_after: None,
+        }),
     }
 }
 
