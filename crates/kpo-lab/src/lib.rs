@@ -4,12 +4,12 @@
 //! local processes), in-process under a paused clock (no sockets), and fully synchronously. `LIMITS.md` says what it does not do.
 
 pub mod api;
+pub mod clock;
 mod daemonsets;
 pub mod error;
 mod events;
-mod kubelet;
-pub mod clock;
 pub mod faults;
+mod kubelet;
 mod lab;
 pub mod log;
 mod nodes;
@@ -30,8 +30,8 @@ pub mod world;
 
 pub use clock::Clock;
 pub use error::ApiError;
-pub use kubelet::{Images, Pull, Timing};
 pub use faults::{Fault, FaultGuard, Faults, Match, Reply, Seen};
+pub use kubelet::{Images, Pull, Timing};
 pub use lab::{Lab, LabOptions};
 pub use log::ContainerLog;
 pub use nodes::NodeSpec;
