@@ -4,7 +4,7 @@ use crate::ledger::Entry;
 use crate::pod::PodStatus;
 use crate::reason::Reason;
 use crate::time::Time;
-use crate::verdict::{Class, Verdict};
+use crate::verdict::Verdict;
 use serde::{Deserialize, Serialize};
 
 /// What a task came to. Stable JSON: `apiVersion: kpo.rs/v1`, `kind: Outcome`.
@@ -116,7 +116,7 @@ impl Outcome {
     /// Takes the last attempt's verdict for the task's.
     pub fn conclude(&mut self, verdict: &Verdict) {
         self.verdict = Some(verdict.class.name().to_owned());
-        self.exit_code = Some(exit_code(verdict));
+        self.exit_code = Some(verdict.process_code());
         self.reason = Some(verdict.reason);
         self.message = verdict.reason.sentence().to_owned();
     }
@@ -127,15 +127,6 @@ impl Outcome {
         self.exit_code = Some(reason.exit_code());
         self.reason = Some(reason);
         self.message = format!("{}: {what}", reason.sentence());
-    }
-}
-
-/// The container's own code where it is the answer; else the reason's.
-fn exit_code(verdict: &Verdict) -> i32 {
-    match (&verdict.class, verdict.exit_code) {
-        (Class::Succeeded, _) => 0,
-        (Class::Failed, Some(code)) if code != 0 => code,
-        _ => verdict.reason.exit_code(),
     }
 }
 

@@ -214,17 +214,10 @@ impl Reason {
         anchor
     }
 
-    /// Whether `--retries` may run it again: the program, or what it brought with it, failed. Not so where the same would
-    /// happen again for sure, or time is used up.
+    /// Whether `--retries` may run it again: the program, or what it brought with it, failed. Not so after a success without a result, nor
+    /// where time is used up.
     pub fn is_retriable(self) -> bool {
-        matches!(
-            self,
-            Reason::ProgramFailed
-                | Reason::OutOfMemory
-                | Reason::StorageExceeded
-                | Reason::InitFailed
-                | Reason::ResultMissing
-        )
+        matches!(self, Reason::ProgramFailed | Reason::OutOfMemory | Reason::StorageExceeded | Reason::InitFailed)
     }
 
     /// Whether it is about a launch: an attempt that we deleted for it is `launchFailed`, not `cancelled`.

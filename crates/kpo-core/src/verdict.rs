@@ -31,7 +31,7 @@ pub struct Verdict {
 impl Verdict {
     /// What a command about it exits with: the container's code where the program ended by itself, else the reason's.
     pub fn process_code(&self) -> i32 {
-        let own = self.exit_code.filter(|_| self.class == Class::Failed && self.reason != Reason::ResultMissing);
+        let own = self.exit_code.filter(|code| self.class == Class::Failed && *code != 0);
         own.unwrap_or_else(|| self.reason.exit_code())
     }
 }

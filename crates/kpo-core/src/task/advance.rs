@@ -348,7 +348,7 @@ impl Task {
             && let Some(reason) = ours
         {
             verdict.reason = reason;
-            if is_launch_failure(reason) {
+            if reason.is_launch_failure() {
                 verdict.class = Class::LaunchFailed;
                 verdict.detail = self.state.current.ledger.hindrance(&self.state.spec.template);
             }
@@ -434,11 +434,6 @@ impl Task {
             self.say(Event::Waiting { attempt: self.state.current.number, because });
         }
     }
-}
-
-/// Whether a pod that was stopped for that reason could not be launched, rather than was cancelled.
-fn is_launch_failure(reason: Reason) -> bool {
-    !matches!(reason, Reason::CancelledByUser | Reason::Timeout)
 }
 
 /// A verdict that rests on no ledger.

@@ -3,7 +3,6 @@
 use super::{State, Task};
 use crate::contract::{Next, NoRerun};
 use crate::outcome::AttemptRecord;
-use crate::reason::Reason;
 use crate::spec::{OnUnsignedDelete, Rerun, RerunPolicy};
 use crate::verdict::{Cause, Class, Started, Verdict};
 use std::time::Duration;
@@ -29,7 +28,7 @@ impl Budget {
         match verdict.class {
             Class::Disrupted { started: Started::Never, .. } => Some(Budget::NeverStarted),
             Class::Disrupted { .. } => Some(Budget::Started),
-            Class::Failed if is_retriable(verdict.reason) => Some(Budget::Retries),
+            Class::Failed if verdict.reason.is_retriable() => Some(Budget::Retries),
             Class::Failed | Class::Succeeded | Class::LaunchFailed | Class::Cancelled => None,
         }
     }
@@ -129,11 +128,6 @@ impl State {
         });
         u32::try_from(paid.count()).unwrap_or(u32::MAX)
     }
-}
-
-/// Failures of the program itself: the user's `--retries` are for these.
-fn is_retriable(reason: Reason) -> bool {
-    matches!(reason, Reason::ProgramFailed | Reason::OutOfMemory | Reason::InitFailed | Reason::StorageExceeded)
 }
 
 fn disrupted(attempt: &&AttemptRecord) -> bool {
