@@ -1,7 +1,5 @@
 //! From what a container writes to lines in the CRI format.
 
-use std::io::Write;
-
 use super::Stream;
 use crate::time::Time;
 
@@ -111,18 +109,23 @@ pub(super) fn stamp(out: &mut Vec<u8>, at: Time) {
     let (seconds, nanos) = (at.0.div_euclid(1_000_000_000), at.0.rem_euclid(1_000_000_000));
     let (year, month, day) = civil(seconds.div_euclid(86_400));
     let of_day = seconds.rem_euclid(86_400);
-    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
-    let mut field = |value: i64, width: u32, after: u8| {
-        (0..width).rev().for_each(|digit| out.push(b'0' + (value / 10_i64.pow(digit) % 10) as u8));
-        out.push(after);
-    };
-    field(year, 4, b'-');
-    field(month, 2, b'-');
-    field(day, 2, b'T');
-    field(hour, 2, b':');
-    field(minute, 2, b':');
-    field(second, 2, b'.');
-    field(nanos, 9, b'Z');
+    let mut text = *b"0000-00-00T00:00:00.000000000Z";
+    digits(&mut text[..4], year);
+    digits(&mut text[5..7], month);
+    digits(&mut text[8..10], day);
+    digits(&mut text[11..13], of_day / 3600);
+    digits(&mut text[14..16], of_day / 60 % 60);
+    digits(&mut text[17..19], of_day % 60);
+    digits(&mut text[20..29], nanos);
+    out.extend_from_slice(&text);
+}
+
+/// Writes a number into all of `place`, with zeros before it.
+fn digits(place: &mut [u8], mut value: i64) {
+    for digit in place.iter_mut().rev() {
+        *digit = b'0' + (value % 10) as u8;
+        value /= 10;
+    }
 }
 
 /// Year, month and day of a day counted from 1970-01-01 (Howard Hinnant, "chrono-compatible low-level date
@@ -142,7 +145,8 @@ fn civil(days: i64) -> (i64, i64, i64) {
 /// The text of a made-up line: `line 000000000042 ` and `x` up to `width` bytes.
 pub(super) fn made_up(out: &mut Vec<u8>, number: u64, width: usize) {
     let end = out.len() + width;
-    // A Vec takes every write.
-    let _ = write!(out, "line {number:012} ");
+    let mut text = *b"line 000000000000 ";
+    digits(&mut text[5..17], number as i64);
+    out.extend_from_slice(&text);
     out.resize(end, b'x');
 }

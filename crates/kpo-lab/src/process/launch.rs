@@ -80,11 +80,13 @@ pub(super) enum LaunchError {
     /// Its working directory could not be entered.
     WorkingDir { path: PathBuf, source: io::Error },
     /// What surrounds it could not be made.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
     Surroundings { message: String },
 }
 
 /// A root to be built.
 #[derive(Debug)]
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 pub(super) struct RootSpec<'a> {
     pub(super) dir: &'a Path,
     pub(super) host: &'a [PathBuf],
@@ -126,6 +128,7 @@ pub(super) struct Command {
     pub(super) env: Vec<Variable>,
     pub(super) working_dir: PathBuf,
     /// User and group; None for the default.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
     pub(super) identity: Option<(u32, u32)>,
 }
 
