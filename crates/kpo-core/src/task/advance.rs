@@ -34,7 +34,7 @@ impl Task {
 
     /// One step. Whether anything changed.
     fn step(&mut self) -> bool {
-        if self.state.stop == Some(Stop::Shutdown) && !self.is_over() {
+        if self.leaves() && !self.is_over() {
             return self.go(Stage::Detached);
         }
         match self.state.stage.clone() {
@@ -47,6 +47,16 @@ impl Task {
             Stage::Delivering { .. } => false,
             Stage::Cleaning => self.step_cleaning(),
             Stage::Finished | Stage::Detached => false,
+        }
+    }
+
+    /// Whether this observer leaves: it was told to, or it was told to stop what it only follows.
+    fn leaves(&self) -> bool {
+        let observer = &self.state.observer;
+        match self.state.stop {
+            Some(Stop::Shutdown) => true,
+            Some(Stop::Deadline | Stop::User) => observer.follows && !observer.takes_over,
+            None => false,
         }
     }
 
@@ -320,11 +330,22 @@ impl Task {
         match reply {
             Reply::Done | Reply::Pod(_) => {}
             Reply::NotFound => self.read(),
-            Reply::Refused(refusal) => self.hinder(Hindrance::Delete, &refusal),
+            Reply::Refused(refusal) => self.cannot_delete(&refusal),
             _ => {
                 self.state.current.ledger.our_delete = false;
                 self.read();
             }
+        }
+    }
+
+    /// It may not delete what it is to stop: it says so, and leaves the pod as it is.
+    fn cannot_delete(&mut self, refusal: &Refusal) {
+        self.hinder(Hindrance::Delete, refusal);
+        self.state.current.ledger.our_delete = false;
+        self.state.current.undeletable = true;
+        if let Stage::Stopping { reason } = self.state.stage {
+            let class = if reason.is_launch_failure() { Class::LaunchFailed } else { Class::Cancelled };
+            self.conclude(bare_verdict(class, reason, Some(refusal.message.clone())));
         }
     }
 

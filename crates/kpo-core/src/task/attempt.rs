@@ -32,6 +32,8 @@ pub struct Attempt {
     pub followed: BTreeSet<String>,
     /// Whether its logs are all out.
     pub logs_closed: bool,
+    /// Whether its deletion was refused: it is left where it is.
+    pub undeletable: bool,
     /// What was last said of it, so that each thing is said once.
     pub said: Said,
 }
@@ -77,6 +79,7 @@ impl Attempt {
             not_before: None,
             followed: BTreeSet::new(),
             logs_closed: false,
+            undeletable: false,
             said: Said::default(),
         }
     }

@@ -117,11 +117,12 @@ impl Task {
         let total = state.total_deadline().filter(|_| self.may_time_out());
         let clock = state.clock().map(|clock| clock.end).filter(|_| self.may_time_out());
         let turns = state.current.ledger.turns_at(state.now, &state.spec.template);
-        [stage, total, clock, turns].into_iter().flatten().min()
+        // What was due has been done, or waits for something else than time.
+        [stage, total, clock, turns].into_iter().flatten().filter(|at| *at > state.now).min()
     }
 
     fn following_deadline(&self) -> Option<Time> {
-        let lift = self.state.current.not_before.filter(|at| *at > self.state.now);
+        let lift = self.state.current.not_before;
         let replace = match self.state.situation() {
             Situation::Terminating { unreachable_since: Some(since), .. } => {
                 self.state.spec.replace_unreachable_after.map(|after| since + after)

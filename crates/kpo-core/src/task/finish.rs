@@ -38,7 +38,8 @@ impl Task {
             let (name, uid) = (self.state.current.name.clone(), self.state.current.uid());
             self.command(Command::ReadResult { name, uid });
         }
-        if wanted || !self.state.current.logs_closed {
+        let logs_out = self.state.leaving.iter().all(|leaving| leaving.attempt.logs_closed);
+        if wanted || !self.state.current.logs_closed || !logs_out {
             return false;
         }
         let outcome = Box::new(self.outcome(result));
@@ -66,7 +67,8 @@ impl Task {
                 self.keep_current();
             }
             let (attempt, protected) = (self.state.current.clone(), self.state.spec.protect);
-            self.state.leaving.push(Leaving { attempt, protected, delete: !keep, given_up: false });
+            let delete = !keep && !attempt.undeletable;
+            self.state.leaving.push(Leaving { attempt, protected, delete, given_up: false });
         }
     }
 

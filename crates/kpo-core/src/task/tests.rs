@@ -140,6 +140,7 @@ impl Bench {
     fn wait(&mut self) -> Wait {
         self.silence();
         let Output::Wait(wait) = self.task.poll() else { unreachable!("the queue is drained") };
+        assert!(wait.until.is_none_or(|until| until > self.now), "a wait that is over is a livelock: {wait:?}");
         wait
     }
 
@@ -426,6 +427,24 @@ fn a_fixed_name_waits_for_its_predecessor_and_the_backoff() {
     assert_eq!((create.name.as_str(), create.attempt, create.gated), ("t", 2, false));
 }
 
+#[test]
+fn a_fixed_name_is_not_asked_for_while_its_predecessor_is_there() {
+    let mut spec = Spec::minimal("t", "default", "n");
+    spec.naming = Naming::Fixed;
+    let mut bench = Bench::new(spec);
+    let shown = Shown::new("t", 1);
+    bench.create(&shown);
+    let shown = shown.on("node-1").preempted().never_ran();
+    bench.see(&shown);
+    bench.tell(vec![]);
+    bench.pass(Duration::from_secs(10));
+    let wait = bench.wait();
+    assert_eq!(wait, Wait { until: None, because: Because::Predecessor });
+    bench.gone(&shown);
+    let (_, command) = bench.command();
+    assert!(matches!(command, Command::Create(create) if create.attempt == 2));
+}
+
 // --- deletions, refusals, clocks -----------------------------------------------------------------------------------------------------
 
 #[test]
@@ -663,6 +682,26 @@ fn one_who_was_taken_over_falls_silent() {
     assert!(bench.events.contains(&Event::TakenOver { by: "you/2".to_owned() }));
     bench.stop(Stop::User);
     bench.silence();
+    assert_eq!(
+        bench.task.poll(),
+        Output::Wait(Wait { until: None, because: Because::Detached }),
+        "it leaves, and no more"
+    );
+}
+
+#[test]
+fn one_who_may_not_delete_says_so_and_leaves_the_pod() {
+    let mut bench = Bench::default();
+    bench.run(Shown::new("t-1", 1));
+    bench.stop(Stop::User);
+    let (id, _) = bench.command();
+    let message = "pods \"t-1\" is forbidden: User \"x\" cannot delete resource \"pods\"".to_owned();
+    let refusal = Refusal { code: 403, reason: "Forbidden".to_owned(), message, retry_after: None };
+    bench.reply(id, Reply::Refused(refusal));
+    let outcome = bench.finish();
+    assert_eq!(outcome.reason, Some(Reason::CancelledByUser));
+    bench.finished();
+    assert!(bench.events.iter().any(|event| matches!(event, Event::Hindered { what: Hindrance::Delete, .. })));
 }
 
 // --- the contract --------------------------------------------------------------------------------------------------------------------
