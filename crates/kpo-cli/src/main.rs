@@ -1,2 +1,5 @@
-//! The kpo command: run a task as a Kubernetes pod to completion.
-fn main() {}
+//! The `kpo` command.
+
+fn main() -> std::process::ExitCode {
+    kpo_cli::main()
+}

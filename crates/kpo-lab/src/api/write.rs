@@ -263,12 +263,10 @@ fn budget(store: &Store, ns: &str, pod: &Value) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Writes the path's name (none for a collection) and namespace into a sent object.
+/// The object that a server-side apply or an upsert starts from: the sent one with the path's name and namespace.
 pub(super) fn place(resource: Resource, object: &mut Value, ns: &str, name: &str) {
     let meta = metadata_mut(object);
-    if !name.is_empty() {
-        meta.insert("name".into(), name.into());
-    }
+    meta.insert("name".into(), name.into());
     if resource.namespaced() {
         meta.insert("namespace".into(), ns.into());
     }

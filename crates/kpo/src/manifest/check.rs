@@ -21,7 +21,7 @@ pub(super) fn finish(draft: &Draft, request: &Request) -> Result<Manifest, Manif
         name: names.name,
         generate_name: names.generate_name,
         namespace: names.namespace,
-        pod: draft.pod.clone(),
+        pod: without_null_policy(draft.pod.clone()),
         container,
         counted,
         grace_seconds: seconds(draft, "spec.terminationGracePeriodSeconds")?.unwrap_or(30),
@@ -45,7 +45,7 @@ fn names(draft: &Draft, request: &Request) -> Result<Names, ManifestError> {
     }
     let namespace = text(draft, "metadata.namespace")?;
     if let Some(flag) = &request.namespace {
-        name::namespace(flag).map_err(|problem| ManifestError { place: Place::flag("--namespace"), problem })?;
+        name::namespace(flag).map_err(|problem| ManifestError::new(Place::flag("--namespace"), problem))?;
     }
     if let Some(own) = &namespace {
         let path = parsed("metadata.namespace");
@@ -68,6 +68,18 @@ fn restart_policy(draft: &Draft) -> Result<(), ManifestError> {
             Err(at(draft, &path, Problem::RestartPolicy { value }))
         }
     }
+}
+
+/// A restart policy of null is none: what is added on the way out must not take it for one.
+fn without_null_policy(mut pod: Value) -> Value {
+    if let Some(spec) = pod
+        .get_mut("spec")
+        .and_then(Value::as_object_mut)
+        .filter(|spec| spec.get("restartPolicy") == Some(&Value::Null))
+    {
+        spec.remove("restartPolicy");
+    }
+    pod
 }
 
 fn all_containers(draft: &Draft) -> Result<Vec<String>, ManifestError> {
@@ -126,7 +138,7 @@ fn own_container(draft: &Draft, request: &Request) -> Result<String, ManifestErr
             (draft.place(&path), draft.annotated().unwrap_or_default())
         }
     };
-    Err(ManifestError { place, problem: Problem::UnknownContainer { name: asked.to_owned(), known: known.join(", ") } })
+    Err(ManifestError::new(place, Problem::UnknownContainer { name: asked.to_owned(), known: known.join(", ") }))
 }
 
 fn seconds(draft: &Draft, path: &str) -> Result<Option<u32>, ManifestError> {
@@ -207,5 +219,5 @@ fn shaped<'d>(draft: &'d Draft, path: &Path, shape: Shape) -> Result<Option<&'d 
 }
 
 fn at(draft: &Draft, path: &Path, problem: Problem) -> ManifestError {
-    ManifestError { place: draft.place(path), problem }
+    ManifestError::new(draft.place(path), problem)
 }

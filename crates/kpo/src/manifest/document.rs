@@ -90,13 +90,13 @@ fn single(source: &Source, mut nodes: Vec<Spanned<Node>>) -> Result<Parsed, Mani
         count => Problem::Documents { count },
     };
     let position = nodes.get(1).map(|node| position(node.referenced, 1));
-    Err(ManifestError { place: Place::new(source, position), problem })
+    Err(ManifestError::new(Place::new(source, position), problem))
 }
 
 fn syntax(source: &Source, error: &serde_saphyr::Error) -> ManifestError {
     let position = error.location().map(|location| position(location, 1));
     let message = UserMessageFormatter.format_message(error.without_snippet()).into_owned();
-    ManifestError { place: Place::new(source, position), problem: Problem::Syntax(message) }
+    ManifestError::new(Place::new(source, position), Problem::Syntax(message))
 }
 
 fn position(location: Location, width: usize) -> Position {

@@ -29,7 +29,7 @@ impl Draft {
         let found = match &document {
             Some(document) => kind::find(document)?,
             None if request.image.is_none() && request.set.is_empty() => {
-                return Err(ManifestError { place: Place::default(), problem: Problem::Nothing });
+                return Err(ManifestError::new(Place::default(), Problem::Nothing));
             }
             None => empty(),
         };
@@ -64,11 +64,12 @@ impl Draft {
     }
 
     fn set_env(&mut self, own: &Path, variable: &str) -> Result<(), ManifestError> {
-        let (name, value) =
-            variable.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(|| ManifestError {
-                place: Place::flag("--env"),
-                problem: Problem::Assignment { what: "the name or the '='", example: "--env NAME=VALUE" },
-            })?;
+        let (name, value) = variable.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(|| {
+            ManifestError::new(
+                Place::flag("--env"),
+                Problem::Assignment { what: "the name or the '='", example: "--env NAME=VALUE" },
+            )
+        })?;
         let env = own.key("env");
         let list = self.get(&env).and_then(Value::as_array);
         let known =
@@ -79,7 +80,7 @@ impl Draft {
 
     fn assign(&mut self, assignment: &str) -> Result<(), ManifestError> {
         let flag = format!("--set {}", left_of(assignment));
-        let fault = |problem| ManifestError { place: Place::flag(&flag), problem };
+        let fault = |problem| ManifestError::new(Place::flag(&flag), problem);
         let (written, value) = split_assignment(assignment).ok_or_else(|| {
             fault(Problem::Assignment { what: "the '='", example: "--set spec.nodeSelector.disk=ssd" })
         })?;
@@ -91,10 +92,9 @@ impl Draft {
     }
 
     fn write(&mut self, flag: &str, path: &Path, value: Value) -> Result<(), ManifestError> {
-        let written = path.set(&mut self.pod, value).map_err(|error| ManifestError {
-            place: Place::flag(flag),
-            problem: Problem::Path { path: path.to_string(), error },
-        })?;
+        let written = path
+            .set(&mut self.pod, value)
+            .map_err(|error| ManifestError::new(Place::flag(flag), Problem::Path { path: path.to_string(), error }))?;
         self.flags.insert(written, flag.to_owned());
         Ok(())
     }

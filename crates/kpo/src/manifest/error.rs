@@ -11,9 +11,15 @@ use std::fmt;
 #[error("{place}{problem}{}", place.snippet())]
 pub struct ManifestError {
     /// Where.
-    pub place: Place,
+    pub place: Box<Place>,
     /// What.
     pub problem: Problem,
+}
+
+impl ManifestError {
+    pub(super) fn new(place: Place, problem: Problem) -> Self {
+        Self { place: Box::new(place), problem }
+    }
 }
 
 /// Where a [`Problem`] is.

@@ -32,7 +32,7 @@ const SERVERS_OWN: [&str; 8] = [
 
 /// Finds the pod in a document.
 pub(super) fn find(document: &Document) -> Result<Found, ManifestError> {
-    let fault = |path: &str, problem| Err(ManifestError { place: place(document, path), problem });
+    let fault = |path: &str, problem| Err(ManifestError::new(place(document, path), problem));
     let Some(kind) = document.value.get("kind").and_then(Value::as_str) else { return fault("kind", Problem::NoKind) };
     let (version, prefix) = match kind {
         "Pod" => ("v1", ""),
@@ -87,16 +87,13 @@ fn job_of(document: &Document, prefix: &str) -> Result<(Option<Duration>, Vec<St
     for (field, asks, instead) in REFUSED {
         let Some(value) = spec.get(*field).filter(|value| asks(value)) else { continue };
         let problem = Problem::JobAsks { field, value: brief(value), instead };
-        return Err(ManifestError { place: place(document, &format!("{prefix}spec.{field}")), problem });
+        return Err(ManifestError::new(place(document, &format!("{prefix}spec.{field}")), problem));
     }
     let restart = spec.get("template").and_then(|template| template.pointer("/spec/restartPolicy"));
     if restart.and_then(Value::as_str) == Some("OnFailure") {
         let instead = "kpo makes a new pod instead of restarting a container: use Never, and --retries.";
         let problem = Problem::JobAsks { field: "restartPolicy", value: "OnFailure".into(), instead };
-        return Err(ManifestError {
-            place: place(document, &format!("{prefix}spec.template.spec.restartPolicy")),
-            problem,
-        });
+        return Err(ManifestError::new(place(document, &format!("{prefix}spec.template.spec.restartPolicy")), problem));
     }
     let total = spec.get("activeDeadlineSeconds").and_then(Value::as_u64).map(Duration::from_secs);
     let means_something = |key: &str| {

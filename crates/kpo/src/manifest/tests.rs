@@ -49,6 +49,8 @@ fn a_pod_is_taken_as_it_is() {
     assert_eq!(manifest.pod["metadata"], json!({"name": "squeeze", "namespace": "prod", "labels": {"app": "juice"}}));
     assert_eq!(manifest.pod.get("status"), None);
     assert_eq!(manifest.pod["spec"].get("restartPolicy"), None, "nothing is added");
+    let null = read(Request { set: vec!["restartPolicy=null".into()], ..file(POD) });
+    assert_eq!(null.pod, manifest.pod);
 }
 
 #[test]

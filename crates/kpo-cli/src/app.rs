@@ -1,0 +1,87 @@
+//! From the process's arguments to its exit code.
+
+use crate::commands::{self, Commands};
+use crate::env;
+use crate::error::CliError;
+use crate::printer::Printer;
+use clap::{CommandFactory, FromArgMatches, Parser};
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+/// Run a task as a Kubernetes pod to completion, and do not lose it
+///
+/// kpo runs a task as a pod, and does not lose it: not to preemption, eviction, a vanished node, a broken connection or its own death.
+/// It never runs a task twice unless it was told that it may. Nothing is installed in the cluster: rights on pods suffice.
+///
+/// What the program prints goes to standard output, bare; what kpo has to say goes to standard error. The exit code is the program's.
+#[derive(Parser)]
+#[command(name = "kpo", version, max_term_width = 100, disable_help_subcommand = true, subcommand_required = true)]
+#[command(
+    arg_required_else_help = true,
+    after_help = "'kpo help COMMAND' says more of a command; 'kpo help rerun' of when a task runs again."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Commands,
+}
+
+/// The command line, for its help, its completion and its reference. `name`: how it is called (`kpo`, or `kubectl kpo`).
+pub fn command(name: &'static str) -> clap::Command {
+    let command = Cli::command().bin_name(name).after_long_help(after_help());
+    if name == "kpo" { command } else { command.display_name("kpo") }
+}
+
+fn after_help() -> String {
+    let mut text = String::from("Environment:\n");
+    for variable in &env::ALL {
+        let _ = writeln!(text, "  {:<15} {}", variable.name, variable.meaning);
+    }
+    text.push_str("\nExit codes:\n");
+    for (code, meaning) in crate::error::exit_codes() {
+        let _ = writeln!(text, "  {code:<15} {meaning}");
+    }
+    text.push_str("\n'kpo help COMMAND' says more of a command; 'kpo help rerun' of when a task runs again.");
+    text
+}
+
+/// Runs the command that the process's arguments ask for.
+pub fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let name = called_as(arguments.first());
+    let matches = match command(name).try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(error) => return usage(&error),
+    };
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    match commands::run(cli.command, name) {
+        Ok(code) => code,
+        Err(error) => report(&error),
+    }
+}
+
+/// kubectl finds its plugins by their file's name.
+fn called_as(first: Option<&OsString>) -> &'static str {
+    let stem = first.map(std::path::Path::new).and_then(|path| path.file_stem()).and_then(|stem| stem.to_str());
+    if stem == Some("kubectl-kpo") || stem == Some("kubectl_kpo") { "kubectl kpo" } else { "kpo" }
+}
+
+/// clap prints its own errors, and help: exit code 2 for wrong usage, 0 for help.
+fn usage(error: &clap::Error) -> ExitCode {
+    // A closed standard output is no failure: there is nobody left to tell.
+    let _ = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+fn report(error: &CliError) -> ExitCode {
+    Printer::plain().error(error);
+    exit_code(error.kind.exit_code())
+}
+
+/// An exit code as the process can have it: 0 to 255.
+pub(crate) fn exit_code(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
+}

@@ -1,0 +1,132 @@
+//! A pod's ledger from what was recorded of it, and what became of it.
+
+use crate::records::{Record, What};
+use kpo_core::spec::ExitZeroAfterTerm;
+use kpo_core::{
+    AttemptRecord, AttemptVerdict, Carried, ClusterEvent, Fact, Ledger, Outcome, Pod, PodRef, Template, Time, Times,
+    Verdict, classify, marks,
+};
+
+/// A pod, all that is known of it, and the verdict.
+pub(crate) struct PodCase {
+    /// All that is known of it.
+    pub(crate) ledger: Ledger,
+    /// Which containers count, and which is its own.
+    pub(crate) template: Template,
+    /// What became of it. `None`: it lives.
+    pub(crate) verdict: Option<Verdict>,
+    /// Its first sight: name, labels.
+    pub(crate) pod: Pod,
+    /// How many sights there are.
+    pub(crate) sights: usize,
+    /// The last of them.
+    pub(crate) until: Time,
+}
+
+/// The pod of that name in the records; `None`: the first. `container`: what the user says is its own.
+pub(crate) fn find(records: &[Record], name: Option<&str>, container: Option<&str>) -> Option<PodCase> {
+    let pods = records.iter().filter_map(|record| match &record.what {
+        What::Seen(_, pod) => Some(pod),
+        What::Told(_) => None,
+    });
+    let pod = pods.into_iter().find(|pod| name.is_none_or(|name| pod.metadata.name == name))?;
+    let pod = Pod::clone(pod);
+    let template = template(&pod, container);
+    let mut case =
+        PodCase { ledger: Ledger::default(), template, verdict: None, sights: 0, until: Time::default(), pod };
+    records.iter().for_each(|record| case.take(record));
+    case.verdict = classify::judge(&case.ledger, &case.template, ExitZeroAfterTerm::Success);
+    Some(case)
+}
+
+/// A task's pod carries its template; of any other all containers count.
+fn template(pod: &Pod, container: Option<&str>) -> Template {
+    let carried = pod.annotation(marks::STATE).and_then(|state| serde_json::from_str::<Carried>(state).ok());
+    let mut template = carried.map_or_else(|| Template::foreign(pod), |carried| carried.spec.template);
+    if let Some(container) = container {
+        template.container = container.to_owned();
+    }
+    template
+}
+
+impl PodCase {
+    fn take(&mut self, record: &Record) {
+        match &record.what {
+            What::Seen(sight, pod) if pod.metadata.uid == self.pod.metadata.uid => {
+                self.ledger.observe(record.at, *sight, pod, &self.template);
+                self.sights += 1;
+                self.until = record.at;
+            }
+            What::Told(event) if self.is_about_it(event) => self.ledger.told(record.at, event),
+            _ => {}
+        }
+    }
+
+    fn is_about_it(&self, event: &ClusterEvent) -> bool {
+        let (about, own) = (&event.involved_object, &self.pod.metadata);
+        let same_uid = if about.uid.is_empty() { about.name == own.name } else { about.uid == own.uid };
+        same_uid && about.kind == "Pod" && (about.namespace.is_empty() || about.namespace == own.namespace)
+    }
+
+    /// The task and the attempt. `None`: the pod is not kpo's.
+    pub(crate) fn attempt(&self) -> Option<(&str, &str)> {
+        let label = |name: &str| self.pod.metadata.labels.get(name).map(String::as_str);
+        label(marks::TASK).zip(label(marks::ATTEMPT))
+    }
+
+    /// The Outcome of this one attempt, without its sentence.
+    pub(crate) fn outcome(&self) -> Outcome {
+        let meta = &self.pod.metadata;
+        let verdict = self.verdict.as_ref();
+        Outcome {
+            api_version: "kpo.rs/v1".to_owned(),
+            kind: "Outcome".to_owned(),
+            task: self.attempt().map_or(meta.name.as_str(), |(task, _)| task).to_owned(),
+            namespace: meta.namespace.clone(),
+            verdict: verdict.map(|verdict| verdict.class.name().to_owned()),
+            exit_code: verdict.map(Verdict::process_code),
+            reason: verdict.map(|verdict| verdict.reason),
+            message: String::new(),
+            result: None,
+            attempts: vec![self.record()],
+        }
+    }
+
+    fn record(&self) -> AttemptRecord {
+        let meta = &self.pod.metadata;
+        let entries = |verdict: &Verdict| {
+            verdict.evidence.iter().filter_map(|index| self.ledger.entries.get(*index as usize).cloned()).collect()
+        };
+        AttemptRecord {
+            number: self.attempt().and_then(|(_, number)| number.parse().ok()).unwrap_or(1),
+            pod: PodRef {
+                name: meta.name.clone(),
+                namespace: meta.namespace.clone(),
+                uid: meta.uid.clone(),
+                node: self.ledger.node().map(str::to_owned),
+            },
+            verdict: self.verdict.clone().map(|verdict| AttemptVerdict { entries: entries(&verdict), verdict }),
+            last_status: self.ledger.last.as_ref().map(|pod| pod.status.clone()),
+            times: self.times(),
+        }
+    }
+
+    fn times(&self) -> Times {
+        let first = |wanted: &dyn Fn(&Fact) -> bool| {
+            self.ledger.entries.iter().find(|entry| wanted(&entry.fact)).map(|entry| entry.at)
+        };
+        let own = self.ledger.own(&self.template);
+        let ended = |fact: &Fact| match fact {
+            Fact::ContainerEnded { container, .. } => container == own,
+            Fact::Phase { phase, .. } => phase.is_terminal(),
+            Fact::Gone { .. } => true,
+            _ => false,
+        };
+        Times {
+            created: self.pod.metadata.creation_timestamp.as_deref().and_then(Time::parse),
+            assigned: first(&|fact| matches!(fact, Fact::Assigned { .. })),
+            started: first(&|fact| matches!(fact, Fact::ContainerRan { container, .. } if container == own)),
+            ended: self.verdict.as_ref().and_then(|_| first(&ended)),
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What went wrong, once: kind, sentence, causes, hints.
+
+use kpo::hook::ConnectError;
+use kpo::manifest::ManifestError;
+use kpo::request::{ApiFailure, RequestError};
+use kpo_core::reason::exit;
+use std::error::Error;
+use std::fmt;
+
+/// An error as a person gets to see it.
+#[derive(Debug)]
+pub(crate) struct CliError {
+    /// Decides heading and exit code.
+    pub(crate) kind: ErrorKind,
+    message: String,
+    hints: Vec<String>,
+}
+
+/// What kind of error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ErrorKind {
+    /// Flags, a manifest or a file that cannot be taken.
+    Input,
+    /// The cluster cannot be reached, or does not let us in.
+    Connection,
+    /// A right is missing.
+    Forbidden,
+    /// No such task or pod.
+    NotFound,
+    /// The cluster refused.
+    Refused,
+    /// Something on this machine.
+    Local,
+}
+
+/// kpo's exit codes and what they mean, for help and reference.
+pub(crate) fn exit_codes() -> Vec<(String, &'static str)> {
+    let own = [
+        (exit::SUCCESS, "The program succeeded"),
+        (exit::FAILED, "The task failed, and its own container has no code: an init container failed, storage ran out"),
+        (exit::USAGE, "The command line or the manifest is wrong; nothing was created"),
+        (exit::BROKEN_RESULT, "The result that was asked for is missing or broken"),
+        (exit::NO_POD, "There is no pod of the task: finished and cleaned up, or lost"),
+        (exit::DISRUPTED, "The pod was taken away, and may not run again, or not any more"),
+        (exit::FORBIDDEN, "A right is missing"),
+        (exit::TIMEOUT, "A clock ran out"),
+        (exit::OWN, "kpo's own failure: no connection, a broken cluster, a bug"),
+        (exit::LAUNCH_FAILED, "The program could not be launched: image, configuration, refused"),
+        (exit::CANCELLED, "Cancelled (Ctrl-C, or kpo cancel)"),
+        (exit::KILLED, "Killed, where the kubelet reported no code"),
+    ];
+    let program = [("any".to_owned(), "The program's own code, where it failed")];
+    program.into_iter().chain(own.map(|(code, meaning)| (code.to_string(), meaning))).collect()
+}
+
+impl ErrorKind {
+    /// The heading and the exit code: the one place that knows.
+    fn shown(self) -> (&'static str, i32) {
+        match self {
+            ErrorKind::Input => ("error", exit::USAGE),
+            ErrorKind::Connection => ("no connection", exit::OWN),
+            ErrorKind::Forbidden => ("refused", exit::FORBIDDEN),
+            ErrorKind::NotFound => ("not found", exit::NO_POD),
+            ErrorKind::Refused => ("refused", exit::LAUNCH_FAILED),
+            ErrorKind::Local => ("error", exit::OWN),
+        }
+    }
+
+    pub(crate) fn exit_code(self) -> i32 {
+        self.shown().1
+    }
+}
+
+impl CliError {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), hints: Vec::new() }
+    }
+
+    pub(crate) fn input(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Input, message)
+    }
+
+    /// An error with the chain of its causes, joined once.
+    pub(crate) fn because(kind: ErrorKind, message: impl fmt::Display, cause: &dyn Error) -> Self {
+        Self::new(kind, format!("{message}: {}", chain(cause)))
+    }
+
+    /// What to do.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Heading, message, and the hints below.
+    pub(crate) fn text(&self) -> String {
+        let hints = self.hints.iter().map(|hint| format!("\n  {hint}")).collect::<String>();
+        format!("{}: {}{hints}", self.kind.shown().0, self.message)
+    }
+}
+
+/// An error and its causes in one line; a cause that the line already ends with is not said again.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let said = cause.to_string();
+        if !text.ends_with(&said) {
+            text = format!("{text}: {said}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+impl From<ManifestError> for CliError {
+    fn from(error: ManifestError) -> Self {
+        Self::input(error.to_string())
+    }
+}
+
+impl From<ConnectError> for CliError {
+    fn from(error: ConnectError) -> Self {
+        let found = Self::new(ErrorKind::Connection, chain(&error));
+        match error {
+            ConnectError::NoKubeconfig { .. } => {
+                found.hint("Give one with --kubeconfig or $KUBECONFIG; or try it without a cluster: kpo run --lab …")
+            }
+            ConnectError::UnknownContext { .. } => Self { kind: ErrorKind::Input, ..found },
+            _ => found,
+        }
+    }
+}
+
+impl From<RequestError> for CliError {
+    fn from(error: RequestError) -> Self {
+        let kind = match &error.failure {
+            ApiFailure::Forbidden(_) => ErrorKind::Forbidden,
+            ApiFailure::NotFound(_) | ApiFailure::Gone(_) => ErrorKind::NotFound,
+            ApiFailure::Transport { .. } | ApiFailure::Credentials(_) | ApiFailure::Unauthorized(_) => {
+                ErrorKind::Connection
+            }
+            _ => ErrorKind::Refused,
+        };
+        let found = Self::new(kind, chain(&error));
+        match &error.failure {
+            ApiFailure::Forbidden(_) => found.hint(format!("Add to its Role: {}", rule(&error))),
+            ApiFailure::Unauthorized(_) => {
+                found.hint("Its token may have expired: log in again, then repeat the command.")
+            }
+            _ => found,
+        }
+    }
+}
+
+/// The rule of a Role that would allow the request.
+fn rule(error: &RequestError) -> String {
+    let target = &error.target;
+    format!("{{apiGroups: [\"\"], resources: [{}], verbs: [{}]}}", target.rbac_resource(), target.verb)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the door is shut")]
+    struct Shut(#[source] std::io::Error);
+
+    #[test]
+    fn causes_are_joined_once() {
+        let error = Shut(std::io::Error::other("no key"));
+        assert_eq!(chain(&error), "the door is shut: no key");
+        let told = CliError::because(ErrorKind::Local, "cannot enter", &error).hint("Knock.");
+        assert_eq!(told.text(), "error: cannot enter: the door is shut: no key\n  Knock.");
+    }
+}

@@ -1,0 +1,20 @@
+//! The kpo command line: flags in, sentences out. All decisions are kpo-core's, all requests kpo's.
+//!
+//! One file a command (`commands/`), whose `Args` are its help; `render` makes sentences of the core's data; `printer` decides what goes
+//! where. `docs/cli.md` is generated from the flags (see `reference`).
+
+mod app;
+mod case;
+mod commands;
+mod env;
+mod error;
+mod files;
+mod options;
+mod printer;
+mod records;
+mod reference;
+mod render;
+mod topics;
+
+pub use app::{command, main};
+pub use reference::reference;

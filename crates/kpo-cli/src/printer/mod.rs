@@ -1,0 +1,174 @@
+//! The one who decides what goes where: data to standard output, talk to standard error; quiet, verbose, live line, colours.
+//!
+//! A thread of its own writes, so that a slow reader of standard output slows the log and not the watching: who prints waits for room.
+
+mod screen;
+mod visible;
+
+pub(crate) use screen::Tone;
+pub(crate) use visible::{visible, visible_lines};
+
+use crate::commands::OutputArgs;
+use crate::error::CliError;
+use screen::{Screen, Terminals};
+use std::io::{self, IsTerminal, Write};
+use std::thread::JoinHandle;
+use tokio::sync::mpsc;
+
+/// How much is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Loudness {
+    /// Errors.
+    Quiet,
+    /// What matters.
+    Normal,
+    /// The details too.
+    Verbose,
+}
+
+/// One thing to be printed.
+enum Item {
+    Data(Vec<u8>),
+    Say(Tone, String),
+    Other { container: String, line: Vec<u8>, continues: bool },
+    Status(Option<String>),
+}
+
+/// Items that wait for the thread at most: with batches of a log below 256 KiB, bounded memory.
+const WAITING: usize = 16;
+
+/// Prints. Dropped or finished, it brings out what it was given.
+pub(crate) struct Printer {
+    loudness: Loudness,
+    items: Option<mpsc::Sender<Item>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Printer {
+    /// As the flags say.
+    pub(crate) fn new(output: &OutputArgs) -> Self {
+        let loudness = match (output.quiet, output.verbose) {
+            (true, _) => Loudness::Quiet,
+            (false, 0) => Loudness::Normal,
+            (false, _) => Loudness::Verbose,
+        };
+        Self::start(loudness)
+    }
+
+    /// Without flags.
+    pub(crate) fn plain() -> Self {
+        Self::start(Loudness::Normal)
+    }
+
+    fn start(loudness: Loudness) -> Self {
+        let (items, received) = mpsc::channel(WAITING);
+        let thread = std::thread::Builder::new().name("printer".into()).spawn(move || write_all(received));
+        Self { loudness, items: Some(items), thread: thread.ok() }
+    }
+
+    /// Bytes for standard output, as they are.
+    pub(crate) async fn data(&self, bytes: Vec<u8>) {
+        self.send(Item::Data(bytes)).await;
+    }
+
+    /// A line of another container's, or of any where standard output is not for logs.
+    pub(crate) async fn other(&self, container: &str, line: &[u8], continues: bool) {
+        self.send(Item::Other { container: container.to_owned(), line: line.to_owned(), continues }).await;
+    }
+
+    /// A line of kpo's, unless it shall be quiet.
+    pub(crate) async fn say(&self, tone: Tone, text: impl Into<String>) {
+        if self.loudness > Loudness::Quiet || tone == Tone::Bad {
+            self.send(Item::Say(tone, text.into())).await;
+        }
+    }
+
+    /// A detail: with -v.
+    pub(crate) async fn detail(&self, text: impl Into<String>) {
+        if self.loudness >= Loudness::Verbose {
+            self.send(Item::Say(Tone::Plain, text.into())).await;
+        }
+    }
+
+    /// The live line, where there is a terminal. It waits for nobody: the next one is near.
+    pub(crate) fn status(&self, text: Option<String>) {
+        if let Some(items) = self.items.as_ref().filter(|_| self.loudness > Loudness::Quiet) {
+            let _ = items.try_send(Item::Status(text));
+        }
+    }
+
+    /// An error, its hints below it, and the end.
+    pub(crate) fn error(self, error: &CliError) {
+        let text = error.text();
+        if let Some(items) = &self.items {
+            let _ = items.blocking_send(Item::Status(None));
+            let _ = items.blocking_send(Item::Say(Tone::Bad, text));
+        }
+    }
+
+    /// Waits until all is out.
+    pub(crate) async fn finish(mut self) {
+        self.send(Item::Status(None)).await;
+        self.items = None;
+        let thread = self.thread.take();
+        let _ = tokio::task::spawn_blocking(move || thread.map(JoinHandle::join)).await;
+    }
+
+    async fn send(&self, item: Item) {
+        if let Some(items) = &self.items {
+            // Only a panic of the thread closes the channel: nothing can be printed then.
+            let _ = items.send(item).await;
+        }
+    }
+}
+
+impl Drop for Printer {
+    fn drop(&mut self) {
+        self.items = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Writes items until the last sender is gone; brings them out whenever nothing more waits.
+fn write_all(mut items: mpsc::Receiver<Item>) {
+    let out = io::BufWriter::with_capacity(64 << 10, io::stdout());
+    let err = io::BufWriter::new(io::stderr());
+    let mut screen = Screen::new(out, err, terminals());
+    while let Some(item) = items.blocking_recv() {
+        write(&mut screen, item);
+        while let Ok(item) = items.try_recv() {
+            write(&mut screen, item);
+        }
+        screen.flush();
+    }
+    screen.status(None);
+    screen.flush();
+}
+
+fn write<O: Write, E: Write>(screen: &mut Screen<O, E>, item: Item) {
+    match item {
+        Item::Data(bytes) => screen.data(&bytes),
+        Item::Say(tone, text) => screen.say(tone, &text),
+        Item::Other { container, line, continues } => screen.other(&container, &line, continues),
+        Item::Status(text) => screen.status(text),
+    }
+}
+
+fn terminals() -> Terminals {
+    let colour = anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never;
+    Terminals { out: io::stdout().is_terminal(), err: io::stderr().is_terminal(), colour }
+}
+
+/// Writes all of it to standard output; a closed one is no failure.
+pub(crate) fn to_stdout(bytes: &[u8]) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(bytes).and_then(|()| out.flush());
+}
+
+/// The same, without its styles where standard output does not take them.
+pub(crate) fn styled_to_stdout(text: &str) {
+    let mut out = anstream::AutoStream::auto(io::stdout().lock());
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}

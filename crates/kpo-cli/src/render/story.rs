@@ -1,0 +1,185 @@
+//! A task's events as lines, in the order in which they come.
+
+use super::words::{clause, offset, span, whole};
+use super::{end, wait};
+use crate::printer::Tone;
+use kpo_core::{Because, Event, Hindrance, Next, NoRerun, Stop, Time};
+
+/// A line of kpo's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    /// How it is meant.
+    pub(crate) tone: Tone,
+    /// The text; further lines of it are indented already.
+    pub(crate) text: String,
+}
+
+/// Tells a task's story.
+pub(crate) struct Teller {
+    task: String,
+    began: Option<Time>,
+    attempt: u32,
+    pod: Option<String>,
+    node: Option<String>,
+    waits: Option<(Because, Time)>,
+    /// Why no other attempt followed the last one.
+    why_no_rerun: Option<NoRerun>,
+}
+
+/// Width of the column of offsets.
+const OFFSET: usize = 7;
+
+impl Teller {
+    pub(crate) fn new(task: &str) -> Self {
+        let (began, attempt) = (None, 0);
+        Self { task: task.to_owned(), began, attempt, pod: None, node: None, waits: None, why_no_rerun: None }
+    }
+
+    /// Why no other attempt followed the last one. `None`: none would be expected.
+    pub(crate) fn why_no_rerun(&self) -> Option<NoRerun> {
+        self.why_no_rerun
+    }
+
+    /// The current pod's name. `None`: there is none yet.
+    pub(crate) fn pod(&self) -> Option<&str> {
+        self.pod.as_deref()
+    }
+
+    /// The live line. `None`: there is nothing to wait for.
+    pub(crate) fn status(&self, now: Time) -> Option<String> {
+        let (because, since) = self.waits.as_ref()?;
+        if matches!(because, Because::Finished | Because::Detached) {
+            return None;
+        }
+        let attempt = if self.attempt > 1 { format!(" · attempt {}", self.attempt) } else { String::new() };
+        Some(format!("{}  {}{attempt}", self.task, wait::status(because, *since, now)))
+    }
+
+    /// What the task waits for now.
+    pub(crate) fn waits(&mut self, because: &Because, now: Time) {
+        if self.waits.as_ref().is_none_or(|(known, _)| std::mem::discriminant(known) != std::mem::discriminant(because))
+        {
+            self.waits = Some((because.clone(), now));
+        } else if let Some((known, _)) = &mut self.waits {
+            known.clone_from(because);
+        }
+    }
+
+    /// How an event is told. Nothing: it is not worth a line.
+    pub(crate) fn tell(&mut self, event: &Event, now: Time) -> Vec<Line> {
+        self.began.get_or_insert(now);
+        match event {
+            Event::Created { attempt, pod, at_most, backoff, .. } => {
+                self.begin(*attempt, pod);
+                let what = match backoff {
+                    Some(backoff) if !backoff.is_zero() => format!("waits {}, then for a node", span(*backoff)),
+                    _ => format!("created {pod}"),
+                };
+                let of = if *attempt == 1 { format!(" of ≤ {at_most}") } else { String::new() };
+                vec![self.header(format!("attempt {attempt}{of}   {what}"))]
+            }
+            Event::Adopted { attempt, pod, follows, .. } => {
+                self.begin(*attempt, pod);
+                let follows = if *follows { "; only followed: --take-over would watch over it" } else { "" };
+                vec![self.header(format!("attempt {attempt}   found {pod}{follows}"))]
+            }
+            Event::Ungated { .. } => vec![],
+            Event::Assigned { node, .. } => {
+                self.node = Some(node.clone());
+                vec![self.line(now, Tone::Plain, format!("assigned to {node}"))]
+            }
+            Event::Waiting { because, .. } => {
+                self.waits(because, now);
+                wait::worth_saying(because).map(|text| self.line(now, Tone::Odd, text)).into_iter().collect()
+            }
+            Event::Running { node, .. } => {
+                self.node = Some(node.clone());
+                let because = Because::Program { node: node.clone(), deadline: None };
+                self.waits(&because, now);
+                vec![self.line(now, Tone::Plain, "running".to_owned())]
+            }
+            Event::Disrupting { reason, detail, .. } => {
+                let words = detail.as_deref().map(|detail| format!(" ({})", clause(detail))).unwrap_or_default();
+                vec![self.line(now, Tone::Odd, format!("being taken away: {}{words}", reason.sentence()))]
+            }
+            Event::Ended { verdict, next, .. } => self.ended(verdict, next, now),
+            Event::Stopping { stop } => self.stopping(*stop, now),
+            Event::Sight { watching: true } => {
+                vec![self.line(now, Tone::Plain, "the cluster is in sight again".to_owned())]
+            }
+            Event::Sight { watching: false } => {
+                vec![self.line(
+                    now,
+                    Tone::Odd,
+                    "the cluster is out of sight; the task runs on, and is looked for".to_owned(),
+                )]
+            }
+            Event::Hindered { what, message } => {
+                vec![self.line(now, Tone::Odd, format!("{}: {}", hindrance(*what), clause(message)))]
+            }
+            _ => vec![],
+        }
+    }
+
+    fn begin(&mut self, attempt: u32, pod: &str) {
+        self.attempt = attempt;
+        self.pod = Some(pod.to_owned());
+        self.node = None;
+    }
+
+    fn ended(&mut self, verdict: &kpo_core::Verdict, next: &Next, now: Time) -> Vec<Line> {
+        match next {
+            // The task's own ending is said once, from its outcome.
+            Next::End { why } => {
+                self.why_no_rerun = *why;
+                Vec::new()
+            }
+            Next::Rerun { .. } => {
+                let (tone, mut text, meaning) = end::attempt_ended(verdict, self.node.as_deref());
+                if let Some(meaning) = meaning {
+                    let pod = self.pod.as_deref().unwrap_or_default();
+                    text.push_str(&format!("\n{:OFFSET$}  {meaning}   (kpo why {pod})", ""));
+                }
+                vec![self.line(now, tone, text)]
+            }
+        }
+    }
+
+    fn stopping(&self, stop: Stop, now: Time) -> Vec<Line> {
+        let text = match stop {
+            Stop::User => "cancelling: the pod is deleted, with its grace (once more Ctrl-C leaves at once)",
+            Stop::Deadline => "its time is up: the pod is deleted",
+            Stop::Shutdown => return Vec::new(),
+        };
+        vec![self.line(now, Tone::Odd, text.to_owned())]
+    }
+
+    fn header(&self, text: String) -> Line {
+        Line { tone: Tone::Plain, text: format!("{}  {text}", self.task) }
+    }
+
+    fn line(&self, now: Time, tone: Tone, text: String) -> Line {
+        let since = now.since(self.began.unwrap_or(now));
+        Line { tone, text: format!("{:>OFFSET$}  {text}", offset(since)) }
+    }
+
+    /// When the pod ends by itself, if nobody watches any more. `None`: it has no deadline.
+    pub(crate) fn ends_by_itself(&self, now: Time) -> Option<String> {
+        match self.waits.as_ref() {
+            Some((Because::Program { deadline: Some(deadline), .. }, _)) => Some(whole(deadline.since(now))),
+            _ => None,
+        }
+    }
+}
+
+fn hindrance(what: Hindrance) -> &'static str {
+    match what {
+        Hindrance::Events => "events cannot be read, so that explanations are poorer",
+        Hindrance::Delete => "the pod could not be deleted, and is left behind",
+        Hindrance::Ungate => "the gate of the next attempt could not be lifted",
+        Hindrance::Annotate => "the task's state could not be written to its pod",
+        Hindrance::Release => "kpo's finalizer could not be removed (kpo sweep does)",
+        Hindrance::Create => "the pod was refused for now",
+        Hindrance::Read => "the pod could not be read",
+    }
+}

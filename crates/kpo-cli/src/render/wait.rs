@@ -1,0 +1,89 @@
+//! What a task waits for: the phase, the clock that runs and what is left of it.
+
+use super::words::{clause, whole};
+use kpo_core::{Because, Time};
+
+/// What the task does, and what it waits for, for the live line. `since`: when that began.
+pub(super) fn status(because: &Because, since: Time, now: Time) -> String {
+    let mut parts = vec![phase(because)];
+    parts.extend(detail(because).map(|detail| format!("{detail} ({})", whole(now.since(since)))));
+    if parts.len() == 1 && shows_time(because) {
+        parts[0].push_str(&format!(" for {}", whole(now.since(since))));
+    }
+    parts.extend(left(because, now));
+    parts.join(" · ")
+}
+
+fn phase(because: &Because) -> String {
+    match because {
+        Because::Creation => "creating its pod".to_owned(),
+        Because::Admission { .. } => "refused for now; asking again".to_owned(),
+        Because::Backoff => "waiting before the next attempt".to_owned(),
+        Because::Predecessor => "waiting for its predecessor to be gone".to_owned(),
+        Because::Queue { gates, .. } => format!("queued by {}", gates.join(", ")),
+        Because::Node { scaling_up: true, .. } => "waiting for a new node".to_owned(),
+        Because::Node { .. } => "waiting for a node".to_owned(),
+        Because::Start { node, .. } => format!("starting on {node}"),
+        Because::Program { node, .. } => format!("running on {node}"),
+        Because::Termination { node: Some(node) } => format!("ending on {node}"),
+        Because::Termination { node: None } => "being deleted".to_owned(),
+        Because::Unreachable { node } => format!("{node} does not answer; the pod may still run there"),
+        Because::Completion => "ended; reading the rest of its log".to_owned(),
+        Because::Finished => "finished".to_owned(),
+        Because::Detached => "detached".to_owned(),
+        _ => "waiting".to_owned(),
+    }
+}
+
+fn detail(because: &Because) -> Option<String> {
+    match because {
+        Because::Admission { message, .. } => Some(clause(message)),
+        Because::Node { message, .. } => message.as_deref().map(clause),
+        Because::Start { waiting, .. } => waiting.as_deref().map(clause),
+        _ => None,
+    }
+}
+
+/// Whether it is worth saying for how long.
+fn shows_time(because: &Because) -> bool {
+    matches!(
+        because,
+        Because::Queue { .. }
+            | Because::Node { .. }
+            | Because::Start { .. }
+            | Because::Program { .. }
+            | Because::Unreachable { .. }
+    )
+}
+
+/// What is left of the clock that runs.
+fn left(because: &Because, now: Time) -> Option<String> {
+    let (deadline, what) = match because {
+        Because::Admission { deadline, .. } | Because::Queue { deadline, .. } => (deadline, "left in the queue"),
+        Because::Node { scaling_up: true, .. } => return Some("the clock stands still meanwhile".to_owned()),
+        Because::Node { deadline, .. } => (deadline, "left to find one"),
+        Because::Start { deadline, .. } => (deadline, "left to start"),
+        Because::Program { deadline, .. } => (deadline, "left in all"),
+        _ => return None,
+    };
+    deadline.map(|deadline| format!("{} {what}", whole(deadline.since(now))))
+}
+
+/// What is worth a line of its own where there is no live line. `None`: a station of every task.
+pub(super) fn worth_saying(because: &Because) -> Option<String> {
+    /// Waiting reasons of every pod's start.
+    const USUAL: [&str; 2] = ["ContainerCreating", "PodInitializing"];
+    match because {
+        Because::Node { message: None, scaling_up: false, .. } => None,
+        Because::Start { waiting, .. } => {
+            let waiting = waiting.as_deref().filter(|waiting| !USUAL.iter().any(|usual| waiting.ends_with(usual)))?;
+            Some(format!("waiting: {waiting}"))
+        }
+        Because::Admission { message, .. } => Some(format!("waiting: {}", clause(message))),
+        Because::Node { .. } | Because::Queue { .. } | Because::Predecessor | Because::Unreachable { .. } => {
+            let detail = detail(because).map(|detail| format!(": {detail}")).unwrap_or_default();
+            Some(format!("{}{detail}", phase(because)))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,94 @@
+//! `kpo why`, over the recordings of a real cluster.
+
+mod common;
+
+use common::{kpo, kpo_in, recordings};
+use serde_json::Value;
+
+#[test]
+fn each_recording_is_explained() {
+    let files = std::fs::read_dir(recordings()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = files.filter(|name| name.ends_with(".jsonl")).collect();
+    names.sort();
+    assert!(names.len() >= 26, "{names:?}");
+    for name in names {
+        let ran = kpo_in(&recordings(), &["why", "-f", &name], "");
+        assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{name}");
+        insta::assert_snapshot!(name.trim_end_matches(".jsonl").to_owned(), ran.out);
+    }
+}
+
+fn outcome(recording: &str) -> Value {
+    let ran = kpo_in(&recordings(), &["why", "-o", "json", "-f", &format!("{recording}.jsonl")], "");
+    serde_json::from_str(&ran.out).unwrap()
+}
+
+#[test]
+fn json_is_an_outcome_of_one_attempt() {
+    let ended = outcome("preempted_before_start");
+    assert_eq!((ended["apiVersion"].as_str(), ended["kind"].as_str()), (Some("kpo.rs/v1"), Some("Outcome")));
+    assert_eq!((ended["verdict"].as_str(), ended["exitCode"].as_i64()), (Some("disrupted"), Some(75)));
+    assert_eq!(ended["reason"], "preempted");
+    let attempt = &ended["attempts"][0];
+    assert_eq!((attempt["pod"]["name"].as_str(), attempt["pod"]["node"].as_str()), (Some("task"), Some("node-1")));
+    let verdict = &attempt["verdict"];
+    assert_eq!((verdict["class"].as_str(), verdict["cause"].as_str()), (Some("disrupted"), Some("preemption")));
+    assert_eq!((verdict["started"].as_str(), verdict["proof"].as_str()), (Some("never"), Some("kubelet-attested")));
+    assert!(verdict["evidence"].as_array().is_some_and(|evidence| !evidence.is_empty()));
+    let lives = outcome("image_pull_error");
+    assert_eq!((&lives["verdict"], &lives["exitCode"]), (&Value::Null, &Value::Null));
+}
+
+#[test]
+fn another_pod_can_be_asked_for() {
+    let folder = recordings();
+    let ran = kpo_in(&folder, &["why", "preemptor", "-f", "preempted_before_start.jsonl"], "");
+    assert!(ran.out.starts_with("lives: it runs on node-1   (pod preemptor)\n"), "{}", ran.out);
+    let ran = kpo_in(&folder, &["why", "nobody", "-f", "preempted_before_start.jsonl"], "");
+    insta::assert_snapshot!(ran.transcript(), @r"
+    │ not found: preempted_before_start.jsonl shows no pod nobody
+    │   It shows: preemptor, task
+    exit 66
+    ");
+}
+
+/// What `kubectl get pods -w -o json --output-watch-events` prints of the same: objects over several lines, without times.
+#[test]
+fn kubectls_watch_events_are_read_from_standard_input() {
+    let recording = std::fs::read_to_string(recordings().join("preempted_before_start.jsonl")).unwrap();
+    let lines = recording.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let pods = lines.filter(|line| line["kind"] == "Pod");
+    let event = |line: Value| serde_json::json!({"type": line["type"], "object": line["object"]});
+    let watched: String = pods.map(|line| serde_json::to_string_pretty(&event(line)).unwrap() + "\n").collect();
+    let ran = kpo_in(&recordings(), &["why", "-f", "-"], &watched);
+    assert_eq!(ran.out.lines().next(), Some("disrupted by preemption; never started   (pod task)"));
+    assert!(ran.out.contains("kubelet-attested"), "{}", ran.out);
+}
+
+#[test]
+fn what_is_no_recording_is_refused_in_one_line() {
+    for (text, said) in [
+        ("", "error: standard input: it is empty\n"),
+        (
+            "{\"kind\": \"Node\"}",
+            "error: standard input: Node is neither a pod, an event, a list of them, nor a watch event\n",
+        ),
+        ("{\"kind\" 1}", "error: standard input: not JSON at line 1, column 9: expected `:`\n"),
+    ] {
+        let ran = kpo_in(&recordings(), &["why", "-f", "-"], text);
+        assert_eq!((ran.code, ran.err.as_str(), ran.out.as_str()), (Some(2), said, ""));
+    }
+    let ran = kpo(&["why", "-f", "/nonexistent/x"]);
+    assert_eq!(ran.err, "error: cannot read /nonexistent/x: No such file or directory (os error 2)\n");
+}
+
+/// A pod's message can hold anything; a terminal gets to see it as text.
+#[test]
+fn escape_sequences_are_made_harmless() {
+    let pod = serde_json::json!({"kind": "Pod", "metadata": {"name": "a\u{1b}[2J", "uid": "u"},
+        "spec": {"nodeName": "n", "containers": [{"name": "base"}]},
+        "status": {"phase": "Failed", "reason": "Evicted", "message": "low\u{1b}]0;owned\u{7}\nprevent  nothing"}});
+    let ran = kpo_in(&recordings(), &["why", "-f", "-"], &pod.to_string());
+    assert!(!ran.out.contains(['\u{1b}', '\u{7}']), "{}", ran.out);
+    assert_eq!(ran.out.matches("\nprevent").count(), 0, "{}", ran.out);
+}
