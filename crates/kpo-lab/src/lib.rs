@@ -4,10 +4,13 @@
 //! local processes), in-process under a paused clock (no sockets), and fully synchronously. `LIMITS.md` says what it does not do.
 
 pub mod api;
+pub mod clock;
 mod daemonsets;
 pub mod error;
 mod events;
+pub mod faults;
 mod kubelet;
+mod lab;
 pub mod log;
 mod nodes;
 mod pod;
@@ -20,12 +23,16 @@ pub mod runtime;
 mod scheduler;
 pub mod script;
 pub mod scripted;
+pub mod server;
 pub mod store;
 pub mod time;
 pub mod world;
 
+pub use clock::Clock;
 pub use error::ApiError;
+pub use faults::{Fault, FaultGuard, Faults, Match, Reply, Seen};
 pub use kubelet::{Images, Pull, Timing};
+pub use lab::{Lab, LabOptions};
 pub use log::ContainerLog;
 pub use nodes::NodeSpec;
 pub use process::ProcessRuntime;
@@ -34,6 +41,8 @@ pub use quantity::Quantity;
 pub use resource::Resource;
 pub use runtime::Runtime;
 pub use scripted::ScriptedRuntime;
+pub use server::tls::ServeError;
+pub use server::{Cluster, LabService, RequestKind};
 pub use store::{Change, ChangeKind, Compacted, DeleteOptions, Deletion, Store, Writer};
 pub use time::Time;
 pub use world::{Livelock, World};

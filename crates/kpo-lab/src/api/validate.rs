@@ -122,16 +122,14 @@ fn label_value(field: &str, value: &Value, causes: &mut Vec<Cause>) {
 
 /// Decoding refuses what is no quantity, before validation.
 fn quantities(spec: &Value) -> Result<(), ApiError> {
-    for container in containers(spec).map(|(_, container)| container) {
-        for part in ["limits", "requests"] {
-            let amounts = container["resources"][part].as_object().into_iter().flatten();
-            for (_, amount) in amounts.filter(|(_, amount)| Quantity::of(amount).is_none()) {
-                tracing::debug!(%amount, "not a quantity");
-                return Err(ApiError::bad_request(
-                    "Pod in version \"v1\" cannot be handled as a Pod: quantities must match the regular expression \
-                     '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
-                ));
-            }
+    for (_, container) in containers(spec) {
+        let parts = ["limits", "requests"].into_iter().map(|part| &container["resources"][part]);
+        let mut amounts = parts.flat_map(|part| part.as_object().into_iter().flatten());
+        if amounts.any(|(_, amount)| Quantity::of(amount).is_none()) {
+            return Err(ApiError::bad_request(
+                "Pod in version \"v1\" cannot be handled as a Pod: quantities must match the regular expression \
+                 '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
+            ));
         }
     }
     Ok(())

@@ -263,10 +263,12 @@ fn budget(store: &Store, ns: &str, pod: &Value) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// The object that a server-side apply or an upsert starts from: the sent one with the path's name and namespace.
+/// Writes the path's name (none for a collection) and namespace into a sent object.
 pub(super) fn place(resource: Resource, object: &mut Value, ns: &str, name: &str) {
     let meta = metadata_mut(object);
-    meta.insert("name".into(), name.into());
+    if !name.is_empty() {
+        meta.insert("name".into(), name.into());
+    }
     if resource.namespaced() {
         meta.insert("namespace".into(), ns.into());
     }

@@ -61,7 +61,7 @@ async fn create_pod(pods: &PodManager, spec: &Spec, template: Option<&Template>,
         }),
         // Final: whether it ran is not known, and it is not run twice.
         Err(error @ CreateError::InDoubt { .. }) => Reply::Refused(Refusal {
-            code: 0,
+            code: 410, // the core asks again where there is no code
             reason: "InDoubt".to_owned(),
             message: error.to_string(),
             retry_after: None,

@@ -1,0 +1,193 @@
+//! A running cluster.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use tokio::task::JoinHandle;
+
+use crate::api::{Tokens, User};
+use crate::clock::Clock;
+use crate::faults::{Faults, Seen};
+use crate::server::tls::{self, ServeError};
+use crate::server::{Cluster, LabService, RequestKind, Shared};
+use crate::time::Time;
+
+/// The instant at which a lab without sockets begins: its runs are the same each time.
+const EPOCH: Time = Time::from_secs(1_795_478_400);
+
+/// How a lab is run.
+#[derive(Clone, Debug, Default)]
+pub struct LabOptions {
+    /// What its clock shows at first. None: the wall clock with sockets, 2026-11-24T00:00:00Z without.
+    pub base: Option<Time>,
+    /// The port on the loopback interface. None or 0: any.
+    pub port: Option<u16>,
+}
+
+/// A running cluster: an API server, whatever components the cluster has, and faults. Dropping it ends it.
+///
+/// # Example
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+/// use kpo_lab::{Lab, LabOptions, Resource, Store};
+/// let lab = Lab::in_process(Store::default(), LabOptions::default());
+/// let namespaces = lab.with(|_, store| store.list(Resource::Namespaces, None).count());
+/// assert_eq!(namespaces, 4);
+/// # }
+/// ```
+pub struct Lab<C: Cluster> {
+    shared: Arc<Shared<C>>,
+    tasks: Vec<JoinHandle<()>>,
+    endpoint: Option<Endpoint>,
+}
+
+/// Where a lab with sockets is to be found.
+struct Endpoint {
+    address: std::net::SocketAddr,
+    authority: String,
+    token: String,
+}
+
+impl<C: Cluster> std::fmt::Debug for Lab<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lab").field("address", &self.endpoint.as_ref().map(|at| at.address)).finish_non_exhaustive()
+    }
+}
+
+impl<C: Cluster> Drop for Lab<C> {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+impl<C: Cluster> Lab<C> {
+    /// A lab without sockets, on tokio's clock: paused, it is a simulation. Needs a tokio runtime.
+    pub fn in_process(cluster: C, options: LabOptions) -> Lab<C> {
+        Lab::new(cluster, options.base.unwrap_or(EPOCH))
+    }
+
+    /// A lab with an HTTPS server on the loopback interface.
+    ///
+    /// # Errors
+    /// [`ServeError`] where it cannot listen.
+    pub async fn serve(cluster: C, options: LabOptions) -> Result<Lab<C>, ServeError> {
+        let listening = tls::listen(options.port.unwrap_or(0)).await?;
+        let token = tls::random_token()?;
+        let mut lab = Lab::new(cluster, options.base.unwrap_or_else(Time::wall_clock));
+        lab.grant(&token, User::admin());
+        let accept = tls::accept(lab.shared.clone(), (listening.listener, listening.acceptor));
+        lab.tasks.push(tokio::spawn(accept));
+        lab.endpoint = Some(Endpoint { address: listening.address, authority: listening.authority, token });
+        Ok(lab)
+    }
+
+    fn new(mut cluster: C, base: Time) -> Lab<C> {
+        crate::api::namespaces::bootstrap(base, cluster.store());
+        let shared = Shared::new(Clock::starting_at(base), cluster, Tokens::default());
+        let driver = tokio::spawn(shared.clone().drive());
+        Lab { shared, tasks: vec![driver], endpoint: None }
+    }
+
+    /// The API server as a tower service, for `kube::Client::new(lab.service(), "default")`; requests without a token are the admin's.
+    pub fn service(&self) -> LabService<C> {
+        self.service_as(User::admin())
+    }
+
+    /// The same for another user.
+    pub fn service_as(&self, user: User) -> LabService<C> {
+        LabService::new(self.shared.clone(), user)
+    }
+
+    /// What the cluster's clock shows.
+    pub fn now(&self) -> Time {
+        self.shared.clock.now()
+    }
+
+    /// Does something with the cluster itself, at its present time. Watches see what changes.
+    pub fn with<T>(&self, act: impl FnOnce(Time, &mut C) -> T) -> T {
+        self.shared.with(act)
+    }
+
+    /// The faults of the way to the API server.
+    pub fn faults(&self) -> &Faults {
+        &self.shared.faults
+    }
+
+    /// Makes a token a user's.
+    pub fn grant(&self, token: &str, user: User) {
+        self.shared.tokens().grant(token, user);
+    }
+
+    /// Makes a token invalid from now on (401).
+    pub fn expire(&self, token: &str) {
+        let now = self.now();
+        self.shared.tokens().expire(token, now);
+    }
+
+    /// Forgets all changes so far: watches that have not read them, and lists of the past, get 410.
+    pub fn compact(&self) {
+        self.with(|_, cluster| cluster.store().compact());
+    }
+
+    /// How often each kind of request came, from the beginning.
+    pub fn requests(&self) -> BTreeMap<RequestKind, u64> {
+        self.shared.counts()
+    }
+
+    /// The requests one by one, in the order of their arrival; the last 100,000.
+    pub fn journal(&self) -> Vec<Seen> {
+        self.shared.journal()
+    }
+
+    /// `https://127.0.0.1:port`. None without sockets.
+    pub fn url(&self) -> Option<String> {
+        self.endpoint.as_ref().map(|endpoint| format!("https://{}", endpoint.address))
+    }
+
+    /// The admin's bearer token. None without sockets.
+    pub fn token(&self) -> Option<&str> {
+        self.endpoint.as_ref().map(|endpoint| endpoint.token.as_str())
+    }
+
+    /// A kubeconfig for the admin: YAML, with the authority's certificate and the token in it. None without sockets.
+    pub fn kubeconfig(&self) -> Option<String> {
+        self.kubeconfig_for(self.token()?)
+    }
+
+    /// A kubeconfig with another token. None without sockets.
+    pub fn kubeconfig_for(&self, token: &str) -> Option<String> {
+        let endpoint = self.endpoint.as_ref()?;
+        let authority = base64::engine::general_purpose::STANDARD.encode(&endpoint.authority);
+        Some(format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: lab\n\
+             clusters:\n- name: lab\n  cluster:\n    server: https://{}\n    certificate-authority-data: {authority}\n\
+             contexts:\n- name: lab\n  context:\n    cluster: lab\n    user: lab\n    namespace: default\n\
+             users:\n- name: lab\n  user:\n    token: {token}\n",
+            endpoint.address
+        ))
+    }
+
+    /// Writes the admin's kubeconfig, readable by its owner only.
+    ///
+    /// # Errors
+    /// [`ServeError::Kubeconfig`] where the file cannot be written, or there is no socket to write of.
+    pub fn write_kubeconfig(&self, path: &Path) -> Result<(), ServeError> {
+        let missing = || std::io::Error::other("a lab without sockets has no kubeconfig");
+        let text = self.kubeconfig().ok_or_else(missing);
+        let written = text.and_then(|text| private_file(path, &text));
+        written.map_err(|source| ServeError::Kubeconfig { path: path.to_owned(), source })
+    }
+}
+
+fn private_file(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    // The mode above is that of a new file only.
+    file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    file.write_all(text.as_bytes())
+}

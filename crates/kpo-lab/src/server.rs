@@ -1,0 +1,196 @@
+//! The API server's IO: from HTTP requests to the handlers, and their streams back.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+use tokio::sync::{Notify, watch};
+
+use crate::api::{LogTarget, SessionTarget, Tokens};
+use crate::clock::Clock;
+use crate::error::ApiError;
+use crate::faults::{Faults, Seen};
+use crate::log::ContainerLog;
+use crate::runtime::{Session, Waker};
+use crate::store::Store;
+use crate::time::Time;
+
+mod respond;
+mod service;
+mod streams;
+pub(crate) mod tls;
+mod websocket;
+
+pub use service::LabService;
+
+/// The body of an answer. Its error is a broken connection.
+pub type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// The most that a request's body may hold, in bytes (`MaxRequestBodyBytes`).
+pub const BODY_LIMIT: usize = 3 * 1024 * 1024;
+
+/// Requests that the journal keeps.
+const JOURNAL: usize = 100_000;
+
+/// What the server needs of a cluster.
+pub trait Cluster: Send + 'static {
+    /// The objects.
+    fn store(&mut self) -> &mut Store;
+
+    /// Lets every component do what is due.
+    fn advance(&mut self, now: Time);
+
+    /// When `advance` has something to do even if nothing changes. None: only after a change.
+    fn next_wakeup(&self) -> Option<Time>;
+
+    /// A container's log.
+    ///
+    /// # Errors
+    /// 500 where the node does not answer.
+    fn open_log(&mut self, now: Time, target: &LogTarget) -> Result<Option<Arc<ContainerLog>>, ApiError>;
+
+    /// An exec or attach.
+    ///
+    /// # Errors
+    /// 500 where the node does not answer, or the runtime refuses.
+    fn open_session(&mut self, now: Time, target: &SessionTarget) -> Result<Session, ApiError>;
+
+    /// Sets who is told that something happened on its own.
+    fn set_waker(&mut self, waker: Waker);
+}
+
+/// A store alone: an API server without nodes.
+impl Cluster for Store {
+    fn store(&mut self) -> &mut Store {
+        self
+    }
+
+    fn advance(&mut self, now: Time) {
+        crate::api::namespaces::advance(now, self);
+    }
+
+    fn next_wakeup(&self) -> Option<Time> {
+        None
+    }
+
+    fn open_log(&mut self, _now: Time, _target: &LogTarget) -> Result<Option<Arc<ContainerLog>>, ApiError> {
+        Err(ApiError::new(500, "InternalError", "no kubelet answers: this cluster has no nodes"))
+    }
+
+    fn open_session(&mut self, _now: Time, _target: &SessionTarget) -> Result<Session, ApiError> {
+        Err(ApiError::new(500, "InternalError", "no kubelet answers: this cluster has no nodes"))
+    }
+
+    fn set_waker(&mut self, _waker: Waker) {}
+}
+
+/// How often a client asked for something.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestKind {
+    /// The verb: `get`, `watch`, …
+    pub verb: String,
+    /// `pods`, `pods/log`; for a path that is no resource the path.
+    pub resource: String,
+    /// The `User-Agent`.
+    pub agent: String,
+}
+
+/// What was asked: counted for good, and the last requests one by one.
+#[derive(Debug, Default)]
+struct Journal {
+    counts: BTreeMap<RequestKind, u64>,
+    last: VecDeque<Seen>,
+}
+
+/// What every connection of a lab shares.
+pub(crate) struct Shared<C> {
+    pub(crate) clock: Clock,
+    cluster: Mutex<C>,
+    tokens: Mutex<Tokens>,
+    /// The store's resourceVersion, for whoever waits for changes.
+    changed: watch::Sender<u64>,
+    /// Wakes the driver.
+    pub(crate) wake: Notify,
+    pub(crate) faults: Faults,
+    journal: Mutex<Journal>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic elsewhere was reported there; the cluster's state is whole between calls.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<C: Cluster> Shared<C> {
+    pub(crate) fn new(clock: Clock, cluster: C, tokens: Tokens) -> Arc<Shared<C>> {
+        let shared = Arc::new(Shared {
+            clock,
+            cluster: Mutex::new(cluster),
+            tokens: Mutex::new(tokens),
+            changed: watch::Sender::new(0),
+            wake: Notify::new(),
+            faults: Faults::default(),
+            journal: Mutex::default(),
+        });
+        let weak = Arc::downgrade(&shared);
+        let waker: Waker = Arc::new(move || {
+            if let Some(shared) = weak.upgrade() {
+                shared.wake.notify_one();
+            }
+        });
+        lock(&shared.cluster).set_waker(waker);
+        shared
+    }
+
+    /// Does something with the cluster; whoever waits for changes is told of them.
+    pub(crate) fn with<T>(&self, act: impl FnOnce(Time, &mut C) -> T) -> T {
+        let mut cluster = lock(&self.cluster);
+        let before = cluster.store().rv();
+        let result = act(self.clock.now(), &mut cluster);
+        let after = cluster.store().rv();
+        drop(cluster);
+        if before != after {
+            self.changed.send_replace(after);
+            self.wake.notify_one();
+        }
+        result
+    }
+
+    pub(crate) fn tokens(&self) -> MutexGuard<'_, Tokens> {
+        lock(&self.tokens)
+    }
+
+    pub(crate) fn counts(&self) -> BTreeMap<RequestKind, u64> {
+        lock(&self.journal).counts.clone()
+    }
+
+    pub(crate) fn journal(&self) -> Vec<Seen> {
+        lock(&self.journal).last.iter().cloned().collect()
+    }
+
+    fn record(&self, seen: &Seen, path: &str) {
+        let resource = if seen.resource.is_empty() { path } else { &seen.resource };
+        let kind = RequestKind { verb: seen.verb.clone(), resource: resource.to_owned(), agent: seen.agent.clone() };
+        let mut journal = lock(&self.journal);
+        *journal.counts.entry(kind).or_default() += 1;
+        if journal.last.len() == JOURNAL {
+            journal.last.pop_front();
+        }
+        journal.last.push_back(seen.clone());
+    }
+
+    /// Advances the cluster whenever it is woken, or due; for ever.
+    pub(crate) async fn drive(self: Arc<Self>) {
+        loop {
+            let due = self.with(|now, cluster| {
+                cluster.advance(now);
+                cluster.next_wakeup()
+            });
+            tokio::select! {
+                () = self.wake.notified() => {}
+                () = self.clock.sleep_until(due) => {}
+            }
+        }
+    }
+}
