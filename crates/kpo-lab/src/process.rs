@@ -8,6 +8,8 @@
 //!
 //! As in a real container the program is process 1 of its namespace: SIGTERM without a handler does nothing to it.
 
+#[cfg(target_os = "linux")]
+mod child;
 mod container;
 mod folder;
 mod launch;
@@ -33,7 +35,7 @@ use std::thread::{self, JoinHandle};
 
 use tokio::sync::mpsc;
 
-use self::container::{Body, ExecBody, Handle, Outbox, feed};
+use self::container::{Body, ClusterClock, ExecBody, Handle, Outbox, feed};
 use self::folder::{ContainerFolder, Janitor, LabFolder, PodFolder, usage, within};
 use self::launch::{Bind, Command, LaunchError, RootSpec, Streams, null, pipe};
 use self::platform::{Launch, message_file};
@@ -146,7 +148,7 @@ impl ProcessRuntime {
     }
 
     /// Makes everything that a container needs, short of its process.
-    fn body(&mut self, id: &ContainerId, spec: &Arc<ContainerSpec>) -> Result<Body, String> {
+    fn body(&mut self, now: Time, id: &ContainerId, spec: &Arc<ContainerSpec>) -> Result<Body, String> {
         let failed = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
         let pod = self.pod(&spec.pod.uid).map_err(failed("making the pod's folder"))?;
         let folder = pod.container(&spec.name, self.started).map_err(failed("making the container's folder"))?;
@@ -165,7 +167,7 @@ impl ProcessRuntime {
         Ok(Body {
             id: id.clone(),
             spec: Arc::clone(spec),
-            handle: Arc::new(Handle::new(log, stdin)),
+            handle: Arc::new(Handle::new(log, ClusterClock::showing(now), stdin)),
             folder,
             outbox: Arc::clone(&self.outbox),
             launch,
@@ -224,7 +226,7 @@ impl ProcessRuntime {
     fn end(&mut self, container: Container) {
         container.handle.removed.store(true, Ordering::Release);
         container.handle.pid.kill();
-        container.handle.log.close(Time::wall_clock());
+        container.handle.log.close(container.handle.clock.now());
         self.ending.push(container.thread);
         self.janitor.take(container.folder);
     }
@@ -313,7 +315,7 @@ impl Runtime for ProcessRuntime {
             self.started
         ));
         let spec = Arc::new(spec);
-        let body = self.body(&id, &spec).map_err(create)?;
+        let body = self.body(now, &id, &spec).map_err(create)?;
         let (handle, folder) = (Arc::clone(&body.handle), Arc::clone(&body.folder));
         let (thread, reply) =
             beginning("lab-container", move |reply| body.run(reply)).map_err(|error| create(error.to_string()))?;

@@ -62,11 +62,29 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The cluster's clock for a thread: the machine's, shifted to what the cluster's showed at the start.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClusterClock {
+    shift: i64,
+}
+
+impl ClusterClock {
+    /// A clock that shows `now` now.
+    pub(super) fn showing(now: Time) -> Self {
+        Self { shift: now.0.saturating_sub(Time::wall_clock().0) }
+    }
+
+    pub(super) fn now(self) -> Time {
+        Time(Time::wall_clock().0.saturating_add(self.shift))
+    }
+}
+
 /// What the runtime and a container's thread both hold.
 #[derive(Debug)]
 pub(super) struct Handle {
     pub(super) pid: Pid,
     pub(super) log: Arc<ContainerLog>,
+    pub(super) clock: ClusterClock,
     pub(super) exit: OnceLock<Exit>,
     pub(super) exit_code: Arc<OnceLock<i32>>,
     /// Its end is nobody's business any more.
@@ -76,8 +94,9 @@ pub(super) struct Handle {
 }
 
 impl Handle {
-    pub(super) fn new(log: Arc<ContainerLog>, stdin: Option<OwnedFd>) -> Self {
+    pub(super) fn new(log: Arc<ContainerLog>, clock: ClusterClock, stdin: Option<OwnedFd>) -> Self {
         Self {
+            clock,
             pid: Pid::default(),
             log,
             exit: OnceLock::new(),
@@ -114,7 +133,7 @@ impl Body {
         let spawned = match self.launch.start() {
             Ok(spawned) => spawned,
             Err(error) => {
-                self.handle.log.close(Time::wall_clock());
+                self.handle.log.close(self.handle.clock.now());
                 drop(self.folder);
                 // Whoever asked is waiting for it.
                 let _ = reply.send(Err(error));
@@ -139,7 +158,7 @@ impl Body {
 
 /// Closes the log and settles how it ended.
 fn exit_of(spec: &ContainerSpec, handle: &Handle, message: Option<&PathBuf>, status: Status, oom_killed: bool) -> Exit {
-    let at = Time::wall_clock();
+    let at = handle.clock.now();
     handle.exit_code.get_or_init(|| status.exit_code);
     lock(&handle.stdin).take();
     handle.log.close(at);
@@ -167,7 +186,7 @@ struct ContainerWatcher<'a> {
 
 impl Watcher for ContainerWatcher<'_> {
     fn output(&mut self, stream: Stream, bytes: &[u8]) {
-        self.handle.log.write(Time::wall_clock(), stream, bytes);
+        self.handle.log.write(self.handle.clock.now(), stream, bytes);
     }
 
     fn interval(&self) -> Option<i32> {

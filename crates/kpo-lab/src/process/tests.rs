@@ -358,6 +358,22 @@ fn a_container_over_its_memory_limit_is_killed_and_that_is_said() {
 }
 
 #[test]
+fn times_are_those_of_the_cluster() {
+    let mut lab = Lab::new("times");
+    let start = Time::from_secs(2_000_000_000);
+    let id = lab.get().start(start, sh("echo hello")).unwrap();
+    let exit = lab.exit();
+    assert_eq!(lab.get().state(&id), Some(ContainerState::Exited(exit.clone())));
+    assert!(exit.at > start && exit.at.since(start) < PATIENCE, "{:?}", exit.at);
+    let log = lab.get().log(&id).unwrap();
+    let LogRead::Data(line) = log.reader(LogOptions { timestamps: true, ..LogOptions::default() }).read() else {
+        panic!("no line");
+    };
+    assert!(line.starts_with(b"2033-05-18T03:33:"), "{line:?}");
+    lab.end();
+}
+
+#[test]
 fn lines_written_at_once_have_timestamps_of_their_own() {
     let mut lab = Lab::new("stamps");
     let id = lab.start(sh("i=0; while [ $i -lt 500 ]; do echo same; i=$((i+1)); done"));
