@@ -13,14 +13,12 @@ use crate::faults::{Faults, Seen};
 use crate::server::tls::{self, ServeError};
 use crate::server::{Cluster, LabService, RequestKind, Shared};
 use crate::time::Time;
-
-/// The instant at which a lab without sockets begins: its runs are the same each time.
-const EPOCH: Time = Time::from_secs(1_795_478_400);
+use crate::world::World;
 
 /// How a lab is run.
 #[derive(Clone, Debug, Default)]
 pub struct LabOptions {
-    /// What its clock shows at first. None: the wall clock with sockets, 2026-11-24T00:00:00Z without.
+    /// What its clock shows at first. None: the wall clock with sockets, [`Lab::EPOCH`] without.
     pub base: Option<Time>,
     /// The port on the loopback interface. None or 0: any.
     pub port: Option<u16>,
@@ -31,13 +29,14 @@ pub struct LabOptions {
 /// # Example
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
-/// use kpo_lab::{Lab, LabOptions, Resource, Store};
-/// let lab = Lab::in_process(Store::default(), LabOptions::default());
-/// let namespaces = lab.with(|_, store| store.list(Resource::Namespaces, None).count());
-/// assert_eq!(namespaces, 4);
+/// use kpo_lab::{Lab, LabOptions, NodeSpec, Resource, ScriptedRuntime, World};
+/// let world = World::new(Lab::EPOCH, 1, Box::new(ScriptedRuntime::new()));
+/// let lab = Lab::in_process(world, LabOptions::default());
+/// lab.with(|_, world| world.add_node(NodeSpec::named("node-1")));
+/// assert_eq!(lab.with(|_, world| world.store().list(Resource::Nodes, None).count()), 1);
 /// # }
 /// ```
-pub struct Lab<C: Cluster> {
+pub struct Lab<C: Cluster = World> {
     shared: Arc<Shared<C>>,
     tasks: Vec<JoinHandle<()>>,
     endpoint: Option<Endpoint>,
@@ -64,10 +63,15 @@ impl<C: Cluster> Drop for Lab<C> {
     }
 }
 
+impl Lab {
+    /// The instant at which a lab without sockets begins, unless told otherwise: 2026-11-24T00:00:00Z. Its runs are the same each time.
+    pub const EPOCH: Time = Time::from_secs(1_795_478_400);
+}
+
 impl<C: Cluster> Lab<C> {
     /// A lab without sockets, on tokio's clock: paused, it is a simulation. Needs a tokio runtime.
     pub fn in_process(cluster: C, options: LabOptions) -> Lab<C> {
-        Lab::new(cluster, options.base.unwrap_or(EPOCH))
+        Lab::new(cluster, options.base.unwrap_or(Lab::EPOCH))
     }
 
     /// A lab with an HTTPS server on the loopback interface.
@@ -86,7 +90,7 @@ impl<C: Cluster> Lab<C> {
     }
 
     fn new(mut cluster: C, base: Time) -> Lab<C> {
-        crate::api::namespaces::bootstrap(base, cluster.store());
+        crate::api::namespaces::bootstrap(base, cluster.store_mut(base));
         let shared = Shared::new(Clock::starting_at(base), cluster, Tokens::default());
         let driver = tokio::spawn(shared.clone().drive());
         Lab { shared, tasks: vec![driver], endpoint: None }
@@ -109,7 +113,10 @@ impl<C: Cluster> Lab<C> {
 
     /// Does something with the cluster itself, at its present time. Watches see what changes.
     pub fn with<T>(&self, act: impl FnOnce(Time, &mut C) -> T) -> T {
-        self.shared.with(act)
+        self.shared.with(|now, cluster| {
+            cluster.advance(now);
+            act(now, cluster)
+        })
     }
 
     /// The faults of the way to the API server.
@@ -130,7 +137,7 @@ impl<C: Cluster> Lab<C> {
 
     /// Forgets all changes so far: watches that have not read them, and lists of the past, get 410.
     pub fn compact(&self) {
-        self.with(|_, cluster| cluster.store().compact());
+        self.with(|now, cluster| cluster.store_mut(now).compact());
     }
 
     /// How often each kind of request came, from the beginning.

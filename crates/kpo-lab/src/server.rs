@@ -8,21 +8,20 @@ use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use tokio::sync::{Notify, watch};
 
-use crate::api::{LogTarget, SessionTarget, Tokens};
+use crate::api::Tokens;
 use crate::clock::Clock;
-use crate::error::ApiError;
 use crate::faults::{Faults, Seen};
-use crate::log::ContainerLog;
-use crate::runtime::{Session, Waker};
-use crate::store::Store;
+use crate::runtime::Waker;
 use crate::time::Time;
 
+mod cluster;
 mod respond;
 mod service;
 mod streams;
 pub(crate) mod tls;
 mod websocket;
 
+pub use cluster::Cluster;
 pub use service::LabService;
 
 /// The body of an answer. Its error is a broken connection.
@@ -33,58 +32,6 @@ pub const BODY_LIMIT: usize = 3 * 1024 * 1024;
 
 /// Requests that the journal keeps.
 const JOURNAL: usize = 100_000;
-
-/// What the server needs of a cluster.
-pub trait Cluster: Send + 'static {
-    /// The objects.
-    fn store(&mut self) -> &mut Store;
-
-    /// Lets every component do what is due.
-    fn advance(&mut self, now: Time);
-
-    /// When `advance` has something to do even if nothing changes. None: only after a change.
-    fn next_wakeup(&self) -> Option<Time>;
-
-    /// A container's log.
-    ///
-    /// # Errors
-    /// 500 where the node does not answer.
-    fn open_log(&mut self, now: Time, target: &LogTarget) -> Result<Option<Arc<ContainerLog>>, ApiError>;
-
-    /// An exec or attach.
-    ///
-    /// # Errors
-    /// 500 where the node does not answer, or the runtime refuses.
-    fn open_session(&mut self, now: Time, target: &SessionTarget) -> Result<Session, ApiError>;
-
-    /// Sets who is told that something happened on its own.
-    fn set_waker(&mut self, waker: Waker);
-}
-
-/// A store alone: an API server without nodes.
-impl Cluster for Store {
-    fn store(&mut self) -> &mut Store {
-        self
-    }
-
-    fn advance(&mut self, now: Time) {
-        crate::api::namespaces::advance(now, self);
-    }
-
-    fn next_wakeup(&self) -> Option<Time> {
-        None
-    }
-
-    fn open_log(&mut self, _now: Time, _target: &LogTarget) -> Result<Option<Arc<ContainerLog>>, ApiError> {
-        Err(ApiError::new(500, "InternalError", "no kubelet answers: this cluster has no nodes"))
-    }
-
-    fn open_session(&mut self, _now: Time, _target: &SessionTarget) -> Result<Session, ApiError> {
-        Err(ApiError::new(500, "InternalError", "no kubelet answers: this cluster has no nodes"))
-    }
-
-    fn set_waker(&mut self, _waker: Waker) {}
-}
 
 /// How often a client asked for something.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,29 +1,53 @@
-//! Upstream's kubectl against the lab, over real sockets. Runs where `KPO_TEST_KUBECTL` is set, and then demands kubectl.
+//! Upstream's kubectl against the lab, over real sockets, containers as local processes. Runs where `KPO_TEST_KUBECTL` is set, and then
+//! demands kubectl.
 
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use kpo_lab::{Lab, LabOptions, Store};
+use kpo_lab::process::ProcessOptions;
+use kpo_lab::{Lab, LabOptions, NodeSpec, ProcessRuntime, Time, World};
 
 /// Whether to run at all: set the variable to anything, or to kubectl's path.
-fn kubectl() -> Option<PathBuf> {
-    let value = std::env::var_os("KPO_TEST_KUBECTL")?;
-    let path = PathBuf::from(&value);
+fn program() -> Option<PathBuf> {
+    let path = PathBuf::from(std::env::var_os("KPO_TEST_KUBECTL")?);
     Some(if path.is_absolute() { path } else { PathBuf::from("kubectl") })
 }
 
-struct Kubectl {
+/// A lab with one node, and kubectl for it.
+struct Setup {
     program: PathBuf,
-    kubeconfig: PathBuf,
+    folder: PathBuf,
+    _lab: Lab,
+    _runtime: tokio::runtime::Runtime,
 }
 
-impl Kubectl {
-    /// Runs kubectl with arguments that are separated by spaces and a standard input; gives its exit code and output.
-    fn run(&self, arguments: &str, stdin: &str) -> (Option<i32>, String) {
+impl Drop for Setup {
+    fn drop(&mut self) {
+        // Only tidiness is lost where this fails.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn setup(name: &str) -> Option<Setup> {
+    let program = program()?;
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let containers = ProcessRuntime::new(ProcessOptions::default()).expect("a container runtime");
+    let world = World::new(Time::wall_clock(), 1, Box::new(containers));
+    let lab = runtime.block_on(Lab::serve(world, LabOptions::default())).expect("a lab");
+    lab.with(|_, world| world.add_node(NodeSpec::named("node-1")));
+    let folder = std::env::temp_dir().join(format!("kpo-lab-kubectl-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    lab.write_kubeconfig(&folder.join("config")).expect("written");
+    Some(Setup { program, folder, _lab: lab, _runtime: runtime })
+}
+
+impl Setup {
+    /// Runs kubectl with a standard input; gives its exit code and output.
+    fn run(&self, arguments: &[&str], stdin: &str) -> (Option<i32>, String) {
         let mut command = Command::new(&self.program);
-        command.args(arguments.split(' ')).arg("--cache-dir").arg(self.kubeconfig.with_extension("cache"));
-        command.env("KUBECONFIG", &self.kubeconfig).env_remove("HTTPS_PROXY").env("NO_PROXY", "127.0.0.1");
+        command.arg("--cache-dir").arg(self.folder.join("cache")).args(arguments);
+        command.env("KUBECONFIG", self.folder.join("config")).env_remove("HTTPS_PROXY").env("NO_PROXY", "127.0.0.1");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("KPO_TEST_KUBECTL is set: kubectl must be there");
         child.stdin.take().expect("piped").write_all(stdin.as_bytes()).expect("kubectl reads");
@@ -31,45 +55,106 @@ impl Kubectl {
         (status.code(), format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr)))
     }
 
-    fn succeed(&self, arguments: &str, stdin: &str) -> String {
-        let (code, text) = self.run(arguments, stdin);
-        assert_eq!(code, Some(0), "kubectl {arguments}: {text}");
+    /// The output of a kubectl that must succeed; the arguments are separated by spaces.
+    fn ok(&self, arguments: &str, stdin: &str) -> String {
+        let arguments: Vec<&str> = arguments.split(' ').collect();
+        let (code, text) = self.run(&arguments, stdin);
+        assert_eq!(code, Some(0), "kubectl {arguments:?}: {text}");
         text
     }
 }
 
-const POD: &str = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"task","labels":{"app":"task"}},
-    "spec":{"restartPolicy":"Never","containers":[{"name":"base","image":"busybox","command":["sh","-c","echo hello"]}]}}"#;
+fn pod(name: &str, script: &str) -> String {
+    format!(
+        r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"{name}","labels":{{"app":"task"}}}},
+        "spec":{{"restartPolicy":"Never","terminationGracePeriodSeconds":1,
+        "containers":[{{"name":"base","image":"busybox","command":["sh","-c","{script}"]}}]}}}}"#
+    )
+}
 
 #[test]
-fn kubectl_works_with_the_api_server() {
-    let Some(program) = kubectl() else { return };
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let lab = runtime.block_on(Lab::serve(Store::default(), LabOptions::default())).expect("a lab");
-    let kubeconfig = std::env::temp_dir().join(format!("kpo-lab-kubectl-{}", std::process::id()));
-    lab.write_kubeconfig(&kubeconfig).expect("written");
-    let kubectl = Kubectl { program, kubeconfig };
-
-    assert_eq!(kubectl.succeed("apply -f -", POD), "pod/task created\n");
-    assert_eq!(kubectl.succeed("apply -f -", POD), "pod/task unchanged\n");
-    assert_eq!(kubectl.succeed("label pod task team=a", ""), "pod/task labeled\n");
-    assert_eq!(kubectl.succeed("annotate pod task kpo.rs/note=x", ""), "pod/task annotated\n");
-    let table = kubectl.succeed("get pods", "");
-    assert!(table.starts_with("NAME   READY   STATUS    RESTARTS   AGE\ntask   0/1     Pending   0 "), "{table}");
-    assert_eq!(kubectl.succeed("get pods -l team=a -o name", ""), "pod/task\n");
-    let described = kubectl.succeed("describe pod task", "");
-    assert!(described.contains("QoS Class:") && described.contains("BestEffort"), "{described}");
-    let (code, text) = kubectl.run("create -f -", POD);
+fn objects_are_applied_shown_and_deleted() {
+    let Some(kubectl) = setup("objects") else { return };
+    let gated = pod("task", "echo hello")
+        .replace("\"restartPolicy\"", "\"schedulingGates\":[{\"name\":\"g\"}],\"restartPolicy\"");
+    assert_eq!(kubectl.ok("apply -f -", &gated), "pod/task created\n");
+    assert_eq!(kubectl.ok("apply -f -", &gated), "pod/task unchanged\n");
+    assert_eq!(kubectl.ok("label pod task team=a", ""), "pod/task labeled\n");
+    assert_eq!(kubectl.ok("annotate pod task kpo.rs/note=x", ""), "pod/task annotated\n");
+    let table = kubectl.ok("get pods", "");
+    assert!(
+        table.starts_with("NAME   READY   STATUS            RESTARTS   AGE\ntask   0/1     SchedulingGated   0 "),
+        "{table}"
+    );
+    assert_eq!(kubectl.ok("get pods -l team=a -o name", ""), "pod/task\n");
+    let described = kubectl.ok("describe pod task", "");
+    assert!(described.contains("BestEffort"), "{described}");
+    let (code, text) = kubectl.run(&["create", "-f", "-"], &gated);
     assert_eq!(code, Some(1));
     assert!(text.contains("pods \"task\" already exists"), "{text}");
-    assert!(kubectl.succeed("api-resources", "").contains("daemonsets"));
-    assert_eq!(kubectl.succeed("auth can-i create pods", ""), "yes\n");
+    assert!(kubectl.ok("api-resources", "").contains("daemonsets"));
+    assert_eq!(kubectl.ok("auth can-i create pods", ""), "yes\n");
+    assert!(kubectl.ok("get nodes", "").contains("node-1   Ready"));
+    assert_eq!(kubectl.ok("delete pod task", ""), "pod \"task\" deleted\n");
+    assert!(kubectl.ok("get pods", "").contains("No resources found"));
+    assert_eq!(kubectl.ok("create namespace n", ""), "namespace/n created\n");
+    assert_eq!(kubectl.ok("delete namespace n", ""), "namespace \"n\" deleted\n");
+}
+
+#[test]
+fn a_pod_runs_is_followed_waited_for_and_deleted() {
+    let Some(kubectl) = setup("runs") else { return };
+    kubectl.ok("apply -f -", &pod("task", "for i in 1 2 3; do echo line $i; sleep 0.2; done"));
     assert_eq!(
-        kubectl.succeed("wait pod/task --for=jsonpath={.status.phase}=Pending --timeout=5s", ""),
+        kubectl.ok("wait pod/task --for=jsonpath={.status.phase}=Succeeded --timeout=30s", ""),
         "pod/task condition met\n"
     );
-    assert_eq!(kubectl.succeed("delete pod task", ""), "pod \"task\" deleted\n");
-    assert!(kubectl.succeed("get pods", "").contains("No resources found"));
-    assert_eq!(kubectl.succeed("create namespace n", ""), "namespace/n created\n");
-    assert_eq!(kubectl.succeed("delete namespace n", ""), "namespace \"n\" deleted\n");
+    assert_eq!(kubectl.ok("logs -f task", ""), "line 1\nline 2\nline 3\n");
+    assert_eq!(kubectl.ok("logs task --tail=1", ""), "line 3\n");
+    assert!(kubectl.ok("get pod task", "").contains("0/1     Completed"));
+    let described = kubectl.ok("describe pod task", "");
+    assert!(described.contains("Successfully assigned default/task to node-1"), "{described}");
+    kubectl.ok("apply -f -", &pod("long", "echo up; exec sleep 100"));
+    kubectl.ok("wait pod/long --for=condition=Ready --timeout=30s", "");
+    let (code, text) = kubectl.run(&["exec", "long", "--", "sh", "-c", "echo out; echo err >&2; exit 3"], "");
+    assert_eq!(code, Some(3), "{text}");
+    assert!(text.contains("out\n") && text.contains("err\n"), "{text}");
+    let (code, text) = kubectl.run(&["exec", "-i", "long", "--", "cat"], "through\n");
+    assert_eq!((code, text.as_str()), (Some(0), "through\n"));
+    assert_eq!(kubectl.ok("delete pod task long --wait=true", ""), "pod \"task\" deleted\npod \"long\" deleted\n");
+}
+
+#[test]
+fn run_attaches_and_gives_the_exit_code() {
+    let Some(kubectl) = setup("attach") else { return };
+    let arguments = [
+        "run",
+        "once",
+        "--image=busybox",
+        "--restart=Never",
+        "--attach",
+        "--rm",
+        "--command",
+        "--",
+        "sh",
+        "-c",
+        "sleep 2; echo hello; exit 0",
+    ];
+    let (code, text) = kubectl.run(&arguments, "");
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("hello\n"), "{text}");
+    let arguments = [
+        "run",
+        "twice",
+        "--image=busybox",
+        "--restart=Never",
+        "--attach",
+        "--command",
+        "--",
+        "sh",
+        "-c",
+        "sleep 2; exit 4",
+    ];
+    let (code, text) = kubectl.run(&arguments, "");
+    assert_eq!(code, Some(4), "{text}");
 }

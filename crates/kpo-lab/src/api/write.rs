@@ -69,13 +69,27 @@ fn admit(store: &mut Store, resource: Resource, mut object: Value) -> Result<(Va
 /// A client cannot write the status of a new object (`PrepareForCreate`); nodes register with theirs.
 fn reset_status(resource: Resource, object: &mut Value) {
     match resource {
-        Resource::Pods => object["status"] = json!({ "phase": "Pending" }),
+        Resource::Pods => {
+            object["status"] = json!({ "phase": "Pending" });
+            gated_condition(object);
+        }
         Resource::Namespaces => object["status"] = json!({ "phase": "Active" }),
         Resource::DaemonSets => {
             object["status"] = json!({ "currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0 });
         }
         Resource::ResourceQuotas | Resource::PodDisruptionBudgets => object["status"] = json!({}),
         _ => {}
+    }
+}
+
+/// A gated pod says so from its creation (`registry/core/pod/strategy.go`, `applySchedulingGatedCondition`).
+fn gated_condition(pod: &mut Value) {
+    if pod["spec"]["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty()) {
+        pod["status"]["conditions"] = json!([{
+            "lastProbeTime": null, "lastTransitionTime": null,
+            "message": "Scheduling is blocked due to non-empty scheduling gates",
+            "reason": "SchedulingGated", "status": "False", "type": "PodScheduled",
+        }]);
     }
 }
 

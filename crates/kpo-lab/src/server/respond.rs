@@ -114,7 +114,7 @@ async fn handle<C: Cluster>(
     if request.path == "/lab/requests" {
         return Ok(plain(Response::object(200, counts(shared, &request.query))));
     }
-    let response = shared.with(|now, cluster| api::handle(now, cluster.store(), &request));
+    let response = shared.with(|now, cluster| api::handle(now, cluster.store_mut(now), &request));
     match response {
         Response::Watch(watch) => {
             let inner = streams::watch(shared.clone(), watch);
@@ -152,8 +152,8 @@ fn stream_of<C: Cluster>(
 }
 
 fn log<C: Cluster>(shared: &Arc<Shared<C>>, seen: Seen, fault: &Fault, target: &LogTarget) -> http::Response<Body> {
-    let opened = shared.with(|now, cluster| match target.container {
-        Some(_) => cluster.open_log(now, target),
+    let opened = shared.with(|_, cluster| match target.container {
+        Some(_) => cluster.open_log(target),
         None => Ok(None),
     });
     match opened {
@@ -174,14 +174,16 @@ fn session<C: Cluster>(shared: &Arc<Shared<C>>, target: &SessionTarget, incoming
         Ok(headers) => headers,
         Err(error) => return plain(Response::from(error)),
     };
-    match shared.with(|now, cluster| cluster.open_session(now, target)) {
-        Ok(session) => {
-            let protocol = headers.protocol.clone();
-            tokio::spawn(websocket::serve(upgrade, session, protocol, target.attach));
-            headers.response()
-        }
-        Err(error) => plain(Response::from(error)),
+    let opened = shared.with(|now, cluster| cluster.open_session(now, target));
+    if let Err(error) = &opened
+        && error.code != 500
+    {
+        return plain(Response::from(error.clone()));
     }
+    // What fails behind the API server is said within the session, as the kubelet's streaming server does it.
+    let response = headers.response();
+    tokio::spawn(websocket::serve(upgrade, opened, headers, target.attach));
+    response
 }
 
 /// A body that is cut breaks the connection after so many bytes.

@@ -2,6 +2,7 @@
 //! (`k8s.io/apimachinery/pkg/util/remotecommand`, `k8s.io/kubelet/pkg/cri/streaming/remotecommand/websocket.go`).
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt as _, StreamExt as _};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, Empty};
@@ -30,7 +31,7 @@ const PROTOCOLS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
 /// An accepted handshake.
 pub(super) struct Handshake {
     key: String,
-    pub(super) protocol: String,
+    protocol: String,
 }
 
 /// Reads a client's handshake.
@@ -75,8 +76,8 @@ impl Handshake {
 
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
-/// Carries a session over an upgraded connection until one side ends.
-pub(super) async fn serve(upgrade: OnUpgrade, session: Session, protocol: String, attach: bool) {
+/// Carries a session, or why there is none, over an upgraded connection until one side ends.
+pub(super) async fn serve(upgrade: OnUpgrade, session: Result<Session, ApiError>, handshake: Handshake, attach: bool) {
     let upgraded = match upgrade.await {
         Ok(upgraded) => upgraded,
         Err(error) => {
@@ -85,8 +86,15 @@ pub(super) async fn serve(upgrade: OnUpgrade, session: Session, protocol: String
         }
     };
     let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
-    tracing::debug!(protocol, "session opened");
-    if let Err(error) = carry(socket, session, attach).await {
+    tracing::debug!(protocol = handshake.protocol, "session opened");
+    let carried = match session {
+        Ok(session) => carry(socket, session, attach).await,
+        Err(error) => {
+            let (mut sink, mut source) = socket.split();
+            end(&mut sink, &mut source, &error.to_status()).await
+        }
+    };
+    if let Err(error) = carried {
         tracing::debug!(%error, "session broke");
     }
 }
@@ -95,7 +103,8 @@ type Broken = Box<tokio_tungstenite::tungstenite::Error>;
 
 async fn carry(socket: Socket, session: Session, attach: bool) -> Result<(), Broken> {
     let (mut sink, mut source) = socket.split();
-    let Session { mut stdin, mut output } = session;
+    let Session { mut output, stdin } = session;
+    let mut stdin = Stdin { sender: stdin, waiting: None };
     loop {
         tokio::select! {
             piece = output.recv() => match piece {
@@ -103,18 +112,17 @@ async fn carry(socket: Socket, session: Session, attach: bool) -> Result<(), Bro
                 Some(SessionOutput::Stderr(bytes)) => sink.send(frame(STDERR, &bytes)).await?,
                 Some(SessionOutput::Exited(code)) => {
                     // Attach ends well whatever the program's code: that is the pod's to say.
-                    let status = exit_status(if attach { 0 } else { code });
-                    sink.send(frame(ERROR, status.to_string().as_bytes())).await?;
-                    break;
+                    return end(&mut sink, &mut source, &exit_status(if attach { 0 } else { code })).await;
                 }
                 None => {
-                    let status = ApiError::new(500, "InternalError", "the container runtime went away").to_status();
-                    sink.send(frame(ERROR, status.to_string().as_bytes())).await?;
-                    break;
+                    let gone = ApiError::new(500, "InternalError", "the container runtime went away");
+                    return end(&mut sink, &mut source, &gone.to_status()).await;
                 }
             },
-            message = source.next() => match message {
-                Some(Ok(Message::Binary(bytes))) => receive(&mut stdin, bytes).await,
+            () = stdin.pass_on(), if stdin.waiting.is_some() => {}
+            // A slow program makes its client wait, but not its own output.
+            message = source.next(), if stdin.waiting.is_none() => match message {
+                Some(Ok(Message::Binary(bytes))) => stdin.receive(bytes),
                 Some(Ok(Message::Ping(bytes))) => sink.send(Message::Pong(bytes)).await?,
                 Some(Ok(Message::Close(_))) | None => return Ok(()),
                 Some(Ok(_)) => {}
@@ -122,6 +130,47 @@ async fn carry(socket: Socket, session: Session, attach: bool) -> Result<(), Bro
             },
         }
     }
+}
+
+/// A program's standard input, as far as it is wanted.
+struct Stdin {
+    sender: Option<mpsc::Sender<Bytes>>,
+    /// Received, but not taken yet.
+    waiting: Option<Bytes>,
+}
+
+impl Stdin {
+    /// Takes what a client sent: standard input, or its end.
+    fn receive(&mut self, bytes: Bytes) {
+        match bytes.first() {
+            Some(&STDIN) if bytes.len() > 1 && self.sender.is_some() => self.waiting = Some(bytes.slice(1..)),
+            Some(&CLOSE) if bytes.get(1) == Some(&STDIN) => self.sender = None,
+            // Resizing has no meaning without a terminal.
+            _ => {}
+        }
+    }
+
+    /// Hands what waits to the program as soon as it takes it. Cancel-safe.
+    async fn pass_on(&mut self) {
+        let Some(sender) = self.sender.clone() else {
+            self.waiting = None;
+            return;
+        };
+        match (sender.reserve().await, self.waiting.take()) {
+            (Ok(room), Some(bytes)) => room.send(bytes),
+            // The program has closed its end.
+            _ => self.sender = None,
+        }
+    }
+}
+
+/// The Status, and a proper close: kubectl takes any other code for a failure.
+async fn end(
+    sink: &mut SplitSink<Socket, Message>,
+    source: &mut SplitStream<Socket>,
+    status: &Value,
+) -> Result<(), Broken> {
+    sink.send(frame(ERROR, status.to_string().as_bytes())).await?;
     let normal = CloseFrame { code: CloseCode::Normal, reason: "".into() };
     sink.send(Message::Close(Some(normal))).await?;
     // The client's own close frame, or the end of its connection.
@@ -131,22 +180,6 @@ async fn carry(socket: Socket, session: Session, attach: bool) -> Result<(), Bro
         }
     }
     Ok(())
-}
-
-/// What a client sent: standard input, or its end. A slow program makes the client wait.
-async fn receive(stdin: &mut Option<mpsc::Sender<Bytes>>, bytes: Bytes) {
-    match bytes.first() {
-        Some(&STDIN) if bytes.len() > 1 => {
-            if let Some(sender) = stdin
-                && sender.send(bytes.slice(1..)).await.is_err()
-            {
-                *stdin = None;
-            }
-        }
-        Some(&CLOSE) if bytes.get(1) == Some(&STDIN) => *stdin = None,
-        // Resizing has no meaning without a terminal.
-        _ => {}
-    }
 }
 
 fn frame(channel: u8, bytes: &[u8]) -> Message {
