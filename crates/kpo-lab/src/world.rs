@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::api;
 use crate::daemonsets::DaemonSets;
@@ -428,12 +428,65 @@ impl World {
         self.on_kubelet(ns, name, |kubelet, cx, pod| kubelet.evict_for_volume(cx, pod::uid(pod), volume));
     }
 
+    /// Takes no new pods, or does again (`spec.unschedulable`).
+    pub fn cordon_node(&mut self, node: &str, on: bool) {
+        let change = |node: &mut Value| match on {
+            true => node["spec"]["unschedulable"] = true.into(),
+            false => drop(node["spec"].as_object_mut().and_then(|spec| spec.remove("unschedulable"))),
+        };
+        // A node that is gone takes none anyway.
+        let _ = self.store.update_status(self.now, Resource::Nodes, "", node, change, &Writer::new("kubectl-cordon"));
+    }
+
+    /// Changes a node's taints.
+    pub(crate) fn change_taints(&mut self, node: &str, change: impl FnOnce(&mut Vec<Value>)) {
+        let Some(object) = self.store.get(Resource::Nodes, "", node) else { return };
+        let mut taints = pod::list(&object["spec"], "taints").to_vec();
+        change(&mut taints);
+        nodes::set_taints(&mut cx!(self), node, taints);
+    }
+
+    /// Preempts a bound pod: a pod of a higher priority is made, pinned to its node, that needs what it has.
+    pub(crate) fn preempt(&mut self, victim: &Arc<Value>) {
+        let node = pod::node_name(victim);
+        if node.is_empty() {
+            return;
+        }
+        let class = json!({"metadata": {"name": "lab-preemptor"}, "value": 1_000_000_000});
+        // Fails where it was made before.
+        let _ =
+            api::create(self.now, &mut self.store, Resource::PriorityClasses, class, &Writer::new("kubectl-create"));
+        let own = pod::requests(victim).get("cpu").copied().unwrap_or(0);
+        let cpu = if own > 0 { self.scheduler.free(node, "cpu") + own } else { 1 };
+        let pod = preemptor(pod::namespace(victim), node, cpu);
+        if let Ok(made) = api::create(self.now, &mut self.store, Resource::Pods, pod, &Writer::new("kubectl-create")) {
+            self.scheduler.force(&mut cx!(self), &made, victim);
+        }
+    }
+
     fn on_kubelet(&mut self, ns: &str, name: &str, work: impl FnOnce(&mut Kubelet, &mut Cx<'_>, &Arc<Value>)) {
         let Some(pod) = self.store.get(Resource::Pods, ns, name) else { return };
         if let Some(kubelet) = self.kubelets.get_mut(pod::node_name(&pod)) {
             work(kubelet, &mut cx!(self), &pod);
         }
     }
+}
+
+/// A pod of high priority for one node. It asks for so many thousandths of a core.
+fn preemptor(ns: &str, node: &str, cpu: i64) -> Value {
+    let only = json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]});
+    let affinity = json!({"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [only]}});
+    let container = json!({
+        "name": "base", "image": "lab/preemptor:1", "imagePullPolicy": "IfNotPresent", "command": ["sleep", "1000000"],
+        "resources": {"requests": {"cpu": format!("{cpu}m")}},
+    });
+    json!({
+        "metadata": {"generateName": "preemptor-", "namespace": ns},
+        "spec": {
+            "affinity": {"nodeAffinity": affinity}, "containers": [container], "priorityClassName": "lab-preemptor",
+            "restartPolicy": "Never", "terminationGracePeriodSeconds": 1, "tolerations": [{"operator": "Exists"}],
+        },
+    })
 }
 
 #[cfg(test)]

@@ -21,24 +21,40 @@ pub enum Pull {
     },
 }
 
-/// What a script says of images: the first pattern that matches counts; without one an image is there at once.
+/// What a script says of images: the most exact rule counts, of several the last; without one an image is there at once.
 #[derive(Clone, Debug, Default)]
 pub struct Images {
-    rules: Vec<(String, Pull)>,
+    rules: Vec<Rule>,
+}
+
+#[derive(Clone, Debug)]
+struct Rule {
+    pattern: String,
+    node: Option<String>,
+    pull: Pull,
+}
+
+impl Rule {
+    /// An exact name beats a pattern, a rule for one node one for all.
+    fn rank(&self) -> (bool, bool) {
+        (!self.pattern.contains('*'), self.node.is_some())
+    }
 }
 
 impl Images {
-    /// Says how images matching `pattern` (with `*`) are pulled from now on.
-    pub fn set(&mut self, pattern: &str, pull: Pull) {
-        self.rules.retain(|(known, _)| known != pattern);
-        self.rules.insert(0, (pattern.to_owned(), pull));
-        // An exact name beats a pattern.
-        self.rules.sort_by_key(|(pattern, _)| pattern.contains('*'));
+    /// Says how images matching `pattern` (with `*`) are pulled from now on, on one node or (None) on all.
+    pub fn set(&mut self, pattern: &str, node: Option<&str>, pull: Pull) {
+        self.rules.retain(|rule| rule.pattern != pattern || rule.node.as_deref() != node);
+        self.rules.push(Rule { pattern: pattern.to_owned(), node: node.map(str::to_owned), pull });
     }
 
-    /// How the image is pulled; None where it is present on every machine.
-    pub(crate) fn pull(&self, image: &str) -> Option<&Pull> {
-        self.rules.iter().find(|(pattern, _)| crate::script::matches(pattern, image)).map(|(_, pull)| pull)
+    /// How a node gets the image; None where it is present.
+    pub(crate) fn pull(&self, image: &str, node: &str) -> Option<&Pull> {
+        let fits = |rule: &&Rule| {
+            crate::script::matches(&rule.pattern, image)
+                && rule.node.as_deref().is_none_or(|pattern| crate::script::matches(pattern, node))
+        };
+        self.rules.iter().filter(fits).max_by_key(|rule| rule.rank()).map(|rule| &rule.pull)
     }
 }
 

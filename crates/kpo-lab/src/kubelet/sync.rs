@@ -193,7 +193,7 @@ impl Worker {
         }
         let start = (Stage::Start, cx.now + node.timing.start);
         let always = container["imagePullPolicy"] == "Always";
-        let rule = cx.images.pull(image).cloned();
+        let rule = cx.images.pull(image, node.name).cloned();
         if (rule.is_none() || node.pulled.contains(image)) && !always {
             let present = format!("Container image \"{image}\" already present on machine");
             self.report_container(cx, node.name, name, &Report::normal("Pulled", present));

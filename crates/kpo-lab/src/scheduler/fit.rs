@@ -59,6 +59,12 @@ impl NodeInfo {
         true
     }
 
+    /// How much of a resource is left, in thousandths.
+    pub(crate) fn free(&self, resource: &str) -> i64 {
+        let amount = |amounts: &Amounts| amounts.get(resource).copied().unwrap_or(0);
+        (amount(&self.allocatable) - amount(&self.used)).max(0)
+    }
+
     fn count(&mut self, pod: &Value, sign: i64) {
         *self.used.entry("pods".into()).or_default() += sign * 1000;
         for (name, amount) in pod::requests(pod) {

@@ -73,6 +73,22 @@ impl Scheduler {
         Some(victims)
     }
 
+    /// Preempts a pod for another, whatever the scheduler would have decided.
+    pub(crate) fn force(&mut self, cx: &mut Cx<'_>, preemptor: &Arc<Value>, victim: &Arc<Value>) {
+        let node = pod::node_name(victim).to_owned();
+        let message = format!("0/{} nodes are available: {} Insufficient cpu.", self.nodes.len(), self.nodes.len());
+        let report = Report::warning("FailedScheduling", message.clone());
+        cx.events.scheduler(cx.store, cx.now, "Scheduling", events::reference(preemptor), None, &report);
+        self.enqueue(preemptor);
+        self.write_unschedulable(cx, preemptor, &message, Some(node.clone()));
+        self.preempt(cx, preemptor, &Plan { node, victims: vec![victim.clone()] });
+    }
+
+    /// How much of a resource a node has left, in thousandths.
+    pub(crate) fn free(&self, node: &str, resource: &str) -> i64 {
+        self.nodes.get(node).map_or(0, |node| node.free(resource))
+    }
+
     /// Condition, deletion, event: of each victim, in this order.
     pub(super) fn preempt(&mut self, cx: &mut Cx<'_>, preemptor: &Arc<Value>, plan: &Plan) {
         let latest = cx.store.get(Resource::Pods, pod::namespace(preemptor), pod::name(preemptor));

@@ -1,0 +1,73 @@
+use std::time::Duration;
+
+use super::*;
+
+fn error(text: &str) -> String {
+    parse(text).expect_err("no script").to_string()
+}
+
+#[test]
+fn the_example_in_the_documentation_is_a_script() {
+    let source = include_str!("../script.rs");
+    let example = source.split("```text").nth(1).and_then(|rest| rest.split("```").next()).expect("there is one");
+    let text: String =
+        example.lines().map(|line| line.trim_start_matches("//!").trim_start().to_owned() + "\n").collect();
+    let text: String = text.replace(" [default] [never-preempts]", " default").replace(['[', ']'], "");
+    let script = parse(&text).expect("reads");
+    assert!(script.cluster.len() > 10 && script.happenings.len() == 5 && script.behaviours.len() == 5);
+}
+
+#[test]
+fn every_script_of_the_labs_own_reads() {
+    for name in NAMES {
+        assert!(built_in(name).is_some(), "{name}");
+    }
+    assert!(built_in("none").is_none());
+}
+
+#[test]
+fn happenings_say_when_and_what() {
+    let script = parse(
+        "at 3s: preempt pod a/task-1\nwhen pod task-* running for 2s: delete it grace=0\nthen after 20s: node n silent\n",
+    );
+    let script = script.expect("reads");
+    assert_eq!(script.happenings[0].when, When::At(Duration::from_secs(3)));
+    let pod = PodPattern { namespace: None, name: "task-*".into() };
+    let when = When::Pod { pod, state: PodState::Running, lasting: Duration::from_secs(2), each: false };
+    assert_eq!(script.happenings[1].when, when);
+    assert!(matches!(script.happenings[1].action, Action::Delete(Target::It, Some(0))));
+    assert!(matches!(&script.happenings[2].action, Action::Node(node, NodeAction::Silent) if node == "n"));
+}
+
+#[test]
+fn api_trouble_is_read_in_full() {
+    let script =
+        parse("at 1s: api answers 500 to create pods 2 times after all retry-after 3 for 10s\n").expect("reads");
+    let Action::Api(trouble) = &script.happenings[0].action else { panic!("another action") };
+    let kind = ApiTroubleKind::Answers { code: 500, retry_after: Some(3), done: true };
+    let lasting = Some(Duration::from_secs(10));
+    let (verb, resource) = (Some("create".to_owned()), Some("pods".to_owned()));
+    assert_eq!(*trouble, ApiTrouble { kind, verb, resource, times: Some(2), lasting });
+}
+
+#[test]
+fn errors_say_where_and_what_to_do() {
+    for (text, message) in [
+        ("nod node-1", "1:1: \"nod\" is not understood here; did you mean \"node\"?"),
+        ("\n\nnode n cpu=lots", "3:8: \"lots\" is no quantity; write one as 500m, 2 or 4Gi"),
+        (
+            "node n taint a=b",
+            "1:14: \"a=b\" is no taint; write key=value:Effect, the effect one of NoSchedule, PreferNoSchedule, NoExecute",
+        ),
+        ("at soon: compact", "1:4: \"soon\" is no duration; write one as 300ms, 3s, 2m or 1h"),
+        ("at 3s: delete it", "1:15: \"it\" is the pod of a condition, and there is none; write pod NAME"),
+        ("then after 3s: compact", "1:1: there is no happening before this one; begin with at or when"),
+        ("when pod a runing: evict it", "1:12: \"runing:\" is not understood here; did you mean \"running\"?"),
+        ("at 3s:", "1:7: what happens is missing"),
+        ("image a fails \"b", "1:15: the quotation mark that begins here is never closed; add a \" at its end"),
+        ("at 3s: compact now", "1:16: \"now\" is not understood here; the statement could end before it"),
+        ("  node n", "1:3: there is no statement that this line could go on with; begin it in the first column"),
+    ] {
+        assert_eq!(error(text), message, "{text}");
+    }
+}
