@@ -99,7 +99,18 @@ pub(super) trait Connection: AsyncRead + AsyncWrite + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection for S {}
 
 impl PodManager {
-    /// Runs a command in a container of the pod with this UID and collects its output. stdout and stderr are drained together; a socket that
+    /// Runs a command in a container.
+    ///
+    /// ```no_run
+    /// # async fn example(pods: kpo::PodManager) -> Result<(), Box<dyn std::error::Error>> {
+    /// use kpo::manager::ExecCommand;
+    /// let cat = ExecCommand::new("base", ["cat", "/airflow/xcom/return.json"]);
+    /// let output = pods.exec("nightly-1", "6f0c…", &cat).await?;
+    /// println!("{} {:?}", output.exit_code, output);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// The pod is the one with this UID; all output is collected. stdout and stderr are drained together; a socket that
     /// breaks ends it with an error, at once.
     ///
     /// # Caveats

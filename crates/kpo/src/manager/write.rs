@@ -66,7 +66,23 @@ pub enum Written {
 }
 
 impl PodManager {
-    /// Deletes the pod. After a lost reply the delete is repeated: it then finds its own effect as `Gone` or `Conflict`.
+    /// Deletes the pod.
+    ///
+    /// ```no_run
+    /// # async fn example(pods: kpo::PodManager, pod: serde_json::Value) -> Result<(), Box<dyn std::error::Error>> {
+    /// use kpo::{manager::{DeleteOptions, Precondition, Written}, request::Call};
+    /// // This very state of the pod: whoever changed it since is not overruled.
+    /// let precondition = Precondition::of(&pod).ok_or("not from an API server")?;
+    /// let options = DeleteOptions { precondition, grace_seconds: None };
+    /// match pods.delete("nightly-1", &options, Call::forever()).await? {
+    ///     Written::Done(_) => println!("it is being stopped"),
+    ///     Written::Gone => println!("it is gone"),
+    ///     Written::Conflict => println!("it changed: look again"),
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// After a lost reply the delete is repeated: it then finds its own effect as `Gone` or `Conflict`.
     ///
     /// # Errors
     /// Any other failure.

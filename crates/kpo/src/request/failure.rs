@@ -204,6 +204,13 @@ impl ApiFailure {
         }
     }
 
+    /// Whether an API server answered to credentials that it accepted (not a proxy in between, and not in its own distress).
+    pub(super) fn is_of_the_server(&self) -> bool {
+        let distress =
+            matches!(self, ApiFailure::Unauthorized(_) | ApiFailure::Server(_) | ApiFailure::TooManyRequests(_));
+        !distress && self.status().is_some_and(|status| status.is_status)
+    }
+
     /// Whether it may pass by itself, so that asking again makes sense.
     pub fn is_transient(&self) -> bool {
         matches!(
@@ -227,12 +234,12 @@ impl ApiFailure {
     ///
     /// The code comes from the status line, the rest from the body where that is a Status. Reason before code, as apimachinery's
     /// `errors.ReasonForError` does (`pkg/api/errors/errors.go`).
-    pub fn from_answer(code: u16, headers: &http::HeaderMap, body: &[u8]) -> Self {
+    pub(crate) fn from_answer(code: u16, headers: &http::HeaderMap, body: &[u8]) -> Self {
         Self::from_status(ApiStatus::read(code, headers, body))
     }
 
     /// Classifies the `object` of an ERROR event on a watch, a `metav1.Status`.
-    pub fn from_status_object(object: &Value) -> Self {
+    pub(crate) fn from_status_object(object: &Value) -> Self {
         let code = object.get("code").and_then(Value::as_u64).unwrap_or(500) as u16;
         Self::from_status(ApiStatus::from_object(code, object))
     }

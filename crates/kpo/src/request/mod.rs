@@ -365,7 +365,7 @@ impl Requests {
 
     fn remember(&self, failure: Option<&ApiFailure>) {
         let answered = failure.is_none_or(|f| f.code().is_some());
-        let accepted = answered && !matches!(failure, Some(ApiFailure::Unauthorized(_)));
+        let accepted = failure.is_none_or(ApiFailure::is_of_the_server);
         self.inner.answered.fetch_or(answered, Ordering::Relaxed);
         self.inner.accepted.fetch_or(accepted, Ordering::Relaxed);
     }

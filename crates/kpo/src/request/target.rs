@@ -26,7 +26,7 @@ pub enum Verb {
 
 impl Verb {
     /// The HTTP method that carries the verb.
-    pub fn method(self) -> Method {
+    pub(super) fn method(self) -> Method {
         match self {
             Verb::Get | Verb::List | Verb::Watch => Method::GET,
             Verb::Create => Method::POST,

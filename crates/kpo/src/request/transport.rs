@@ -149,7 +149,19 @@ fn transport(server: Arc<str>, effect: Effect, error: Box<dyn StdError + Send + 
         Effect::None => connect_kind(&*error),
         Effect::Unknown => TransportKind::Broken,
     };
-    ApiFailure::Transport { effect, kind, server, source: Some(Arc::from(error)) }
+    ApiFailure::Transport { effect, kind, server, source: Some(Arc::new(Cause::of(&*error))) }
+}
+
+/// The innermost of a chain of errors, in its words: what is around it ("client error (Connect)") says nothing that the kind does not.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Cause(String);
+
+impl Cause {
+    fn of(error: &(dyn StdError + 'static)) -> Self {
+        let innermost = chain(error).last().map(ToString::to_string).unwrap_or_default();
+        Self(innermost.lines().next().unwrap_or_default().to_owned())
+    }
 }
 
 /// Where connecting failed. hyper-util and its proxies keep their error types private: where there is no type to ask, their words are
