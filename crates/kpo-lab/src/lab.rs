@@ -60,6 +60,7 @@ impl<C: Cluster> Drop for Lab<C> {
         for task in &self.tasks {
             task.abort();
         }
+        self.shared.end();
     }
 }
 
@@ -113,10 +114,13 @@ impl<C: Cluster> Lab<C> {
 
     /// Does something with the cluster itself, at its present time. Watches see what changes.
     pub fn with<T>(&self, act: impl FnOnce(Time, &mut C) -> T) -> T {
-        self.shared.with(|now, cluster| {
+        let result = self.shared.with(|now, cluster| {
             cluster.advance(now);
             act(now, cluster)
-        })
+        });
+        // Not everything that was done is a change of the store.
+        self.shared.wake.notify_one();
+        result.expect("the cluster is there as long as its lab is")
     }
 
     /// The faults of the way to the API server.

@@ -54,7 +54,8 @@ struct Journal {
 /// What every connection of a lab shares.
 pub(crate) struct Shared<C> {
     pub(crate) clock: Clock,
-    cluster: Mutex<C>,
+    /// None once the lab has ended: whoever still holds a connection or a service finds nothing behind it.
+    cluster: Mutex<Option<C>>,
     tokens: Mutex<Tokens>,
     /// The store's resourceVersion, for whoever waits for changes.
     changed: watch::Sender<u64>,
@@ -73,7 +74,7 @@ impl<C: Cluster> Shared<C> {
     pub(crate) fn new(clock: Clock, cluster: C, tokens: Tokens) -> Arc<Shared<C>> {
         let shared = Arc::new(Shared {
             clock,
-            cluster: Mutex::new(cluster),
+            cluster: Mutex::new(Some(cluster)),
             tokens: Mutex::new(tokens),
             changed: watch::Sender::new(0),
             wake: Notify::new(),
@@ -86,22 +87,30 @@ impl<C: Cluster> Shared<C> {
                 shared.wake.notify_one();
             }
         });
-        lock(&shared.cluster).set_waker(waker);
+        shared.with(|_, cluster| cluster.set_waker(waker));
         shared
     }
 
-    /// Does something with the cluster; whoever waits for changes is told of them.
-    pub(crate) fn with<T>(&self, act: impl FnOnce(Time, &mut C) -> T) -> T {
-        let mut cluster = lock(&self.cluster);
+    /// Does something with the cluster; whoever waits for changes is told of them. None once the lab has ended.
+    pub(crate) fn with<T>(&self, act: impl FnOnce(Time, &mut C) -> T) -> Option<T> {
+        let mut guard = lock(&self.cluster);
+        let cluster = guard.as_mut()?;
         let before = cluster.store().rv();
-        let result = act(self.clock.now(), &mut cluster);
+        let result = act(self.clock.now(), cluster);
         let after = cluster.store().rv();
-        drop(cluster);
+        drop(guard);
         if before != after {
             self.changed.send_replace(after);
             self.wake.notify_one();
         }
-        result
+        Some(result)
+    }
+
+    /// Ends the cluster, its containers with it, and breaks what is still open.
+    pub(crate) fn end(&self) {
+        let cluster = lock(&self.cluster).take();
+        drop(cluster);
+        self.changed.send_replace(u64::MAX);
     }
 
     pub(crate) fn tokens(&self) -> MutexGuard<'_, Tokens> {
@@ -127,13 +136,14 @@ impl<C: Cluster> Shared<C> {
         journal.last.push_back(seen.clone());
     }
 
-    /// Advances the cluster whenever it is woken, or due; for ever.
+    /// Advances the cluster whenever it is woken, or due, until the lab ends.
     pub(crate) async fn drive(self: Arc<Self>) {
         loop {
-            let due = self.with(|now, cluster| {
+            let advanced = self.with(|now, cluster| {
                 cluster.advance(now);
                 cluster.next_wakeup()
             });
+            let Some(due) = advanced else { return };
             tokio::select! {
                 () = self.wake.notified() => {}
                 () = self.clock.sleep_until(due) => {}

@@ -138,6 +138,11 @@ impl Watch {
         events
     }
 
+    /// Ends the watch where it is.
+    pub(crate) fn end(&mut self) {
+        self.done = true;
+    }
+
     /// Whether the stream ends here.
     pub fn is_done(&self) -> bool {
         self.done

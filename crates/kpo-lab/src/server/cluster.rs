@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::api::admission::quota;
 use crate::api::{LogTarget, SessionTarget, namespaces};
 use crate::error::ApiError;
 use crate::kubelet::Health;
@@ -82,6 +83,8 @@ impl Cluster for World {
 
     fn advance(&mut self, now: Time) {
         World::advance(self, now);
+        // Kubelets end pods without the API's handlers: the quotas' controller notices.
+        quota::refresh_all(now, &mut self.store);
     }
 
     fn next_wakeup(&self) -> Option<Time> {

@@ -114,14 +114,15 @@ async fn handle<C: Cluster>(
     if request.path == "/lab/requests" {
         return Ok(plain(Response::object(200, counts(shared, &request.query))));
     }
-    let response = shared.with(|now, cluster| api::handle(now, cluster.store_mut(now), &request));
+    let handled = shared.with(|now, cluster| api::handle(now, cluster.store_mut(now), &request));
+    let response = handled.ok_or_else(broken)?;
     match response {
         Response::Watch(watch) => {
             let inner = streams::watch(shared.clone(), watch);
             Ok(stream_of(shared, seen, fault, "application/json", inner))
         }
-        Response::Log(target) => Ok(log(shared, seen, fault, &target)),
-        Response::Session(target) => Ok(session(shared, &target, incoming)),
+        Response::Log(target) => log(shared, seen, fault, &target),
+        Response::Session(target) => session(shared, &target, incoming),
         response => befall_plain(response, fault),
     }
 }
@@ -151,39 +152,39 @@ fn stream_of<C: Cluster>(
     answer(200, content_type, None, body)
 }
 
-fn log<C: Cluster>(shared: &Arc<Shared<C>>, seen: Seen, fault: &Fault, target: &LogTarget) -> http::Response<Body> {
+fn log<C: Cluster>(shared: &Arc<Shared<C>>, seen: Seen, fault: &Fault, target: &LogTarget) -> Answer {
     let opened = shared.with(|_, cluster| match target.container {
         Some(_) => cluster.open_log(target),
         None => Ok(None),
     });
-    match opened {
+    Ok(match opened.ok_or_else(broken)? {
         Ok(found) => {
             let reader: Option<LogReader> = found.map(|log| log.reader(target.options.clone()));
             let inner = reader.map_or_else(|| Box::pin(stream::empty()) as Bodies, streams::log);
             stream_of(shared, seen, fault, "text/plain", inner)
         }
         Err(error) => plain(Response::from(error)),
-    }
+    })
 }
 
-fn session<C: Cluster>(shared: &Arc<Shared<C>>, target: &SessionTarget, incoming: Incoming) -> http::Response<Body> {
+fn session<C: Cluster>(shared: &Arc<Shared<C>>, target: &SessionTarget, incoming: Incoming) -> Answer {
     let Some(upgrade) = incoming.upgrade else {
-        return plain(Response::from(ApiError::bad_request("Upgrade request required")));
+        return Ok(plain(Response::from(ApiError::bad_request("Upgrade request required"))));
     };
-    let headers = match websocket::accept(&incoming.parts.headers) {
-        Ok(headers) => headers,
-        Err(error) => return plain(Response::from(error)),
+    let handshake = match websocket::accept(&incoming.parts.headers) {
+        Ok(handshake) => handshake,
+        Err(error) => return Ok(plain(Response::from(error))),
     };
-    let opened = shared.with(|now, cluster| cluster.open_session(now, target));
+    let opened = shared.with(|now, cluster| cluster.open_session(now, target)).ok_or_else(broken)?;
     if let Err(error) = &opened
         && error.code != 500
     {
-        return plain(Response::from(error.clone()));
+        return Ok(plain(Response::from(error.clone())));
     }
     // What fails behind the API server is said within the session, as the kubelet's streaming server does it.
-    let response = headers.response();
-    tokio::spawn(websocket::serve(upgrade, opened, headers, target.attach));
-    response
+    let response = handshake.response();
+    tokio::spawn(websocket::serve(upgrade, opened, handshake, target.attach));
+    Ok(response)
 }
 
 /// A body that is cut breaks the connection after so many bytes.

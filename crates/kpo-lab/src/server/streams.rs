@@ -24,7 +24,10 @@ pub(super) fn watch<C: Cluster>(shared: Arc<Shared<C>>, watch: Box<Watch>) -> Bo
                 return None;
             }
             changed.mark_unchanged();
-            let events = shared.with(|now, cluster| watch.poll(now, cluster.store()));
+            let Some(events) = shared.with(|now, cluster| watch.poll(now, cluster.store())) else {
+                watch.end();
+                return Some((Err(broken()), (shared, watch, changed)));
+            };
             let lines: Vec<u8> = events.iter().flat_map(|event| event.line()).collect();
             if !lines.is_empty() {
                 return Some((Ok(lines.into()), (shared, watch, changed)));

@@ -64,6 +64,15 @@ pub fn refresh(now: Time, store: &mut Store, ns: &str) {
     }
 }
 
+/// The same for every namespace that has a quota.
+pub(crate) fn refresh_all(now: Time, store: &mut Store) {
+    let quotas = store.list(Resource::ResourceQuotas, None);
+    let named = quotas.filter_map(|quota| quota["metadata"]["namespace"].as_str().map(str::to_owned));
+    for ns in named.collect::<BTreeSet<String>>() {
+        refresh(now, store, &ns);
+    }
+}
+
 fn quotas(store: &Store, ns: &str) -> Vec<Arc<Value>> {
     store.list(Resource::ResourceQuotas, Some(ns)).cloned().collect()
 }
