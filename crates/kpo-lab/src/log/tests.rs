@@ -232,6 +232,72 @@ fn a_volume_reads_the_same_from_memory_and_from_a_file() {
     assert_eq!(texts[0].lines().count(), 2000 - 1420 + 1);
 }
 
+/// Numbers that look random, the same ones each time (a linear congruential generator, Knuth's constants).
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % end
+    }
+}
+
+#[test]
+fn whatever_is_written_in_whatever_pieces_comes_back_the_same() {
+    let folder = Folder::new("pieces");
+    for seed in 0..12 {
+        let mut numbers = Numbers(seed);
+        let log = match seed % 2 {
+            0 => ContainerLog::in_memory(Rotation::NEVER),
+            _ => ContainerLog::in_file(&folder.0.join("0.log"), Rotation::NEVER).unwrap(),
+        };
+        let mut written = [Vec::new(), Vec::new()];
+        for _ in 0..20 {
+            let length = numbers.below(20_000);
+            // Few newlines, so that some lines are longer than a part.
+            let mut byte = || match numbers.below(5000) {
+                0 => b'\n',
+                other => b"ab\xff\r"[(other % 4) as usize],
+            };
+            let piece: Vec<u8> = (0..length).map(|_| byte()).collect();
+            let stream = if numbers.below(2) == 0 { Stdout } else { Stderr };
+            log.write(T, stream, &piece);
+            written[stream as usize].extend_from_slice(&piece);
+        }
+        log.close(T);
+        for (stream, written) in [Stdout, Stderr].into_iter().zip(&written) {
+            let options = LogOptions { stream: Some(stream), ..LogOptions::default() };
+            assert!(drain(&mut log.reader(options)).0 == *written, "seed {seed}, {stream:?}");
+        }
+    }
+}
+
+#[test]
+fn followers_that_come_at_any_time_see_each_line_once_while_others_write() {
+    let log = ContainerLog::in_memory(Rotation::NEVER);
+    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    let follow = |log: Arc<ContainerLog>| async move {
+        let mut reader = log.reader(LogOptions { follow: true, ..LogOptions::default() });
+        let mut all = Vec::new();
+        while let Some(bytes) = reader.next().await {
+            all.extend_from_slice(&bytes);
+        }
+        all
+    };
+    let mut followers = Vec::new();
+    for number in 0..20_000 {
+        if number % 1000 == 0 {
+            followers.push(tokio.spawn(follow(Arc::clone(&log))));
+        }
+        log.line(T, Stdout, &number.to_string());
+    }
+    log.close(T);
+    let expected: String = (0..20_000).map(|number| format!("{number}\n")).collect();
+    for follower in followers {
+        assert!(tokio.block_on(follower).unwrap() == expected.as_bytes());
+    }
+}
+
 /// A folder that is gone at the end of its test.
 struct Folder(PathBuf);
 

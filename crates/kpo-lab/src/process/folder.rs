@@ -33,11 +33,14 @@ impl LabFolder {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let now = crate::time::Time::wall_clock().0;
-        let path = parent.join(format!("{PREFIX}{}-{number}-{now:x}", std::process::id()));
-        fs::DirBuilder::new().mode(0o700).create(&path)?;
-        let lock = File::create(path.join(LOCK))?;
+        let name = format!("{}-{number}-{now:x}", std::process::id());
+        // Under another name until it is locked: a sweep by another lab would take it for a dead one's.
+        let (fresh, path) = (parent.join(format!(".{PREFIX}{name}")), parent.join(format!("{PREFIX}{name}")));
+        fs::DirBuilder::new().mode(0o700).create(&fresh)?;
+        let lock = File::create(fresh.join(LOCK))?;
         lock.lock()?;
-        fs::create_dir(path.join("pods"))?;
+        fs::create_dir(fresh.join("pods"))?;
+        fs::rename(&fresh, &path)?;
         Ok(Arc::new(Self { path, _lock: lock }))
     }
 
@@ -52,7 +55,7 @@ impl Drop for LabFolder {
     }
 }
 
-/// Removes the folders of labs that no longer live. A folder without a lock file is one that is just being made.
+/// Removes the folders of labs that no longer live.
 fn sweep(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else { return };
     let ours = entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX));

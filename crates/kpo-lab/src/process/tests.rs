@@ -552,6 +552,17 @@ fn what_a_dead_lab_left_is_swept_and_what_lives_is_not() {
     lab.end();
 }
 
+#[test]
+fn labs_that_start_at_once_do_not_sweep_each_other() {
+    let lab = Lab::new("race");
+    let start = |parent: PathBuf| move || drop(LabFolder::create(&parent).unwrap());
+    for _ in 0..20 {
+        let threads = [(); 4].map(|()| thread::spawn(start(lab.parent.clone())));
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    }
+    lab.end();
+}
+
 /// The folder in which [`victim`] makes its lab.
 const VICTIM: &str = "KPO_LAB_TEST_VICTIM";
 
