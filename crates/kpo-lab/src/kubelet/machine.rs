@@ -69,6 +69,14 @@ impl PodOnMachine {
         self.latest(container).is_some_and(Instance::runs)
     }
 
+    /// How many things of it are not as they were: what the kubelet's look reports one by one.
+    pub(crate) fn changes(&self, before: &PodOnMachine) -> usize {
+        let sandbox = usize::from(self.is_up() != before.is_up());
+        let count = |name: &String| usize::from(self.instances.get(name) != before.instances.get(name));
+        let names: std::collections::BTreeSet<&String> = self.instances.keys().chain(before.instances.keys()).collect();
+        sandbox + names.into_iter().map(count).sum::<usize>()
+    }
+
     pub(crate) fn is_up(&self) -> bool {
         self.sandbox.as_ref().is_some_and(|sandbox| sandbox.alive)
     }

@@ -441,16 +441,14 @@ fn merged_conditions(api: &Value, new: &Value, disruption: bool) -> Vec<Value> {
     let is_own = |condition: &&Value| OWN_CONDITIONS.contains(&condition["type"].as_str().unwrap_or_default());
     let others = pod::list(api, "conditions").iter().filter(|condition| !is_own(condition));
     let mut merged: Vec<Value> = others.cloned().collect();
-    for condition in pod::list(new, "conditions") {
-        if is_own(&condition) {
-            merged.push(condition.clone());
-        } else if condition["type"] == "DisruptionTarget" && disruption {
-            match merged.iter_mut().find(|known| known["type"] == "DisruptionTarget") {
-                Some(known) => *known = condition.clone(),
-                None => merged.push(condition.clone()),
-            }
+    let shared = pod::list(new, "conditions").iter().find(|condition| condition["type"] == "DisruptionTarget");
+    if let Some(shared) = shared.filter(|_| disruption) {
+        match merged.iter_mut().find(|known| known["type"] == "DisruptionTarget") {
+            Some(known) => *known = shared.clone(),
+            None => merged.push(shared.clone()),
         }
     }
+    merged.extend(pod::list(new, "conditions").iter().filter(is_own).cloned());
     merged
 }
 

@@ -175,7 +175,8 @@ impl Worker {
         self.stage = Stage::Idle;
         let retry = self.failed.then(|| now + node.timing.retry);
         let deadline = self.deadline().map(|at| at.max(node.timing.next_look(node.origin, now)));
-        self.due = [retry, deadline].into_iter().flatten().min();
+        let again = std::mem::take(&mut self.again).then(|| node.timing.next_look(node.origin, now));
+        self.due = [retry, deadline, again].into_iter().flatten().min();
     }
 
     fn container(&self, name: &str) -> Value {

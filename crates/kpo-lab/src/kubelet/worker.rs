@@ -124,6 +124,8 @@ pub(super) struct Worker {
     pub next: VecDeque<Next>,
     /// Something of this sync failed: it is tried again.
     pub failed: bool,
+    /// Another sync was asked for during this one.
+    pub again: bool,
     pub mount_failures: u32,
     /// Containers may run as far as the API is told.
     pub could_run: bool,
@@ -154,6 +156,7 @@ impl Worker {
             restarts: BackOff::default(),
             next: VecDeque::new(),
             failed: false,
+            again: false,
             mount_failures: 0,
             could_run: true,
             kill: None,
@@ -192,8 +195,10 @@ impl Worker {
         true
     }
 
+    /// Each thing that changed asks for a sync of its own: the second waits for the first, and then for the next look.
     fn look_at(&mut self, now: Time, machine: &PodOnMachine) {
         self.look = None;
+        self.again = machine.changes(&self.seen) > 1;
         self.seen = machine.clone();
         if self.stage == Stage::Idle {
             self.go(Stage::Sync, now);
