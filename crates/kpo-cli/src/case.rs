@@ -53,7 +53,7 @@ impl PodCase {
     fn take(&mut self, record: &Record) {
         match &record.what {
             What::Seen(sight, pod) if pod.metadata.uid == self.pod.metadata.uid => {
-                self.ledger.observe(record.at, *sight, pod, &self.template);
+                self.ledger.observe(record.at, *sight, pod);
                 self.sights += 1;
                 self.until = record.at;
             }

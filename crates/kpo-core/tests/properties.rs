@@ -228,7 +228,7 @@ fn watch(versions: &[Pod], deleted: bool, late: usize, missed: &[bool], to_the_e
             blind = false;
         }
         let sight = if index == last && deleted { Sight::Deleted } else { Sight::Present };
-        ledger.observe(now, sight, pod, &template());
+        ledger.observe(now, sight, pod);
     }
     ledger
 }
@@ -278,8 +278,8 @@ proptest! {
         let mut resumed: Ledger = serde_json::from_str(&serde_json::to_string(&half).unwrap()).unwrap();
         let mut whole = half;
         for pod in &versions[cut..] {
-            whole.observe(Time(9), Sight::Present, pod, &template());
-            resumed.observe(Time(9), Sight::Present, pod, &template());
+            whole.observe(Time(9), Sight::Present, pod);
+            resumed.observe(Time(9), Sight::Present, pod);
         }
         prop_assert_eq!(resumed, whole);
     }
@@ -300,7 +300,7 @@ proptest! {
             let sight = if index == versions.len() - 1 && history.deleted { Sight::Deleted } else { Sight::Present };
             let mut pod = pod.clone();
             pod.metadata.resource_version = String::new();
-            ledger.observe(Time::from_secs(9000), sight, &pod, &template());
+            ledger.observe(Time::from_secs(9000), sight, &pod);
         }
         prop_assert!(ledger.entries.len() <= 256, "{} entries", ledger.entries.len());
         prop_assert_eq!(ledger.ran.contains_key("base"), history.life != Life::Never);
@@ -321,7 +321,7 @@ fn make_noise(ledger: &mut Ledger, pod: &Pod, now: Time, kind: u32, salt: u32) {
             let waiting = pod.status.container_statuses[0].state.waiting.as_mut().unwrap();
             waiting.reason = Some(format!("Reason{salt}"));
             waiting.message = Some(text);
-            ledger.observe(now, Sight::Present, &pod, &template());
+            ledger.observe(now, Sight::Present, &pod);
         }
         1 => {
             let event =
@@ -387,7 +387,7 @@ proptest! {
                 ledger.gap(now);
                 ledger.covered(now, gaps % 2 == 0);
             }
-            ledger.observe(now, sight, &pod, &template());
+            ledger.observe(now, sight, &pod);
             prop_assert!(!says_never(&ledger), "{name}\n{:#?}", ledger.entries);
         }
         ledger.gone(Time::from_secs(99), Absence::Unobserved);

@@ -61,18 +61,18 @@ fn template(all: bool) -> Template {
     Template { container: "base".to_owned(), counted, grace_seconds: 5, active_deadline_seconds: None }
 }
 
-fn take(ledger: &mut Ledger, (at, what): &(Time, What), template: &Template) {
+fn take(ledger: &mut Ledger, (at, what): &(Time, What)) {
     match what {
         What::Seen(sight, pod) => {
-            ledger.observe(*at, *sight, pod, template);
+            ledger.observe(*at, *sight, pod);
         }
         What::Told(event) => ledger.told(*at, event),
     }
 }
 
-fn replay<'a>(steps: impl IntoIterator<Item = &'a (Time, What)>, template: &Template) -> Ledger {
+fn replay<'a>(steps: impl IntoIterator<Item = &'a (Time, What)>) -> Ledger {
     let mut ledger = Ledger::default();
-    steps.into_iter().for_each(|step| take(&mut ledger, step, template));
+    steps.into_iter().for_each(|step| take(&mut ledger, step));
     ledger
 }
 
@@ -149,7 +149,7 @@ fn each(mut body: impl FnMut(&str, &Recording, &Template, bool)) {
 fn each_recording_gives_the_verdict_of_its_readme() {
     assert_eq!(names(), EXPECTED.iter().map(|(name, _)| (*name).to_owned()).collect::<Vec<_>>());
     each(|name, recording, template, all| {
-        let ledger = replay(recording, template);
+        let ledger = replay(recording);
         assert_eq!(said(verdict(&ledger, template).as_ref()), expected(name, all), "{name}, all containers: {all}");
     });
 }
@@ -157,7 +157,7 @@ fn each_recording_gives_the_verdict_of_its_readme() {
 #[test]
 fn the_verdict_needs_no_events() {
     each(|name, recording, template, all| {
-        let ledger = replay(&sights(recording), template);
+        let ledger = replay(&sights(recording));
         assert_eq!(said(verdict(&ledger, template).as_ref()), expected(name, all), "{name}, all containers: {all}");
     });
 }
@@ -168,7 +168,7 @@ fn a_prefix_has_no_verdict_before_the_end_and_no_other_after_it() {
         let mut ledger = Ledger::default();
         let mut ended = false;
         for step in sights(recording) {
-            take(&mut ledger, &step, template);
+            take(&mut ledger, &step);
             let now = step.0;
             let verdict = verdict(&ledger, template);
             let What::Seen(_, pod) = &step.1 else { unreachable!() };
@@ -201,10 +201,10 @@ fn a_watch_cut_anywhere_never_takes_a_started_program_for_never_started() {
         let sights = sights(recording);
         let (last, what) = sights.last().unwrap().clone();
         for cut in 0..sights.len() - 1 {
-            let mut ledger = replay(&sights[..=cut], template);
+            let mut ledger = replay(&sights[..=cut]);
             ledger.gap(last);
             ledger.covered(last, false);
-            take(&mut ledger, &(last, what.clone()), template);
+            take(&mut ledger, &(last, what.clone()));
             let verdict = verdict(&ledger, template);
             check_cut(name, all, cut, verdict.as_ref());
         }
@@ -227,7 +227,7 @@ fn check_cut(name: &str, all: bool, cut: usize, verdict: Option<&Verdict>) {
 fn the_last_state_alone_is_no_proof_against_what_ran() {
     each(|name, recording, template, all| {
         let sights = sights(recording);
-        let ledger = replay(sights.last(), template);
+        let ledger = replay(sights.last());
         check_cut(name, all, 0, verdict(&ledger, template).as_ref());
     });
 }
@@ -238,7 +238,7 @@ fn what_vanished_unobserved_is_never_never() {
     each(|name, recording, template, all| {
         let sights = sights(recording);
         for cut in 0..sights.len() {
-            let mut ledger = replay(&sights[..cut], template);
+            let mut ledger = replay(&sights[..cut]);
             let ran = ledger.started(template).next().is_some();
             let alive = verdict(&ledger, template).is_none();
             ledger.gap(Time(i64::MAX));
@@ -256,11 +256,11 @@ fn what_vanished_unobserved_is_never_never() {
 fn the_preemptor_is_named_once_the_events_are_told() {
     let template = template(false);
     let all = recording("preempted_before_start");
-    let mut ledger = replay(&sights(&all), &template);
+    let mut ledger = replay(&sights(&all));
     let before = verdict(&ledger, &template).unwrap();
     assert_eq!(before.detail.as_deref(), Some("default-scheduler: preempting to accommodate a higher priority pod"));
     for step in all.iter().filter(|(_, what)| matches!(what, What::Told(_))) {
-        take(&mut ledger, step, &template);
+        take(&mut ledger, step);
     }
     let after = verdict(&ledger, &template).unwrap();
     assert_eq!(after.detail.as_deref(), Some("preempted by pod rec-preempted-before-start/preemptor on node node-1"));
@@ -280,7 +280,7 @@ fn a_disruption_is_known_before_its_end() {
         let mut ledger = Ledger::default();
         let mut known = None;
         for step in sights(&recording(name)) {
-            take(&mut ledger, &step, &template);
+            take(&mut ledger, &step);
             known = known.or_else(|| classify::disrupting(&ledger));
         }
         assert_eq!(known.map(|(reason, _)| reason), Some(reason), "{name}");
@@ -296,7 +296,7 @@ fn waits_are_named() {
         ("create_container_config_error", "base: CreateContainerConfigError", Reason::Config),
     ] {
         let recording = recording(name);
-        let ledger = replay(&recording, &template);
+        let ledger = replay(&recording);
         let situation = ledger.situation(recording.last().unwrap().0, &template);
         let Situation::Starting { node, waiting, hindrance: found, fatal, .. } = situation else {
             panic!("{name}: {situation:?}")
@@ -311,7 +311,7 @@ fn a_silent_node_is_a_state_of_its_own() {
     let mut ledger = Ledger::default();
     let mut silent = Vec::new();
     for step in sights(&recording("unreachable_then_back")) {
-        take(&mut ledger, &step, &template);
+        take(&mut ledger, &step);
         let situation = ledger.situation(step.0, &template);
         if let Situation::Terminating { unreachable_since: Some(since), .. } = situation {
             silent.push((step.0.to_string(), since.to_string()));
@@ -325,7 +325,7 @@ fn a_silent_node_is_a_state_of_its_own() {
 #[test]
 fn a_ledger_stays_small() {
     each(|name, recording, template, _| {
-        let ledger = replay(recording, template);
+        let ledger = replay(recording);
         let bytes = serde_json::to_vec(&ledger).unwrap().len();
         assert!(bytes < 8192, "{name}: {bytes} bytes");
         assert_eq!(serde_json::from_slice::<Ledger>(&serde_json::to_vec(&ledger).unwrap()).unwrap(), ledger, "{name}");

@@ -37,7 +37,7 @@ fn event(reason: &str, reporter: &str, second: i64) -> ClusterEvent {
 fn seen(sights: &[(i64, Pod)]) -> Ledger {
     let mut ledger = Ledger::default();
     for (second, pod) in sights {
-        ledger.observe(at(*second), Sight::Present, pod, &template());
+        ledger.observe(at(*second), Sight::Present, pod);
     }
     ledger
 }
@@ -103,7 +103,7 @@ fn a_nominated_node_is_a_scale_up_as_long_as_it_stands() {
         other => panic!("{other:?}"),
     };
     assert_eq!(since(&ledger), Some(at(4)));
-    ledger.observe(at(6), Sight::Present, &unscheduled(), &template());
+    ledger.observe(at(6), Sight::Present, &unscheduled());
     assert_eq!(since(&ledger), None);
 }
 
@@ -140,7 +140,7 @@ fn progress_is_what_brings_the_start_nearer() {
     ];
     let (mut ledger, mut last) = (Ledger::default(), 0);
     for (second, pod, progress, what) in steps {
-        ledger.observe(at(second), Sight::Present, &pod, &template());
+        ledger.observe(at(second), Sight::Present, &pod);
         last = if progress { second } else { last };
         assert_eq!(ledger.progress, at(last), "{what}");
     }
@@ -157,8 +157,8 @@ fn image_errors_are_certain_or_may_heal() {
     let fatal_after = |tries: usize, reason: &str, message: &str| {
         let mut ledger = Ledger::default();
         for second in 0..i64::try_from(tries).unwrap() {
-            ledger.observe(at(2 * second), Sight::Present, &waits("ContainerCreating", ""), &template());
-            ledger.observe(at(2 * second + 1), Sight::Present, &waits(reason, message), &template());
+            ledger.observe(at(2 * second), Sight::Present, &waits("ContainerCreating", ""));
+            ledger.observe(at(2 * second + 1), Sight::Present, &waits(reason, message));
         }
         match ledger.situation(at(100), &template()) {
             Situation::Starting { fatal, hindrance, waiting, .. } => {
@@ -266,22 +266,22 @@ fn an_older_version_does_not_turn_time_back() {
     };
     let bound = version(waits("ContainerCreating", ""), "101");
     let mut ledger = seen(&[(0, bound)]);
-    assert!(!ledger.observe(at(1), Sight::Present, &version(unscheduled(), "99"), &template()));
+    assert!(!ledger.observe(at(1), Sight::Present, &version(unscheduled(), "99")));
     assert_eq!(ledger.node(), Some("node-1"));
     let mut other = unscheduled();
     other.metadata.uid = "u2".into();
-    assert!(!ledger.observe(at(2), Sight::Present, &version(other, "105"), &template()), "a namesake teaches nothing");
+    assert!(!ledger.observe(at(2), Sight::Present, &version(other, "105")), "a namesake teaches nothing");
     assert_eq!((ledger.uid(), ledger.node()), (Some("u1"), Some("node-1")));
 }
 
 #[test]
 fn a_sight_says_whether_it_taught_anything() {
     let mut ledger = Ledger::default();
-    assert!(ledger.observe(at(0), Sight::Present, &unscheduled(), &template()));
-    assert!(!ledger.observe(at(1), Sight::Present, &unscheduled(), &template()));
-    assert!(ledger.observe(at(2), Sight::Present, &waits("ContainerCreating", ""), &template()));
-    assert!(ledger.observe(at(3), Sight::Deleted, &waits("ContainerCreating", ""), &template()), "it is doubtful now");
-    assert!(ledger.observe(at(4), Sight::Present, &waits("ContainerCreating", ""), &template()), "and no more");
+    assert!(ledger.observe(at(0), Sight::Present, &unscheduled()));
+    assert!(!ledger.observe(at(1), Sight::Present, &unscheduled()));
+    assert!(ledger.observe(at(2), Sight::Present, &waits("ContainerCreating", "")));
+    assert!(ledger.observe(at(3), Sight::Deleted, &waits("ContainerCreating", "")), "it is doubtful now");
+    assert!(ledger.observe(at(4), Sight::Present, &waits("ContainerCreating", "")), "and no more");
     ledger.gone(at(5), Absence::Unobserved);
     assert_eq!(ledger.situation(at(5), &template()), Situation::Ended);
 }

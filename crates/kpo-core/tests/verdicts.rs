@@ -211,12 +211,11 @@ fn template() -> Template {
 /// Replays the steps, a second apart. Returns the ledger and the moment after the last.
 fn replay(steps: &[Step]) -> (Ledger, Time) {
     let (mut ledger, mut now) = (Ledger::default(), Time::from_secs(1_800_000_000));
-    let template = template();
     for step in steps {
         now = now + Duration::from_secs(1);
         match step {
-            Seen(pod) => drop(ledger.observe(now, Sight::Present, &pod.0, &template)),
-            Deleted(pod) => drop(ledger.observe(now, Sight::Deleted, &pod.0, &template)),
+            Seen(pod) => drop(ledger.observe(now, Sight::Present, &pod.0)),
+            Deleted(pod) => drop(ledger.observe(now, Sight::Deleted, &pod.0)),
             Step::Told(event) => ledger.told(now, event),
             Gap => ledger.gap(now),
             Relisted => ledger.covered(now, false),

@@ -4,7 +4,6 @@ use super::note::sentence;
 use super::{Absence, End, Fact, Ledger, Sign};
 use crate::contract::Sight;
 use crate::pod::{Condition, ContainerState, ContainerStatus, ManagedField, Phase, Pod, Terminated};
-use crate::spec::Template;
 use crate::time::Time;
 
 /// Waiting reasons that are no progress: a try failed, or the next is waited for
@@ -37,13 +36,13 @@ pub(crate) fn may_be_kubelet(manager: &str) -> bool {
 
 impl Ledger {
     /// The answer to our create: from here on its whole life is covered, if no kubelet had reported anything yet.
-    pub fn created(&mut self, now: Time, pod: &Pod, template: &Template) {
-        self.observe(now, Sight::Present, pod, template);
+    pub fn created(&mut self, now: Time, pod: &Pod) {
+        self.observe(now, Sight::Present, pod);
     }
 
     /// Takes a sight of the pod in. Returns whether anything new was learnt. A sight of another UID teaches nothing;
     /// one that is older than the last (a read overtaken by the watch) can only add signs of life.
-    pub fn observe(&mut self, now: Time, sight: Sight, pod: &Pod, _template: &Template) -> bool {
+    pub fn observe(&mut self, now: Time, sight: Sight, pod: &Pod) -> bool {
         if self.uid().is_some_and(|uid| uid != pod.metadata.uid) {
             return false;
         }

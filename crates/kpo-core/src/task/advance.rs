@@ -120,7 +120,7 @@ impl Task {
     /// The API server has accepted the current attempt's pod.
     pub(super) fn born(&mut self, pod: &Pod, gated: bool) {
         let now = self.state.now;
-        self.state.current.ledger.created(now, pod, &self.state.spec.template);
+        self.state.current.ledger.created(now, pod);
         self.state.current.times.created.get_or_insert(now);
         self.state.refusal = None;
         let backoff = self.state.current.not_before.filter(|_| gated).map(|at| at.since(now));

@@ -79,7 +79,7 @@ impl Task {
         let carried = carried(how, &current)?;
         let mut task = Self::over(found(now, how, &current, carried));
         pods.into_iter().for_each(|pod| task.find_leaving(&pod));
-        task.state.current.ledger.observe(now, Sight::Present, &current, &task.state.spec.template);
+        task.state.current.ledger.observe(now, Sight::Present, &current);
         task.state.current.times.created = current.metadata.creation_timestamp.as_deref().and_then(Time::parse);
         task.hold_found_gate();
         task.say(Event::Adopted {
@@ -114,7 +114,7 @@ impl Task {
         let mut attempt = Attempt::new(number(pod), &self.state.spec);
         attempt.name = pod.metadata.name.clone();
         attempt.logs_closed = true;
-        attempt.ledger.observe(self.state.now, Sight::Present, pod, &self.state.spec.template);
+        attempt.ledger.observe(self.state.now, Sight::Present, pod);
         let protected = pod.metadata.finalizers.iter().any(|f| f == marks::FINALIZER);
         self.state.leaving.push(Leaving { attempt, protected, delete: !pod.is_terminating(), given_up: false });
     }
@@ -181,7 +181,7 @@ impl Task {
         self.state.past.push(ended.record(&self.state.spec.namespace));
         self.state.current.name = pod.metadata.name.clone();
         let now = self.state.now;
-        self.state.current.ledger.observe(now, Sight::Present, pod, &self.state.spec.template);
+        self.state.current.ledger.observe(now, Sight::Present, pod);
         self.state.current.times.created = Some(now);
         self.say(Event::Adopted {
             attempt: self.state.current.number,

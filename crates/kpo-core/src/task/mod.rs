@@ -207,9 +207,8 @@ impl Task {
         if self.is_successor(pod) {
             return self.adopt_successor(pod);
         }
-        let template = self.state.spec.template.clone();
         for attempt in self.attempts_mut(&pod.metadata.uid) {
-            attempt.ledger.observe(now, sight, pod, &template);
+            attempt.ledger.observe(now, sight, pod);
         }
         self.yield_to_other_observer();
     }
