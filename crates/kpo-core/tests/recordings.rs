@@ -269,7 +269,6 @@ fn the_preemptor_is_named_once_the_events_are_told() {
 
 #[test]
 fn a_disruption_is_known_before_its_end() {
-    let template = template(false);
     let expected = BTreeMap::from([
         ("preempted_before_start", Reason::Preempted),
         ("preempted_while_running", Reason::Preempted),
@@ -324,7 +323,7 @@ fn a_silent_node_is_a_state_of_its_own() {
 /// Memory of a waiting task's ledger, as its serialised length.
 #[test]
 fn a_ledger_stays_small() {
-    each(|name, recording, template, _| {
+    each(|name, recording, _, _| {
         let ledger = replay(recording);
         let bytes = serde_json::to_vec(&ledger).unwrap().len();
         assert!(bytes < 8192, "{name}: {bytes} bytes");
