@@ -334,7 +334,7 @@ fn make_noise(ledger: &mut Ledger, pod: &Pod, now: Time, kind: u32, salt: u32) {
         }
         _ => {
             ledger.gap(now);
-            ledger.covered(now, salt % 2 == 0);
+            ledger.covered(now, salt.is_multiple_of(2));
         }
     }
 }
