@@ -8,6 +8,7 @@ pub mod logs;
 pub mod manager;
 pub mod manifest;
 pub mod request;
+pub mod result;
 pub mod watch;
 
 pub use hook::KubernetesHook;

@@ -1,0 +1,251 @@
+//! Results: what a program leaves in a file comes out of its pod, whole or with a clear word (design rule 7).
+//!
+//! The program writes one JSON value to a path, upstream's `/airflow/xcom/return.json` unless the user says otherwise. Three ways lead out:
+//!
+//! - [`Plan::Sidecar`] (default): a native sidecar shares the file's directory. The kubelet stops it when the program has ended; it then
+//!   writes length, SHA-256 and content to its termination message, larger results base64 coded to its log. No exec, nothing to kill, and
+//!   a small result is part of the pod's last status, even of a deleted pod.
+//! - [`Plan::Message`] (cheapest): the path *is* the termination message of the program's own container. `mv` onto it fails (it is a
+//!   mount), only the last 4096 bytes are read, and nothing carries its length or checksum: a result that reaches the limit counts only if
+//!   it is a whole JSON object or array.
+//! - [`Plan::Exec`] (fallback, for clusters without native sidecars, before 1.29): a plain container keeps the pod alive until the result
+//!   was fetched by exec, as upstream's operator does it.
+//!
+//! # Guarantees
+//! What comes out is what went in (checked by length and checksum, but for `Message`), and one JSON value. Everything else is a
+//! [`ResultError`] that says what is wrong. The transformations only touch what is passed to them, and fail before they change it.
+//!
+//! # Caveats
+//! The sidecar's user must be able to read the file. It runs as the program's user where the manifest names one, else as
+//! [`SidecarOptions::user`]. Its image needs `sh`, `cat`, `wc`, `sha256sum`, `sleep`, `kill` and `base64`: busybox has them, also in Debian's
+//! static build (which lacks `cksum`).
+
+mod frame;
+mod pod;
+#[cfg(test)]
+mod tests;
+
+use futures::TryStreamExt;
+use kpo_core::Pod;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::request::{ApiRequest, Call, RequestError, Requests};
+
+pub use frame::{Report, decode_frame, decode_log, decode_message, parse_json};
+pub use pod::{ManifestError, SidecarOptions, add_message, add_sidecar, add_waiter, detect};
+
+/// Where a program leaves its result unless told otherwise: upstream's contract
+/// (`airflow/providers/cncf/kubernetes/utils/xcom_sidecar.py`).
+pub const DEFAULT_PATH: &str = "/airflow/xcom/return.json";
+
+/// Name of the container that kpo adds for a result.
+pub const CONTAINER: &str = "kpo-result";
+
+/// Most bytes of one termination message (`pkg/kubelet/container/runtime.go`, `MaxContainerTerminationMessageLength`).
+pub const MESSAGE_LIMIT: usize = 4096;
+
+/// Most bytes of all termination messages of a pod (same place, `MaxPodTerminationMessageLogLength`): each container has an equal share.
+pub const POD_MESSAGE_LIMIT: usize = 12 << 10;
+
+/// How a task's result leaves its pod.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "mode")]
+pub enum Plan {
+    /// By the native sidecar [`CONTAINER`].
+    Sidecar {
+        /// The file.
+        path: String,
+        /// Most bytes that it hands over.
+        limit: usize,
+    },
+    /// By the termination message of the program's own container.
+    Message {
+        /// The file.
+        path: String,
+        /// The program's container.
+        container: String,
+    },
+    /// By exec into the plain container [`CONTAINER`].
+    Exec {
+        /// The file.
+        path: String,
+        /// Most bytes that it hands over.
+        limit: usize,
+    },
+}
+
+impl Plan {
+    /// Most bytes of a result, in the pod as the API server admitted it.
+    ///
+    /// ```
+    /// use kpo::result::Plan;
+    /// let mut pod = kpo_core::Pod::default();
+    /// pod.spec.containers = vec![Default::default(); 4];
+    /// let plan = Plan::Message { path: "/result/out.json".into(), container: "base".into() };
+    /// assert_eq!(plan.limit(&pod), 3072);
+    /// ```
+    pub fn limit(&self, admitted: &Pod) -> usize {
+        match self {
+            Plan::Sidecar { limit, .. } | Plan::Exec { limit, .. } => *limit,
+            Plan::Message { .. } => message_limit(containers(admitted)),
+        }
+    }
+
+    /// For [`Plan::Exec`]: the command whose standard output [`decode_frame`] understands, to be run in [`CONTAINER`].
+    pub fn read_command(path: &str, limit: usize) -> Vec<String> {
+        pod::shell(include_str!("read.sh"), &[path, &limit.to_string()])
+    }
+
+    /// For [`Plan::Exec`]: the command that lets [`CONTAINER`] end, once the result was read.
+    pub fn release_command(path: &str) -> Vec<String> {
+        pod::shell(": >\"$1\"\n", &[&pod::release_file(path)])
+    }
+}
+
+/// What each of so many containers (init and ephemeral ones too) may write as its termination message, in bytes. The kubelet cuts what is
+/// longer, silently (`pkg/kubelet/status/status_manager.go`, `normalizeStatus`).
+pub fn message_limit(containers: usize) -> usize {
+    MESSAGE_LIMIT.min(POD_MESSAGE_LIMIT / containers.max(1))
+}
+
+/// All containers of a pod.
+pub fn containers(pod: &Pod) -> usize {
+    let spec = &pod.spec;
+    spec.containers.len() + spec.init_containers.len() + spec.ephemeral_containers.len()
+}
+
+/// Why there is no result. No message shows a part of it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResultError {
+    /// The program did not write the file.
+    #[error("the program left no result: there is no file {path:?}")]
+    Missing {
+        /// Where it was looked for.
+        path: String,
+    },
+    /// The file is there but cannot be read by the sidecar's user.
+    #[error(
+        "the result {path:?} cannot be read by kpo's container: make the file readable, or run both as the same user"
+    )]
+    Unreadable {
+        /// The file.
+        path: String,
+    },
+    /// It is larger than what can leave.
+    #[error("the result is too large: {}, the limit is {limit} bytes", describe_size(*.size))]
+    TooLarge {
+        /// Its size; `None` where only the limit is known to be reached.
+        size: Option<u64>,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// A part of it is missing.
+    #[error("the result was cut: {got} of {expected} bytes arrived")]
+    Cut {
+        /// Its length.
+        expected: usize,
+        /// What arrived.
+        got: usize,
+    },
+    /// It is not what the program wrote.
+    #[error("the result was damaged on its way: its checksum does not match (a result must be UTF-8 text)")]
+    Checksum,
+    /// It is no JSON value.
+    #[error("the result is not JSON: line {line}, column {column}: {reason}")]
+    NotJson {
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1; 0 at the end of a line.
+        column: usize,
+        /// What the parser expected.
+        reason: &'static str,
+    },
+    /// The container that hands over the result ended without a word, or has not ended.
+    #[error("nothing was handed over: container {container:?} left no report ({state})")]
+    NoReport {
+        /// The container.
+        container: String,
+        /// What is known of it.
+        state: String,
+    },
+    /// The container's report is not understood.
+    #[error("the report of container {container:?} is not understood: is its image or command another one?")]
+    Garbled {
+        /// The container.
+        container: String,
+    },
+    /// The log with the result could not be read.
+    #[error("the log with the result could not be read")]
+    Log(#[source] RequestError),
+    /// The log broke off.
+    #[error("the log with the result broke off")]
+    LogBroken(#[source] crate::request::ApiFailure),
+}
+
+fn describe_size(size: Option<u64>) -> String {
+    size.map_or_else(|| "it reaches the limit".to_owned(), |size| format!("it has {size} bytes"))
+}
+
+/// Reads a result that needs no exec, from the pod's last status and, where it is large, from the sidecar's log. The result is one JSON
+/// value; its text is returned as the program wrote it.
+///
+/// # Errors
+/// See [`ResultError`]. [`Plan::Exec`] is not for this function: run [`Plan::read_command`], then [`decode_frame`] and
+/// [`Report::into_bytes`] on its output.
+pub async fn read(requests: &Requests, pod: &Pod, plan: &Plan, call: Call) -> Result<String, ResultError> {
+    let bytes = match plan {
+        Plan::Message { container, path } => {
+            decode_message(termination_message(pod, container)?, path, plan.limit(pod))?.into_bytes()
+        }
+        Plan::Sidecar { path, limit } | Plan::Exec { path, limit } => {
+            match decode_frame(termination_message(pod, CONTAINER)?.as_bytes(), path, *limit)? {
+                Report::Complete(bytes) => bytes,
+                Report::InLog { length, sha256 } => {
+                    decode_log(&read_log(requests, pod, *limit, call).await?, length, &sha256)?
+                }
+                // The kubelet cut it. Whatever may be cut stands in the log as well.
+                Report::Cut { length, sha256, got } => {
+                    let log = read_log(requests, pod, *limit, call).await?;
+                    let cut = |_| ResultError::Cut { expected: length, got };
+                    decode_log(&log, length, &sha256).map_err(cut)?
+                }
+            }
+        }
+    };
+    parse_json(&bytes)?;
+    String::from_utf8(bytes).map_err(|_| ResultError::Checksum)
+}
+
+fn termination_message<'a>(pod: &'a Pod, container: &str) -> Result<&'a str, ResultError> {
+    let none = |state: String| ResultError::NoReport { container: container.to_owned(), state };
+    let status = pod.status_of(container).ok_or_else(|| none("it has no status".into()))?;
+    let ended = status.state.terminated.as_ref().or(status.last_state.terminated.as_ref());
+    let ended = ended.ok_or_else(|| none("it has not ended".into()))?;
+    let message = ended.message.as_deref().filter(|message| !message.is_empty());
+    message.ok_or_else(|| none(format!("it ended with exit code {}", ended.exit_code)))
+}
+
+/// The length and checksum in the pod's own status prove that the log is this pod's.
+async fn read_log(requests: &Requests, pod: &Pod, limit: usize, call: Call) -> Result<Vec<u8>, ResultError> {
+    let most = limit / 3 * 4 + limit / 50 + (64 << 10);
+    let request = ApiRequest::get(&pod.metadata.namespace, "pods", &pod.metadata.name)
+        .subresource("log")
+        .query("container", CONTAINER)
+        .query("limitBytes", most.to_string());
+    let body = requests.open(&request, call).await.map_err(ResultError::Log)?;
+    let append = |mut all: Vec<u8>, chunk: bytes::Bytes| async move {
+        all.extend_from_slice(&chunk);
+        Ok(all)
+    };
+    body.try_fold(Vec::new(), append).await.map_err(ResultError::LogBroken)
+}
+
+/// The result as JSON.
+///
+/// # Errors
+/// As [`parse_json`].
+pub fn to_json(text: &str) -> Result<Value, ResultError> {
+    parse_json(text.as_bytes())
+}
