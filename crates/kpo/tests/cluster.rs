@@ -208,3 +208,106 @@ async fn over_https_with_its_kubeconfig_an_expired_token_is_renewed_from_the_fil
     assert!(hook.pods("default").get("p", Call::within(Duration::from_secs(60))).await.unwrap().is_some());
     std::fs::remove_file(&path).unwrap();
 }
+
+mod world {
+    //! The same against a whole cluster: nodes, scheduler, preemption, scripted containers, on virtual time.
+
+    use std::sync::Arc;
+
+    use kpo::{
+        manager::{EventsSought, ExecCommand, ExecError, ReadError},
+        request::Effect,
+    };
+    use kpo_lab::{
+        ScriptedRuntime, World,
+        script::built_in,
+        scripted::{Behaviour, ExecReply, Matching},
+    };
+
+    use super::*;
+
+    fn plain(name: &str) -> Value {
+        let mut pod = pod(name, "n");
+        pod["metadata"].as_object_mut().unwrap().remove("finalizers");
+        pod["spec"].as_object_mut().unwrap().remove("schedulingGates");
+        pod
+    }
+
+    fn hook(lab: &Lab<World>) -> KubernetesHook {
+        KubernetesHook::from_client(kube::Client::new(lab.service(), "default"), exact())
+    }
+
+    /// The seed's case (airflow#59626) for one who only reads: the pod is preempted before it ran, and the reads say so.
+    #[tokio::test(start_paused = true)]
+    async fn a_preempted_pod_that_is_read_is_explained_by_the_clusters_own_events() {
+        let script = built_in("preemption").unwrap();
+        let lab = Lab::in_process(World::new(Lab::EPOCH, 1, Box::new(script.runtime())), LabOptions::default());
+        lab.with(|_, world| world.play(&script));
+        let pods = hook(&lab).pods("default");
+        pods.create(&plain("orange-juice"), Call::forever()).await.unwrap();
+        for _ in 0..1000 {
+            if pods.get("orange-juice", Call::forever()).await.unwrap().is_none() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let before = lab.journal().len();
+        let begun = lab.now();
+        let ReadError::NotFound(error) = pods.read_pod("orange-juice", Call::forever()).await.unwrap_err() else {
+            panic!()
+        };
+        let asked: Vec<_> = lab.journal()[before..].iter().map(|seen| (seen.at.0 - begun.0) / 1_000_000).collect();
+        assert_eq!(asked, [0, 2000, 6000, 14000, 14000]);
+        let EventsSought::Found(found) = &error.events else { panic!("{error}") };
+        assert!(found.iter().any(|line| line.starts_with("Preempted: Preempted by pod ")), "{found:?}");
+        let seen = error.last_seen.as_ref().unwrap();
+        assert_eq!(seen.node.as_deref(), Some("node-1"));
+        assert!(seen.disruption.as_ref().unwrap().contains("PreemptionByScheduler"), "{seen:?}");
+        assert!(error.has_evidence() && !error.to_string().contains('\n'));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_runs_in_the_pod_and_not_in_its_namesake() {
+        let reply = ExecReply { stdout: "{\"rows\": 3}".into(), stderr: "noise".into(), exit_code: 7 };
+        let behaviour = Behaviour { exec: Some(Arc::new(move |_, _| Some(reply.clone()))), ..Behaviour::forever() };
+        let runtime = ScriptedRuntime::new().with(Matching::all(), behaviour);
+        let lab = Lab::in_process(World::new(Lab::EPOCH, 1, Box::new(runtime)), LabOptions::default());
+        lab.with(|_, world| world.add_node(kpo_lab::NodeSpec::named("node-1")));
+        let pods = hook(&lab).pods("default");
+        let created = pods.create(&plain("p"), Call::forever()).await.unwrap();
+        let uid = created.pod["metadata"]["uid"].as_str().unwrap();
+        tokio::time::sleep(Duration::from_secs(3)).await;
+
+        let cat = ExecCommand::new("base", ["cat", "/airflow/xcom/return.json"]);
+        let output = pods.exec("p", uid, &cat).await.unwrap();
+        assert_eq!(
+            (output.exit_code, &output.stdout[..], &output.stderr[..]),
+            (7, &b"{\"rows\": 3}"[..], &b"noise"[..])
+        );
+        assert!(output.confirmed);
+
+        assert!(matches!(pods.exec("p", "another", &cat).await, Err(ExecError::Gone)));
+        let nowhere = ExecCommand::new("no-such-container", ["cat"]);
+        let error = pods.exec("p", uid, &nowhere).await.unwrap_err();
+        assert_eq!(error.effect(), Effect::None, "{error:?}");
+        // The server takes the upgrade and is not heard of again: one attempt, no second run.
+        let guard = lab.faults().inject(Match::any().resource("pods/exec"), Fault::HalfOpen);
+        let error = pods.exec("p", uid, &cat).await.unwrap_err();
+        assert_eq!((error.effect(), guard.hits()), (Effect::Unknown, 1), "{error:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_by_the_clusters_rbac_names_the_rule() {
+        let lab = Lab::in_process(Store::default(), LabOptions::default());
+        let user = kpo_lab::api::User::with_rules("narrow", vec![]);
+        let client = kube::Client::new(lab.service_as(user), "default");
+        let pods = KubernetesHook::from_client(client, exact()).pods("default");
+        let CreateError::Request(error) = pods.create(&plain("p"), Call::forever()).await.unwrap_err() else {
+            panic!()
+        };
+        let rule = error.missing_rule().unwrap();
+        assert_eq!(rule.to_string(), r#"{apiGroups: [""], resources: ["pods"], verbs: ["create"]}"#);
+        let error = pods.list("", Call::forever()).await.unwrap_err();
+        assert_eq!(error.missing_rule().unwrap().verb.as_str(), "list");
+    }
+}
