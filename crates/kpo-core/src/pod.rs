@@ -17,6 +17,7 @@ pub struct Pod {
     /// Where it runs, and what of its template decisions need.
     pub spec: PodSpec,
     /// What the cluster says of it.
+    #[serde(deserialize_with = "null_is_default")]
     pub status: PodStatus,
 }
 
@@ -245,8 +246,10 @@ pub struct ContainerStatus {
     #[serde(rename = "containerID", skip_serializing_if = "Option::is_none")]
     pub container_id: Option<String>,
     /// Its state.
+    #[serde(deserialize_with = "null_is_default")]
     pub state: ContainerState,
     /// The state before the last restart.
+    #[serde(deserialize_with = "null_is_default")]
     pub last_state: ContainerState,
 }
 
@@ -396,9 +399,10 @@ pub struct ClusterEvent {
     /// One word: `Preempted`, `Started`, `TriggeredScaleUp`, …
     pub reason: String,
     /// A sentence.
+    #[serde(deserialize_with = "null_is_default")]
     pub message: String,
     /// Who reports it (`reportingComponent`).
-    #[serde(rename = "reportingComponent")]
+    #[serde(rename = "reportingComponent", deserialize_with = "null_is_default")]
     pub reporter: String,
     /// The object that it is about.
     pub involved_object: EventObject,
@@ -406,6 +410,7 @@ pub struct ClusterEvent {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub related: Option<EventObject>,
     /// Who reports it, where `reportingComponent` is empty.
+    #[serde(deserialize_with = "null_is_default")]
     pub source: EventSource,
     /// When (old form).
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -274,6 +274,35 @@ fn an_older_version_does_not_turn_time_back() {
     assert_eq!((ledger.uid(), ledger.node()), (Some("u1"), Some("node-1")));
 }
 
+/// A label was taken off and put back while a read was under way.
+#[test]
+fn an_older_deleted_leaves_no_doubt() {
+    let version = |version: &str| {
+        let mut pod = waits("ContainerCreating", "");
+        pod.metadata.resource_version = version.into();
+        pod
+    };
+    let mut ledger = seen(&[(0, version("105"))]);
+    assert!(!ledger.observe(at(1), Sight::Deleted, &version("101")));
+    assert!(matches!(ledger.situation(at(1), &template()), Situation::Starting { .. }));
+    ledger.observe(at(2), Sight::Deleted, &version("106"));
+    assert_eq!(ledger.situation(at(2), &template()), Situation::Doubtful);
+}
+
+/// Hand-written and half-empty objects, as `kpo why -f` may be given.
+#[test]
+fn nulls_and_unknown_values_are_read_as_absent() {
+    let text = r#"{"metadata": {"name": "t", "uid": "u", "labels": null, "finalizers": null, "managedFields": null},
+        "spec": {"containers": null, "initContainers": null, "nodeName": null, "priority": 7, "unheardOf": [1]},
+        "status": {"phase": "Paused", "conditions": null, "containerStatuses": [{"name": "c", "state": null, "lastState": null}]}}"#;
+    let pod: Pod = serde_json::from_str(text).unwrap();
+    assert_eq!((pod.status.phase, pod.statuses().count()), (kpo_core::pod::Phase::Unknown, 1));
+    assert_eq!(serde_json::from_str::<Pod>("{}").unwrap(), Pod::default());
+    assert_eq!(serde_json::from_str::<Pod>(r#"{"status": null}"#).unwrap(), Pod::default());
+    let event = r#"{"reason": "Killing", "message": null, "reportingComponent": null, "source": null, "related": null, "lastTimestamp": null}"#;
+    assert_eq!(serde_json::from_str::<ClusterEvent>(event).unwrap().reason, "Killing");
+}
+
 #[test]
 fn a_sight_says_whether_it_taught_anything() {
     let mut ledger = Ledger::default();

@@ -816,6 +816,16 @@ fn own_ends() {
             "failed: programFailed exit 3",
         ),
         (
+            "failed after the condition was taken back, then cleaned up",
+            ran([
+                Seen(runs().target("PreemptionByScheduler")),
+                Seen(runs().condition("DisruptionTarget", "False", "", "")),
+                Seen(done(3, "Error").condition("DisruptionTarget", "False", "", "").failed()),
+                gone(done(3, "Error").condition("DisruptionTarget", "False", "", "").failed()),
+            ]),
+            "failed: programFailed exit 3",
+        ),
+        (
             "exit 3 after TERM",
             ran([
                 Seen(runs().target("EvictionByEvictionAPI").deleting(30)),

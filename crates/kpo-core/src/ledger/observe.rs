@@ -72,7 +72,8 @@ impl Ledger {
     fn is_overtaken(&self, sight: Sight, pod: &Pod) -> bool {
         let version = |pod: &Pod| pod.metadata.resource_version.parse::<u128>().ok();
         let newer = |last: &Pod| matches!((version(last), version(pod)), (Some(last), Some(this)) if last > this);
-        self.gone == Some(Absence::Observed) || (sight == Sight::Present && self.last.as_ref().is_some_and(newer))
+        let final_one = sight == Sight::Deleted && pod.is_last_version();
+        self.gone == Some(Absence::Observed) || (!final_one && self.last.as_ref().is_some_and(newer))
     }
 
     fn first_seen(&mut self, now: Time, pod: &Pod) {

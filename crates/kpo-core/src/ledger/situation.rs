@@ -70,7 +70,8 @@ impl Ledger {
         end.located && !end.is_lost() && !again
     }
 
-    /// When the end of its own container is taken as told: at once, where it says of what it ended.
+    /// When the end of its own container is taken as told: at once, where it says of what it ended. An exit 0 does, also where
+    /// `exit-zero-after-term` makes it a disruption: then only what was seen before it counts.
     pub(crate) fn settles_at(&self, template: &Template) -> Option<Time> {
         let end = self.own_end(template).filter(|_| self.own_is_over(template))?;
         let at = self.entries.get(end.entry as usize)?.at;
