@@ -29,6 +29,8 @@ pub(crate) enum ErrorKind {
     NotFound,
     /// The cluster refused.
     Refused,
+    /// It took longer than was to be waited.
+    Timeout,
     /// Something on this machine.
     Local,
 }
@@ -62,6 +64,7 @@ impl ErrorKind {
             ErrorKind::Forbidden => ("refused", exit::FORBIDDEN),
             ErrorKind::NotFound => ("not found", exit::NO_POD),
             ErrorKind::Refused => ("refused", exit::LAUNCH_FAILED),
+            ErrorKind::Timeout => ("timed out", exit::TIMEOUT),
             ErrorKind::Local => ("error", exit::OWN),
         }
     }

@@ -6,15 +6,20 @@
 mod app;
 mod case;
 mod commands;
+mod connect;
 mod env;
 mod error;
 mod files;
+mod labs;
 mod options;
 mod printer;
 mod records;
 mod reference;
 mod render;
+mod session;
+mod signals;
 mod topics;
+mod trace;
 
 pub use app::{command, main};
 pub use reference::reference;

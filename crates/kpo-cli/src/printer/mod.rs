@@ -6,14 +6,15 @@ mod screen;
 mod visible;
 
 pub(crate) use screen::Tone;
-pub(crate) use visible::{visible, visible_lines};
+pub(crate) use visible::visible;
 
 use crate::commands::OutputArgs;
 use crate::error::CliError;
+use kpo::logs::LogBatch;
 use screen::{Screen, Terminals};
 use std::io::{self, IsTerminal, Write};
 use std::thread::JoinHandle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,8 +31,9 @@ pub(crate) enum Loudness {
 enum Item {
     Data(Vec<u8>),
     Say(Tone, String),
-    Other { container: String, line: Vec<u8>, continues: bool },
+    Other { container: String, batch: LogBatch },
     Status(Option<String>),
+    Flush(oneshot::Sender<()>),
 }
 
 /// Items that wait for the thread at most: with batches of a log below 256 KiB, bounded memory.
@@ -71,9 +73,9 @@ impl Printer {
         self.send(Item::Data(bytes)).await;
     }
 
-    /// A line of another container's, or of any where standard output is not for logs.
-    pub(crate) async fn other(&self, container: &str, line: &[u8], continues: bool) {
-        self.send(Item::Other { container: container.to_owned(), line: line.to_owned(), continues }).await;
+    /// Lines of a container's for standard error, each with its name in front; without a name: bare.
+    pub(crate) async fn other(&self, container: &str, batch: &LogBatch) {
+        self.send(Item::Other { container: container.to_owned(), batch: batch.clone() }).await;
     }
 
     /// A line of kpo's, unless it shall be quiet.
@@ -95,6 +97,14 @@ impl Printer {
         if let Some(items) = self.items.as_ref().filter(|_| self.loudness > Loudness::Quiet) {
             let _ = items.try_send(Item::Status(text));
         }
+    }
+
+    /// Waits until all that was given so far is out.
+    pub(crate) async fn flush(&self) {
+        let (out, is_out) = oneshot::channel();
+        self.send(Item::Flush(out)).await;
+        // Dropped: the thread is gone, and nothing more comes out.
+        let _ = is_out.await;
     }
 
     /// An error, its hints below it, and the end.
@@ -151,8 +161,16 @@ fn write<O: Write, E: Write>(screen: &mut Screen<O, E>, item: Item) {
     match item {
         Item::Data(bytes) => screen.data(&bytes),
         Item::Say(tone, text) => screen.say(tone, &text),
-        Item::Other { container, line, continues } => screen.other(&container, &line, continues),
+        Item::Other { container, batch } => {
+            for line in batch.iter() {
+                screen.other(&container, line.bytes, line.continues);
+            }
+        }
         Item::Status(text) => screen.status(text),
+        Item::Flush(out) => {
+            screen.flush();
+            let _ = out.send(());
+        }
     }
 }
 

@@ -81,10 +81,10 @@ impl<O: Write, E: Write> Screen<O, E> {
         let _ = writeln!(self.err, "{style}{text}{style:#}");
     }
 
-    /// A line of another container's on standard error; with a carriage return before the line feed it is left as it is.
+    /// A container's line on standard error, its name in front unless it is empty; the bytes as they are.
     pub(crate) fn other(&mut self, container: &str, bytes: &[u8], continues: bool) {
         self.begin_line();
-        if !continues {
+        if !continues && !container.is_empty() {
             let _ = write!(self.err, "[{}] ", visible(container));
         }
         let _ = self.err.write_all(bytes);

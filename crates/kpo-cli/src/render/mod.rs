@@ -2,12 +2,14 @@
 
 mod end;
 mod fact;
+mod gap;
 mod story;
 mod wait;
 mod why;
 mod words;
 
-pub(crate) use end::{Ending, ending, one_line};
-pub(crate) use story::{Line, Teller};
+pub(crate) use end::{ending, one_line};
+pub(crate) use gap::gap;
+pub(crate) use story::Teller;
 pub(crate) use why::{Case as WhyCase, page as why_page};
-pub(crate) use words::span as span_text;
+pub(crate) use words::{clause, span as span_text};

@@ -24,6 +24,8 @@ pub(crate) struct Teller {
     waits: Option<(Because, Time)>,
     /// Why no other attempt followed the last one.
     why_no_rerun: Option<NoRerun>,
+    /// Whether it was said that the cluster is out of sight.
+    out_of_sight: bool,
 }
 
 /// Width of the column of offsets.
@@ -32,7 +34,16 @@ const OFFSET: usize = 7;
 impl Teller {
     pub(crate) fn new(task: &str) -> Self {
         let (began, attempt) = (None, 0);
-        Self { task: task.to_owned(), began, attempt, pod: None, node: None, waits: None, why_no_rerun: None }
+        Self {
+            task: task.to_owned(),
+            began,
+            attempt,
+            pod: None,
+            node: None,
+            waits: None,
+            why_no_rerun: None,
+            out_of_sight: false,
+        }
     }
 
     /// Why no other attempt followed the last one. `None`: none would be expected.
@@ -98,22 +109,12 @@ impl Teller {
                 self.waits(&because, now);
                 vec![self.line(now, Tone::Plain, "running".to_owned())]
             }
-            Event::Disrupting { reason, detail, .. } => {
-                let words = detail.as_deref().map(|detail| format!(" ({})", clause(detail))).unwrap_or_default();
-                vec![self.line(now, Tone::Odd, format!("being taken away: {}{words}", reason.sentence()))]
+            Event::Disrupting { reason, .. } => {
+                vec![self.line(now, Tone::Odd, format!("is taken away: {}", reason.sentence()))]
             }
             Event::Ended { verdict, next, .. } => self.ended(verdict, next, now),
             Event::Stopping { stop } => self.stopping(*stop, now),
-            Event::Sight { watching: true } => {
-                vec![self.line(now, Tone::Plain, "the cluster is in sight again".to_owned())]
-            }
-            Event::Sight { watching: false } => {
-                vec![self.line(
-                    now,
-                    Tone::Odd,
-                    "the cluster is out of sight; the task runs on, and is looked for".to_owned(),
-                )]
-            }
+            Event::Sight { watching } => self.sight(*watching, now),
             Event::Hindered { what, message } => {
                 vec![self.line(now, Tone::Odd, format!("{}: {}", hindrance(*what), clause(message)))]
             }
@@ -145,6 +146,17 @@ impl Teller {
         }
     }
 
+    /// A watch that stands is what is expected: only one that breaks, and comes back, is worth a line.
+    fn sight(&mut self, watching: bool, now: Time) -> Vec<Line> {
+        let text = match (watching, self.out_of_sight) {
+            (false, false) => "the cluster is out of sight; the task runs on, and is looked for",
+            (true, true) => "the cluster is in sight again",
+            _ => return Vec::new(),
+        };
+        self.out_of_sight = !watching;
+        vec![self.line(now, Tone::Odd, text.to_owned())]
+    }
+
     fn stopping(&self, stop: Stop, now: Time) -> Vec<Line> {
         let text = match stop {
             Stop::User => "cancelling: the pod is deleted, with its grace (once more Ctrl-C leaves at once)",
@@ -152,6 +164,14 @@ impl Teller {
             Stop::Shutdown => return Vec::new(),
         };
         vec![self.line(now, Tone::Odd, text.to_owned())]
+    }
+
+    /// A line with the time since the task began in front. `None`: without.
+    pub(crate) fn stamped(&self, text: String, now: Option<Time>) -> String {
+        match now.zip(self.began) {
+            Some((now, began)) => format!("{:>OFFSET$}  {text}", offset(now.since(began))),
+            None => text,
+        }
     }
 
     fn header(&self, text: String) -> Line {

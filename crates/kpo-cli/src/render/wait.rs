@@ -20,6 +20,7 @@ fn phase(because: &Because) -> String {
         Because::Admission { .. } => "refused for now; asking again".to_owned(),
         Because::Backoff => "waiting before the next attempt".to_owned(),
         Because::Predecessor => "waiting for its predecessor to be gone".to_owned(),
+        Because::Queue { gates, .. } if gates.is_empty() => "waiting for its gate to be lifted".to_owned(),
         Because::Queue { gates, .. } => format!("queued by {}", gates.join(", ")),
         Because::Node { scaling_up: true, .. } => "waiting for a new node".to_owned(),
         Because::Node { .. } => "waiting for a node".to_owned(),
@@ -31,7 +32,6 @@ fn phase(because: &Because) -> String {
         Because::Completion => "ended; reading the rest of its log".to_owned(),
         Because::Finished => "finished".to_owned(),
         Because::Detached => "detached".to_owned(),
-        _ => "waiting".to_owned(),
     }
 }
 
@@ -75,6 +75,7 @@ pub(super) fn worth_saying(because: &Because) -> Option<String> {
     const USUAL: [&str; 2] = ["ContainerCreating", "PodInitializing"];
     match because {
         Because::Node { message: None, scaling_up: false, .. } => None,
+        Because::Queue { gates, .. } if gates.is_empty() => None,
         Because::Start { waiting, .. } => {
             let waiting = waiting.as_deref().filter(|waiting| !USUAL.iter().any(|usual| waiting.ends_with(usual)))?;
             Some(format!("waiting: {waiting}"))

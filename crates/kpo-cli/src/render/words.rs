@@ -52,9 +52,9 @@ pub(crate) fn sentence(text: &str) -> String {
     if text.ends_with(['.', '!', '?']) { text.to_owned() } else { format!("{text}.") }
 }
 
-/// A cluster's words on one line, harmless, without a full stop at the end: to go on.
+/// A cluster's words on one line, harmless, without a full stop or colon at the end: to go on.
 pub(crate) fn clause(text: &str) -> String {
-    visible(text.trim_end().trim_end_matches('.')).into_owned()
+    visible(text.trim().trim_end_matches(['.', ':', ' '])).into_owned()
 }
 
 /// The text, cut to so many characters.

@@ -5,25 +5,25 @@ use std::process::{Command, Stdio};
 
 /// What a run came to.
 #[must_use]
-pub struct Ran {
+pub(crate) struct Ran {
     /// Exit code.
-    pub code: Option<i32>,
+    pub(crate) code: Option<i32>,
     /// Standard output.
-    pub out: String,
+    pub(crate) out: String,
     /// Standard error.
-    pub err: String,
+    pub(crate) err: String,
 }
 
 impl Ran {
     /// All of it, for a snapshot.
-    pub fn transcript(&self) -> String {
+    pub(crate) fn transcript(&self) -> String {
         let err: String = self.err.lines().map(|line| format!("│ {line}\n")).collect();
         format!("{}{err}exit {}\n", self.out, self.code.map_or("by signal".to_owned(), |code| code.to_string()))
     }
 }
 
 /// `kpo` with these arguments, in the folder, standard input given.
-pub fn kpo_in(folder: &Path, arguments: &[&str], input: &str) -> Ran {
+pub(crate) fn kpo_in(folder: &Path, arguments: &[&str], input: &str) -> Ran {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kpo"));
     command
         .env_clear()
@@ -43,12 +43,12 @@ pub fn kpo_in(folder: &Path, arguments: &[&str], input: &str) -> Ran {
 
 /// `kpo` with these arguments.
 #[allow(dead_code)]
-pub fn kpo(arguments: &[&str]) -> Ran {
+pub(crate) fn kpo(arguments: &[&str]) -> Ran {
     kpo_in(Path::new(env!("CARGO_MANIFEST_DIR")), arguments, "")
 }
 
 /// The recordings of a real cluster.
 #[allow(dead_code)]
-pub fn recordings() -> PathBuf {
+pub(crate) fn recordings() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../kpo-core/tests/recordings")
 }

@@ -102,6 +102,7 @@ impl Delivery {
 /// A task under way. Dropping it leaves the pod as it is.
 #[derive(Debug)]
 pub struct Running {
+    spec: Spec,
     events: mpsc::UnboundedReceiver<Event>,
     logs: mpsc::Receiver<Event>,
     outcome: Option<Event>,
@@ -127,6 +128,11 @@ impl Running {
             Ok(piece) => Some(piece),
             Err(_) => self.outcome.take(),
         }
+    }
+
+    /// The task: as asked for, or, attached to, as its pod carries it.
+    pub fn spec(&self) -> &Spec {
+        &self.spec
     }
 
     /// A handle that stops it, for a signal handler.
@@ -196,6 +202,7 @@ fn start(
     let (stops, stop_receiver) = mpsc::unbounded_channel();
     let eyes = shared.map_or_else(|| Eyes::Own(Vec::new()), Eyes::Shared);
     let logs_of = Logs::new(pods.clone(), clock, piece_sender, Vec::new());
+    let spec = core.spec().clone();
     let driver = turn::Driver::new(pods, core, request, eyes, logs_of, clock, event_sender, stop_receiver);
-    Running { events, logs, outcome: None, stops, task: tokio::spawn(driver.run()) }
+    Running { spec, events, logs, outcome: None, stops, task: tokio::spawn(driver.run()) }
 }

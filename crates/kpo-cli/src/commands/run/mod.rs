@@ -1,10 +1,24 @@
 //! `kpo run`
 
+mod request;
+
+use super::Done;
+use crate::connect::{FIRST_ANSWER, block_on};
+use crate::error::{CliError, ErrorKind};
+use crate::labs;
 use crate::options::{ConnectionArgs, Disturb, ExitZero, Limit, OnSigterm, OnUnsigned, RerunWhen, Transport};
 use crate::options::{limit, on_finish, span};
+use crate::printer::{Printer, Tone, to_stdout};
+use crate::session::{Followed, Session};
+use crate::signals::Signals;
 use clap::{Args, ValueEnum};
-use kpo_core::OnFinish;
+use kpo::KubernetesHook;
+use kpo::driver::{self, TaskRequest, What};
+use kpo::manifest::Manifest;
+use kpo::request::Call;
+use kpo_core::{Observer, OnFinish, Stop, Task, Time};
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 /// Run a task to its end
@@ -209,4 +223,119 @@ pub(crate) enum Output {
     Json,
     /// The events and log lines, one JSON object a line
     Events,
+}
+
+pub(super) fn run(args: RunArgs) -> Done {
+    crate::trace::start(args.output.verbose);
+    block_on(run_task(args))
+}
+
+async fn run_task(args: RunArgs) -> Done {
+    let signals = Signals::catch(args.how.on_sigterm)?;
+    let manifest = request::manifest(&args)?;
+    let named = args.what.name.is_some() || manifest.name.is_some();
+    let task = request::task_name(&args, &manifest);
+    if args.how.dry_run == Some(DryRun::Client) {
+        let namespace = manifest.namespace.clone().unwrap_or_else(|| "default".to_owned());
+        return show(&request::body(&request::task(&args, &manifest, &task, &namespace)?), &args);
+    }
+    let lab = match &args.how.lab {
+        Some(script) => Some(labs::start(script).await?),
+        None => None,
+    };
+    let hook = match &lab {
+        Some(lab) => labs::connect(lab).await?,
+        None => args.connection.connect().await?,
+    };
+    let namespace = manifest.namespace.clone().unwrap_or_else(|| args.connection.namespace(&hook));
+    let request = request::task(&args, &manifest, &task, &namespace)?;
+    if args.how.dry_run == Some(DryRun::Server) {
+        let pod = hook.pods(&namespace).create_dry_run(&request::body(&request), Call::within(FIRST_ANSWER)).await?;
+        return show(&pod, &args);
+    }
+    if named && lab.is_none() {
+        refuse_if_in_use(&hook, &request, &args).await?;
+    }
+    let printer = Printer::new(&args.output);
+    for field in &manifest.unused {
+        printer.detail(format!("note: {field} means nothing to a task, and is not used")).await;
+    }
+    if args.how.detach {
+        return detach(&hook, request, &printer).await;
+    }
+    let session = session(&args, &request);
+    let followed = session.follow(driver::run(&hook, request), printer, &args.output, signals).await?;
+    Ok(crate::app::exit_code(followed.exit_code()))
+}
+
+fn session(args: &RunArgs, request: &TaskRequest) -> Session {
+    Session {
+        task: request.spec.task.clone(),
+        namespace: request.spec.namespace.clone(),
+        container: request.spec.template.container.clone(),
+        with_logs: true,
+        watches_over: true,
+        again: args.connection.again(&request.spec.namespace),
+    }
+}
+
+fn show(pod: &serde_json::Value, args: &RunArgs) -> Done {
+    let text = match args.output.output {
+        Some(Output::Json) => serde_json::to_string_pretty(pod)
+            .map_err(|error| CliError::because(ErrorKind::Local, "cannot write JSON", &error))?,
+        _ => serde_saphyr::to_string(pod)
+            .map_err(|error| CliError::because(ErrorKind::Local, "cannot write YAML", &error))?,
+    };
+    to_stdout(format!("{}\n", text.trim_end()).as_bytes());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A task of that name has pods: nothing is created. Who may not list pods is told by the create, for the first attempt's name.
+async fn refuse_if_in_use(hook: &KubernetesHook, request: &TaskRequest, args: &RunArgs) -> Result<(), CliError> {
+    let (task, namespace) = (&request.spec.task, &request.spec.namespace);
+    let selector = format!("{}={task}", kpo_core::marks::TASK);
+    match hook.pods(namespace).list(&selector, Call::within(FIRST_ANSWER)).await {
+        Ok(list) => match list.items.first().and_then(|pod| pod["metadata"]["name"].as_str()) {
+            None => Ok(()),
+            Some(pod) => {
+                let text = format!("task {task} is there already, in namespace {namespace}: pod {pod}");
+                let again = args.connection.again(namespace);
+                Err(CliError::new(ErrorKind::Refused, text)
+                    .hint(format!("To go on with it: kpo attach {task}{again}"))
+                    .hint("To run another: give it another --name"))
+            }
+        },
+        Err(error) if error.failure.is_forbidden() => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Creates the pod, prints the task's id, and leaves.
+async fn detach(hook: &KubernetesHook, request: TaskRequest, printer: &Printer) -> Done {
+    let task = request.spec.task.clone();
+    let mut running = driver::run(hook, request);
+    let stopper = running.stopper();
+    while let Some(event) = running.next().await {
+        match event.what {
+            What::Task(kpo_core::Event::Created { pod, .. }) => {
+                stopper.stop(Stop::Shutdown);
+                printer.data(format!("{task}\n").into_bytes()).await;
+                printer
+                    .say(
+                        Tone::Plain,
+                        format!("{pod} was created; nobody watches over it: kpo attach {task} --take-over"),
+                    )
+                    .await;
+            }
+            What::Trouble(why) => printer.say(Tone::Odd, format!("not yet: {why}")).await,
+            What::Outcome(delivery) => {
+                let outcome = delivery.taken();
+                let ending = crate::render::ending(&outcome, None, None);
+                printer.say(ending.tone, ending.line).await;
+                return Ok(crate::app::exit_code(Followed::Ended(Box::new(outcome)).exit_code()));
+            }
+            _ => {}
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,0 +1,99 @@
+//! `kpo lab`
+
+use super::Done;
+use crate::connect::block_on;
+use crate::error::{CliError, ErrorKind};
+use crate::labs;
+use crate::options::OnSigterm;
+use crate::printer::{Printer, Tone};
+use crate::signals::Signals;
+use clap::Args;
+use kpo::identity;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Run an embedded cluster
+///
+/// A Kubernetes API server, scheduler, controllers and kubelets in one process, on the loopback interface: containers are local
+/// processes, and any image name "pulls". It runs until Ctrl-C, or as long as the command does.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct LabArgs {
+    /// What happens in it: quiet, preemption, or a script's file
+    #[arg(long, value_name = "SCRIPT", default_value = "quiet", help_heading = "How")]
+    pub(crate) script: String,
+    /// Write its kubeconfig to this file. Default: a file of its own, removed at the end
+    #[arg(long, value_name = "FILE", help_heading = "How")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Run this command with KUBECONFIG set, and exit with its exit code
+    #[arg(last = true, value_name = "CMD")]
+    pub(crate) command: Vec<String>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  kpo lab --kubeconfig lab.yaml                   Runs until Ctrl-C; elsewhere: kubectl --kubeconfig lab.yaml get pods -A
+  kpo lab --script preemption -- kubectl get nodes";
+
+pub(super) fn lab(args: LabArgs) -> Done {
+    block_on(async move {
+        let lab = labs::start(&args.script).await?;
+        let own = args.kubeconfig.is_none().then(OwnFile::new);
+        let path = own.as_ref().map(|own| own.path.clone()).or(args.kubeconfig.clone()).unwrap_or_default();
+        lab.write_kubeconfig(&path)
+            .map_err(|error| CliError::because(ErrorKind::Local, "the lab's kubeconfig", &error))?;
+        match args.command.split_first() {
+            Some((program, arguments)) => command(program, arguments, &path).await,
+            None => until_signal(&lab.url().unwrap_or_default(), &path).await,
+        }
+    })
+}
+
+/// Says how to use it, and waits for a signal.
+async fn until_signal(url: &str, kubeconfig: &Path) -> Done {
+    let mut signals = Signals::catch(OnSigterm::Cancel)?;
+    let printer = Printer::plain();
+    let path = kubeconfig.display();
+    printer.say(Tone::Plain, format!("The lab runs at {url}, until Ctrl-C. Elsewhere:")).await;
+    for line in [
+        format!("export KUBECONFIG={path}"),
+        "kubectl get pods -A".to_owned(),
+        "kpo run --image busybox -- echo hello".to_owned(),
+    ] {
+        printer.say(Tone::Plain, format!("  {line}")).await;
+    }
+    printer.flush().await;
+    signals.next().await;
+    printer.finish().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the command with the lab's kubeconfig; its exit code is ours. Signals are its business: it gets them too.
+async fn command(program: &str, arguments: &[String], kubeconfig: &Path) -> Done {
+    let _signals = Signals::catch(OnSigterm::Cancel)?;
+    let mut command = tokio::process::Command::new(program);
+    command.args(arguments).env("KUBECONFIG", kubeconfig).kill_on_drop(true);
+    let status = command.status().await;
+    let status = status.map_err(|error| CliError::new(ErrorKind::Input, format!("cannot run {program}: {error}")))?;
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    Ok(crate::app::exit_code(code.unwrap_or(1)))
+}
+
+/// A file that goes with the lab.
+struct OwnFile {
+    path: PathBuf,
+}
+
+impl OwnFile {
+    fn new() -> Self {
+        Self { path: std::env::temp_dir().join(format!("kpo-lab-{}.yaml", identity::nonce())) }
+    }
+}
+
+impl Drop for OwnFile {
+    fn drop(&mut self) {
+        // It was never written, or somebody has removed it.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}

@@ -1,0 +1,116 @@
+//! From flags and a manifest to a task.
+
+use super::{CliError, Disturb, ErrorKind, Manifest, Observer, RerunWhen, RunArgs, Task, TaskRequest, Time, Transport};
+use crate::files::read_source;
+use kpo::body::Template;
+use kpo::identity;
+use kpo::manifest::{self, name};
+use kpo_core::{Command, Input, Output, Rerun, Spec};
+use serde_json::Value;
+
+/// The manifest, with the flags applied.
+pub(super) fn manifest(args: &RunArgs) -> Result<Manifest, CliError> {
+    let what = &args.what;
+    let file = what.file.as_ref().or(what.manifest.as_ref()).map(|file| read_source(file)).transpose()?;
+    let request = manifest::Request {
+        file,
+        name: what.name.clone(),
+        namespace: args.connection.namespace.clone(),
+        image: what.image.clone(),
+        container: what.container.clone(),
+        command: what.command,
+        args: what.args.clone(),
+        env: what.env.clone(),
+        set: what.set.clone(),
+    };
+    Ok(manifest::manifest(request)?)
+}
+
+/// The task's name: the flag's or the manifest's; else one that nobody has, after `generateName` or the image.
+pub(super) fn task_name(args: &RunArgs, manifest: &Manifest) -> String {
+    /// Random characters at the end, as `generateName` has them.
+    const RANDOM: usize = 5;
+    if let Some(name) = args.what.name.as_ref().or(manifest.name.as_ref()) {
+        return name.clone();
+    }
+    let stem = manifest.generate_name.clone().unwrap_or_else(|| image_name(manifest));
+    let stem = name::label_of(&stem, name::LONGEST_TASK - RANDOM - 1);
+    let stem = if stem.is_empty() { "task" } else { &stem };
+    format!("{stem}-{}", &identity::nonce()[..RANDOM])
+}
+
+/// `busybox` of `docker.io/library/busybox:1.36@sha256:…`.
+fn image_name(manifest: &Manifest) -> String {
+    let containers = manifest.pod["spec"]["containers"].as_array();
+    let own = containers.into_iter().flatten().find(|container| container["name"] == *manifest.container);
+    let image = own.and_then(|own| own["image"].as_str()).unwrap_or_default();
+    let last = image.rsplit('/').next().unwrap_or_default();
+    last.split([':', '@']).next().unwrap_or_default().to_owned()
+}
+
+/// The task.
+pub(super) fn task(args: &RunArgs, manifest: &Manifest, task: &str, namespace: &str) -> Result<TaskRequest, CliError> {
+    let undisturbed = match args.again.disturb {
+        Some(disturb) => disturb == Disturb::Deny,
+        None => args.again.rerun != RerunWhen::Idempotent,
+    };
+    let template = Template::new(manifest.pod.clone(), undisturbed)
+        .map_err(|error| CliError::new(ErrorKind::Input, error.to_string()))?;
+    Ok(TaskRequest { spec: spec(args, manifest, task, namespace)?, template })
+}
+
+fn spec(args: &RunArgs, manifest: &Manifest, task: &str, namespace: &str) -> Result<Spec, CliError> {
+    let (again, clocks, keeping) = (&args.again, &args.clocks, &args.keeping);
+    let mut spec = Spec::minimal(task, namespace, &identity::nonce());
+    spec.template = manifest.template();
+    spec.rerun = Rerun {
+        policy: again.rerun.into(),
+        never_started: again.rerun_never_started,
+        started: again.rerun_started,
+        retries: again.retries,
+    };
+    spec.on_unsigned_delete = again.on_unsigned_delete.into();
+    spec.exit_zero_after_term = again.exit_zero_after_term.into();
+    spec.replace_unreachable_after = again.replace_unreachable_after;
+    for (limit, clock) in [
+        (clocks.queue_timeout, &mut spec.clocks.queue),
+        (clocks.schedule_timeout, &mut spec.clocks.schedule),
+        (clocks.start_timeout, &mut spec.clocks.start),
+    ] {
+        if let Some(limit) = limit {
+            *clock = limit.0;
+        }
+    }
+    spec.clocks.total = clocks.timeout.map_or(manifest.total, |limit| limit.0);
+    spec.fail_fast_images = clocks.fail_fast_images;
+    spec.on_finish = keeping.on_finish;
+    spec.protect = keeping.protect;
+    spec.result = wants_result(args)?;
+    Ok(spec)
+}
+
+fn wants_result(args: &RunArgs) -> Result<bool, CliError> {
+    let result = &args.result;
+    if result.result.is_some() && result.results != Transport::Message && result.results_image.is_none() {
+        return Err(CliError::input(
+            "--result needs an image for the sidecar that hands it over: --results-image IMAGE",
+        )
+        .hint("Or, for results of at most 4096 bytes, without a sidecar: --results=message"));
+    }
+    Ok(result.result.is_some())
+}
+
+/// The first attempt's pod, as it would be sent.
+pub(super) fn body(request: &TaskRequest) -> Value {
+    let mut core = Task::new(Time::default(), request.spec.clone(), Observer::first(identity::observer()));
+    // A fresh task commands its create before anything else; more polls than that are none.
+    let handled = core.handle(Time::default(), Input::Tick);
+    debug_assert!(handled.is_ok());
+    loop {
+        match core.poll() {
+            Output::Command(_, Command::Create(create)) => return request.template.body(&request.spec, &create),
+            Output::Wait(_) => return request.template.manifest.clone(),
+            _ => {}
+        }
+    }
+}

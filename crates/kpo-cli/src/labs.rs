@@ -1,0 +1,44 @@
+//! The embedded cluster, for `kpo lab` and `kpo run --lab`.
+
+use crate::error::{CliError, ErrorKind};
+use kpo::KubernetesHook;
+use kpo::hook::{ConnectOptions, Source};
+use kpo_lab::process::ProcessOptions;
+use kpo_lab::{Lab, LabOptions, ProcessRuntime, Time, World, script};
+use std::path::Path;
+
+/// A cluster that ends with this value.
+pub(crate) type RunningLab = Lab<World>;
+
+/// UIDs and generated names follow from it: a lab lives alone, so they need not differ from another's.
+const SEED: u64 = 1;
+
+/// Starts a cluster: `quiet`, `preemption`, or what a script's file says.
+pub(crate) async fn start(script: &str) -> Result<RunningLab, CliError> {
+    let script = read(script)?;
+    let now = Time::wall_clock();
+    let runtime = ProcessRuntime::new(ProcessOptions::default())
+        .map_err(|error| CliError::because(ErrorKind::Local, "the lab cannot start", &error))?;
+    let mut world = World::new(now, SEED, Box::new(runtime));
+    world.play(&script);
+    Lab::serve(world, LabOptions::default())
+        .await
+        .map_err(|error| CliError::because(ErrorKind::Local, "the lab cannot start", &error))
+}
+
+fn read(name: &str) -> Result<script::Script, CliError> {
+    if let Some(script) = script::built_in(name) {
+        return Ok(script);
+    }
+    let path = Path::new(name);
+    let source = crate::files::read_source(path)
+        .map_err(|error| error.hint(format!("The lab brings along: {}", script::NAMES.join(", "))))?;
+    script::parse(&source.text).map_err(|error| CliError::input(format!("{name}: {error}")))
+}
+
+/// Connects to it as to any cluster.
+pub(crate) async fn connect(lab: &RunningLab) -> Result<KubernetesHook, CliError> {
+    let options =
+        ConnectOptions { source: Source::Text(lab.kubeconfig().unwrap_or_default()), ..ConnectOptions::default() };
+    Ok(KubernetesHook::connect(options).await?)
+}

@@ -1,0 +1,229 @@
+//! Follows a task that is under way: its story, its logs, its end, and signals.
+
+mod logs;
+
+use crate::commands::{Output, OutputArgs};
+use crate::error::CliError;
+use crate::printer::{Printer, Tone};
+use crate::render::{self, Teller};
+use crate::signals::{Caught, Signals};
+use kpo::driver::{Delivery, Event, Running, What};
+use kpo_core::{Outcome, Stop, Time};
+pub(crate) use logs::LogView;
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The live line changes this often.
+const TICK: Duration = Duration::from_millis(500);
+
+/// What is followed, and how it is shown.
+pub(crate) struct Session {
+    /// The task's id.
+    pub(crate) task: String,
+    /// Its namespace.
+    pub(crate) namespace: String,
+    /// The task's own container.
+    pub(crate) container: String,
+    /// Whether logs are shown.
+    pub(crate) with_logs: bool,
+    /// Whether kpo watches over it: then a second signal leaves something behind.
+    pub(crate) watches_over: bool,
+    /// What is appended to a command that goes on with it: ` -n batch --context prod`.
+    pub(crate) again: String,
+}
+
+/// What following a task came to.
+pub(crate) enum Followed {
+    /// It ended.
+    Ended(Box<Outcome>),
+    /// It was left: the pod lives on; by which signal, if by one.
+    Left(Option<Caught>),
+}
+
+impl Followed {
+    /// What the process exits with.
+    pub(crate) fn exit_code(&self) -> i32 {
+        match self {
+            Followed::Ended(outcome) => outcome.exit_code.unwrap_or(kpo_core::reason::exit::OWN),
+            Followed::Left(signal) => signal.map_or(0, |signal| signal.exit_code),
+        }
+    }
+}
+
+impl Session {
+    /// Follows the task to its end, or until a signal makes this process leave. A signal before that asks it to stop.
+    pub(crate) async fn follow(
+        self,
+        running: Running,
+        printer: Printer,
+        output: &OutputArgs,
+        signals: Signals,
+    ) -> Result<Followed, CliError> {
+        let logs = LogView::new(&self.container, output.output);
+        let teller = Teller::new(&self.task);
+        let follower = Follower {
+            session: self,
+            printer,
+            form: output.output,
+            teller,
+            logs,
+            signals,
+            last: None,
+            caught: None,
+            outcome: None,
+        };
+        follower.run(running).await
+    }
+}
+
+struct Follower {
+    session: Session,
+    printer: Printer,
+    form: Option<Output>,
+    teller: Teller,
+    logs: LogView,
+    signals: Signals,
+    /// The last event's time, and when it came: the live line's clock goes on from there.
+    last: Option<(Time, Instant)>,
+    caught: Option<Caught>,
+    outcome: Option<Box<Outcome>>,
+}
+
+impl Follower {
+    async fn run(mut self, mut running: Running) -> Result<Followed, CliError> {
+        let stopper = running.stopper();
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            tokio::select! {
+                event = running.next() => match event {
+                    Some(event) => self.take(event).await?,
+                    None => break,
+                },
+                caught = self.signals.next() => {
+                    if self.caught.is_some() {
+                        self.leave_at_once(caught).await;
+                    }
+                    self.caught = Some(caught);
+                    stopper.stop(caught.stop);
+                }
+                _ = tick.tick() => self.draw(),
+            }
+        }
+        let followed = match self.outcome.take() {
+            Some(outcome) => Followed::Ended(outcome),
+            None => {
+                self.say_left().await;
+                Followed::Left(self.caught)
+            }
+        };
+        self.printer.finish().await;
+        Ok(followed)
+    }
+
+    async fn take(&mut self, event: Event) -> Result<(), CliError> {
+        self.last = Some((event.at, Instant::now()));
+        match event.what {
+            What::Task(told) => {
+                if self.form == Some(Output::Events) {
+                    self.json_line(event.at, serde_json::to_value(&told).unwrap_or_default()).await;
+                }
+                for line in self.teller.tell(&told, event.at) {
+                    self.printer.say(line.tone, line.text).await;
+                }
+                self.draw();
+            }
+            What::Log(piece) if self.session.with_logs => {
+                self.logs.print(&self.printer, &self.session.task, event.at, &piece).await;
+            }
+            What::Log(_) => {}
+            What::Trouble(why) => {
+                let text = format!(
+                    "the cluster cannot be seen ({}); the task runs on, and is looked for",
+                    render::clause(&why)
+                );
+                self.printer.say(Tone::Odd, text).await;
+            }
+            What::Outcome(delivery) => self.end(delivery).await?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Says how it ended. Only when that is out may anything be deleted.
+    async fn end(&mut self, delivery: Delivery) -> Result<(), CliError> {
+        self.printer.status(None);
+        let (why, last) = (self.teller.why_no_rerun(), self.logs.last_line());
+        let mut outcome = delivery.outcome().clone();
+        outcome.message = render::one_line(&outcome, why, last.as_deref());
+        let ending = render::ending(&outcome, why, last.as_deref());
+        self.printer.say(ending.tone, self.teller.stamped(ending.line, self.last.map(|(at, _)| at))).await;
+        for next in ending.next {
+            self.printer.say(Tone::Plain, format!("  {next}")).await;
+        }
+        match self.form {
+            Some(Output::Json) => self.printer.data(pretty(&outcome)).await,
+            Some(Output::Events) => {
+                let at = self.last.map_or(Time::default(), |(at, _)| at);
+                self.json_line(at, json!({"event": "outcome", "outcome": outcome})).await;
+            }
+            None => self.result(&outcome).await,
+        }
+        self.printer.flush().await;
+        delivery.taken();
+        self.outcome = Some(Box::new(outcome));
+        Ok(())
+    }
+
+    /// Without `-o json` a result is talk: standard output is the program's.
+    async fn result(&self, outcome: &Outcome) {
+        if let Some(result) = &outcome.result {
+            self.printer.say(Tone::Plain, format!("result: {}", render::clause(result))).await;
+        }
+    }
+
+    async fn json_line(&self, at: Time, value: Value) {
+        self.printer.data(logs::json_line(&self.session.task, at, value)).await;
+    }
+
+    fn draw(&self) {
+        let now = self.last.map(|(at, when)| at + when.elapsed());
+        self.printer.status(now.and_then(|now| self.teller.status(now)));
+    }
+
+    async fn say_left(&self) {
+        let Some(pod) = self.teller.pod() else { return };
+        let Session { task, namespace, again, watches_over, .. } = &self.session;
+        let now = self.last.map_or(Time::default(), |(at, _)| at);
+        let end = match self.teller.ends_by_itself(now) {
+            Some(left) => format!("it ends by itself, at the latest in {left}"),
+            None => "it has no deadline: it runs until its program ends".to_owned(),
+        };
+        let over = if *watches_over { " --take-over" } else { "" };
+        self.printer.say(Tone::Plain, format!("detached: pod {pod} in namespace {namespace} runs on; {end}.")).await;
+        self.printer.say(Tone::Plain, format!("  Nobody watches over it now: kpo attach {task}{over}{again}")).await;
+    }
+
+    /// The second signal: says what is left behind, and leaves.
+    async fn leave_at_once(&self, caught: Caught) -> ! {
+        let Session { task, namespace, again, .. } = &self.session;
+        let pod =
+            self.teller.pod().map_or_else(|| "its pod, if it was created,".to_owned(), |pod| format!("pod {pod}"));
+        let text = match self.caught.map(|first| first.stop) {
+            Some(Stop::Shutdown) => {
+                format!("left at once: {pod} in namespace {namespace} runs on: kpo attach {task}{again}")
+            }
+            _ => format!("left at once: {pod} in namespace {namespace} may be left behind: kpo cancel {task}{again}"),
+        };
+        self.printer.say(Tone::Bad, text).await;
+        // A terminal that takes nothing more must not hold this up.
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.printer.flush()).await;
+        std::process::exit(caught.exit_code)
+    }
+}
+
+fn pretty(outcome: &Outcome) -> Vec<u8> {
+    let mut text = serde_json::to_vec_pretty(outcome).unwrap_or_default();
+    text.push(b'\n');
+    text
+}

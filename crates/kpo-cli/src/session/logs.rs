@@ -1,0 +1,126 @@
+//! The logs of a task, as the flags want them.
+
+use crate::commands::Output;
+use crate::printer::{Printer, Tone};
+use crate::render;
+use kpo::driver::Piece;
+use kpo::logs::{GapCause, LogBatch, LogEvent, LogGap};
+use kpo_core::{EVENT_VERSION, Time};
+use serde_json::{Map, Value, json};
+
+/// How much of the program's last line is kept, in bytes.
+const LAST_LINE: usize = 1024;
+
+/// Shows logs, and keeps the last line of the task's own container.
+pub(crate) struct LogView {
+    own: String,
+    form: Option<Output>,
+    last: Vec<u8>,
+}
+
+impl LogView {
+    pub(crate) fn new(own: &str, form: Option<Output>) -> Self {
+        Self { own: own.to_owned(), form, last: Vec::new() }
+    }
+
+    /// The last line of the task's own container that is not empty. `None`: it printed none.
+    pub(crate) fn last_line(&self) -> Option<String> {
+        let text = String::from_utf8_lossy(&self.last).trim().to_owned();
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// Prints a piece of a log.
+    pub(crate) async fn print(&mut self, printer: &Printer, task: &str, at: Time, piece: &Piece) {
+        match &piece.event {
+            LogEvent::Lines(batch) => self.lines(printer, task, piece, batch).await,
+            LogEvent::Gap(gap) => {
+                if self.form == Some(Output::Events) {
+                    let value = json!({"event": "gap", "pod": &*piece.pod, "container": &*piece.container,
+                        "after": gap.after.map(|at| at.to_string()), "before": gap.before.map(|at| at.to_string()), "cause": cause(gap)});
+                    printer.data(json_line(task, at, value)).await;
+                }
+                printer.say(Tone::Odd, render::gap(gap.after, gap.before, &cause(gap))).await;
+            }
+            LogEvent::Trouble(trouble) => {
+                let text = format!(
+                    "the log of {} cannot be read now ({}); again in {}",
+                    piece.container,
+                    trouble.failure,
+                    render::span_text(trouble.retry_in)
+                );
+                printer.detail(text).await;
+            }
+            LogEvent::End => {}
+        }
+    }
+
+    async fn lines(&mut self, printer: &Printer, task: &str, piece: &Piece, batch: &LogBatch) {
+        let own = *piece.container == *self.own;
+        if own {
+            self.remember(batch);
+        }
+        match self.form {
+            Some(Output::Events) => printer.data(as_events(task, piece, batch)).await,
+            None if own => printer.data(bare(batch)).await,
+            None | Some(Output::Json) => {
+                let prefix = if own { "" } else { &*piece.container };
+                printer.other(prefix, batch).await;
+            }
+        }
+    }
+
+    fn remember(&mut self, batch: &LogBatch) {
+        if let Some(line) = batch.iter().rev().find(|line| !line.bytes.trim_ascii().is_empty()) {
+            self.last.clear();
+            self.last.extend_from_slice(&line.bytes[..line.bytes.len().min(LAST_LINE)]);
+        }
+    }
+}
+
+/// The bytes as the program wrote them.
+fn bare(batch: &LogBatch) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(batch.size());
+    for line in batch.iter() {
+        bytes.extend_from_slice(line.bytes);
+        if !line.partial {
+            bytes.push(b'\n');
+        }
+    }
+    bytes
+}
+
+fn as_events(task: &str, piece: &Piece, batch: &LogBatch) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(batch.size() * 2);
+    for line in batch.iter() {
+        let value = json!({"event": "log", "pod": &*piece.pod, "container": &*piece.container,
+            "line": String::from_utf8_lossy(line.bytes), "partial": line.partial});
+        bytes.extend(json_line(task, line.time, value));
+    }
+    bytes
+}
+
+/// One line of `-o events`: version, time and task, then the event's own fields.
+pub(super) fn json_line(task: &str, at: Time, value: Value) -> Vec<u8> {
+    let mut map = Map::new();
+    map.insert("version".into(), EVENT_VERSION.into());
+    map.insert("at".into(), at.to_string().into());
+    map.insert("task".into(), task.into());
+    if let Value::Object(own) = value {
+        map.extend(own);
+    }
+    let mut bytes = Value::Object(map).to_string().into_bytes();
+    bytes.push(b'\n');
+    bytes
+}
+
+fn cause(gap: &LogGap) -> String {
+    let words = |text: &str| render::clause(text);
+    match &gap.cause {
+        GapCause::Rotated => "the log was rotated while it was not being followed".to_owned(),
+        GapCause::PodGone(None) => "the pod went away before they could be read".to_owned(),
+        GapCause::PodGone(Some(why)) => format!("the pod went away before they could be read: {}", words(why)),
+        GapCause::ContainerGone(why) => format!("the node no longer has the container's log: {}", words(why)),
+        GapCause::Forbidden(why) => format!("reading the log is forbidden: {}", words(why)),
+        GapCause::Unreadable(why) => format!("the log could not be read in time: {}", words(why)),
+    }
+}

@@ -1,0 +1,15 @@
+//! What libraries have to say, with `-v`.
+
+use tracing_subscriber::EnvFilter;
+
+/// Starts it: once `-v`, kpo's own; twice, the requests' too. Nothing without.
+pub(crate) fn start(verbose: u8) {
+    let filter = match verbose {
+        0 | 1 => return,
+        2 => "kpo=debug",
+        _ => "kpo=trace,hyper=debug,tower=debug",
+    };
+    let subscriber = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(EnvFilter::new(filter));
+    // A second start in one process (a test) changes nothing.
+    let _ = subscriber.try_init();
+}
