@@ -39,7 +39,7 @@ pub use process::ProcessRuntime;
 pub use provisioner::{ProvisionerKind, ProvisionerSpec};
 pub use quantity::Quantity;
 pub use resource::Resource;
-pub use runtime::Runtime;
+pub use runtime::{MixedRuntime, Runtime};
 pub use scripted::ScriptedRuntime;
 pub use server::tls::ServeError;
 pub use server::{Cluster, LabService, RequestKind};

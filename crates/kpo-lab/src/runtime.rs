@@ -14,8 +14,10 @@ use bytes::Bytes;
 use crate::log::ContainerLog;
 use crate::time::Time;
 
+mod mixed;
 mod session;
 
+pub use mixed::MixedRuntime;
 pub(crate) use session::attach;
 pub use session::{ExecRequest, Session, SessionError, SessionOutput};
 

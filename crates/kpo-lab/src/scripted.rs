@@ -106,6 +106,11 @@ impl ScriptedRuntime {
         self.started
     }
 
+    /// Whether a rule says something of this container.
+    pub fn has_rule_for(&self, spec: &ContainerSpec) -> bool {
+        self.rules.iter().any(|(matching, _)| matching.matches(spec))
+    }
+
     fn behaviour(&self, spec: &ContainerSpec) -> Arc<Behaviour> {
         let rule = self.rules.iter().rev().find(|(matching, _)| matching.matches(spec));
         rule.map_or_else(|| Arc::new(Behaviour::unscripted(spec.kind)), |(_, behaviour)| Arc::clone(behaviour))
