@@ -93,6 +93,7 @@ impl<C: Cluster> Lab<C> {
     fn new(mut cluster: C, base: Time) -> Lab<C> {
         crate::api::namespaces::bootstrap(base, cluster.store_mut(base));
         let shared = Shared::new(Clock::starting_at(base), cluster, Tokens::default());
+        shared.with(|_, cluster| cluster.set_faults(shared.faults.clone()));
         let driver = tokio::spawn(shared.clone().drive());
         Lab { shared, tasks: vec![driver], endpoint: None }
     }

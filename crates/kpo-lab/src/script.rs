@@ -43,7 +43,7 @@
 //! uncordoned | labelled k=v | tainted k=v:Effect | untainted k`. To a kubelet: `kubelet N stopped | started | restarted`. To the cluster: any
 //! statement of its own part that makes something (`node`, `pod`, `config-map`, `image`, …), `delete config-map NAME`, `compact`. To the API
 //! server's clients: `api down 30s`, `api answers 500 to create pods [2 times] [after all] [retry-after 3] [for 10s]`, `api loses reply to create
-//! pods`, `api drops watch pods`, `api hangs watch pods for 20s`, `api delays get pods by 2s`, `tokens expire`.
+//! pods`, `api drops watch pods`, `api hangs watch pods for 20s`, `api delays get pods by 2s`, `tokens expire [for 5s]` (401 until then).
 
 use std::fmt;
 
@@ -280,7 +280,7 @@ pub enum ApiTroubleKind {
     Delays(Duration),
     /// Nothing more is heard, open streams included.
     Hangs,
-    /// All tokens expire (401).
+    /// No token is good any more (401).
     TokensExpire,
 }
 

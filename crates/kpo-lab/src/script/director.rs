@@ -7,9 +7,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{
-    Action, ApiTrouble, Happening, NodeAction, PodPattern, PodState, Script, Statement, Target, When, matches,
+    Action, ApiTrouble, ApiTroubleKind, Happening, NodeAction, PodPattern, PodState, Script, Statement, Target, When,
+    matches,
 };
 use crate::api;
+use crate::faults::{Fault, FaultGuard, Faults, Match, Reply};
 use crate::nodes;
 use crate::pod;
 use crate::provisioner::ProvisionerSpec;
@@ -31,8 +33,12 @@ pub(crate) struct Director {
     seen: BTreeSet<(usize, String)>,
     due: BTreeMap<(Time, u64), (usize, Option<PodKey>)>,
     planned: u64,
-    /// What clients of the API server are to meet.
+    /// What clients of the API server are to meet, where nobody stands between them and it.
     troubles: Vec<ApiTrouble>,
+    /// The way to the API server.
+    faults: Option<Faults>,
+    /// Faults that end, and when.
+    guards: Vec<(Time, FaultGuard)>,
 }
 
 impl Director {
@@ -69,7 +75,24 @@ impl Director {
     }
 
     pub(crate) fn next_wakeup(&self) -> Option<Time> {
-        self.due.first_key_value().map(|((at, _), _)| *at)
+        let due = self.due.first_key_value().map(|((at, _), _)| *at);
+        due.into_iter().chain(self.guards.iter().map(|(at, _)| *at)).min()
+    }
+
+    /// True if a fault is over.
+    fn lift(&mut self, now: Time) -> bool {
+        let before = self.guards.len();
+        self.guards.retain(|(at, _)| *at > now);
+        before > self.guards.len()
+    }
+
+    fn trouble(&mut self, now: Time, trouble: &ApiTrouble) {
+        let Some(faults) = &self.faults else { return self.troubles.push(trouble.clone()) };
+        let guard = faults.inject(trouble.matching(), trouble.fault());
+        match trouble.lasting {
+            Some(lasting) => self.guards.push((now + lasting, guard)),
+            None => guard.keep(),
+        }
     }
 
     fn next(&mut self, now: Time) -> Option<(usize, Option<PodKey>)> {
@@ -143,7 +166,16 @@ impl World {
         self.director.add(now, script.happenings.clone());
     }
 
-    /// What clients of the API server are to meet from now on: for who stands between them and it. Each is handed out once.
+    /// Who stands between clients and the API server: what a script says of it befalls them there.
+    pub fn set_faults(&mut self, faults: Faults) {
+        let now = self.now();
+        self.director.faults = Some(faults);
+        for trouble in std::mem::take(&mut self.director.troubles) {
+            self.director.trouble(now, &trouble);
+        }
+    }
+
+    /// What clients of the API server are to meet from now on, where no [`World::set_faults`] was. Each is handed out once.
     pub fn take_api_troubles(&mut self) -> Vec<ApiTrouble> {
         std::mem::take(&mut self.director.troubles)
     }
@@ -178,7 +210,7 @@ impl World {
 
     /// Lets happen what is due. True if something did.
     pub(crate) fn direct(&mut self) -> bool {
-        let mut busy = false;
+        let mut busy = self.director.lift(self.now());
         while let Some((index, pod)) = self.director.next(self.now()) {
             busy = true;
             self.happen(index, pod);
@@ -247,7 +279,10 @@ impl World {
                 let _ = api::delete(self.now(), &mut self.store, *resource, ns, name, &DeleteOptions::default());
             }
             Action::Compact => self.store.compact(),
-            Action::Api(trouble) => self.director.troubles.push(trouble.clone()),
+            Action::Api(trouble) => {
+                let now = self.now();
+                self.director.trouble(now, trouble);
+            }
         }
     }
 
@@ -345,6 +380,38 @@ impl Happening {
         match self.when {
             When::At(after) => Some(after),
             _ => None,
+        }
+    }
+}
+
+impl ApiTrouble {
+    /// Which requests it is about, as a fault's match.
+    pub fn matching(&self) -> Match {
+        let mut matching = Match::any();
+        if let Some(verb) = &self.verb {
+            matching = matching.verb(verb);
+        }
+        if let Some(resource) = &self.resource {
+            matching = matching.resource(resource);
+        }
+        if let Some(times) = self.times {
+            matching = matching.times(times);
+        }
+        matching
+    }
+
+    /// What befalls them.
+    pub fn fault(&self) -> Fault {
+        match &self.kind {
+            ApiTroubleKind::Drops => Fault::Drop,
+            ApiTroubleKind::LosesReply => Fault::DropReplyAfterEffect,
+            ApiTroubleKind::Delays(by) => Fault::Delay(*by),
+            ApiTroubleKind::Hangs => Fault::HalfOpen,
+            ApiTroubleKind::TokensExpire => Fault::Status(Reply::status(401)),
+            ApiTroubleKind::Answers { code, retry_after, done } => {
+                let reply = Reply { retry_after: *retry_after, ..Reply::status(*code) };
+                if *done { Fault::StatusAfterEffect(reply) } else { Fault::Status(reply) }
+            }
         }
     }
 }

@@ -155,7 +155,9 @@ fn action(line: &mut Line, it: bool) -> Result<Action, ScriptError> {
         "api" => Ok(Action::Api(api(line)?)),
         "tokens" => {
             line.expect("expire")?;
-            Ok(Action::Api(ApiTrouble { kind: ApiTroubleKind::TokensExpire, ..ApiTrouble::default() }))
+            let mut trouble = ApiTrouble { kind: ApiTroubleKind::TokensExpire, ..ApiTrouble::default() };
+            api_options(line, &mut trouble)?;
+            Ok(Action::Api(trouble))
         }
         _ => Err(Line::unknown(&word, &ACTIONS)),
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::api::admission::quota;
 use crate::api::{LogTarget, SessionTarget, namespaces};
 use crate::error::ApiError;
+use crate::faults::Faults;
 use crate::kubelet::Health;
 use crate::log::ContainerLog;
 use crate::resource::Resource;
@@ -41,6 +42,9 @@ pub trait Cluster: Send + 'static {
 
     /// Sets who is told that something happened on its own.
     fn set_waker(&mut self, waker: Waker);
+
+    /// Hands over the way to the API server, for a cluster whose script has something to say of it.
+    fn set_faults(&mut self, _faults: Faults) {}
 }
 
 /// A store alone: an API server without nodes.
@@ -105,6 +109,10 @@ impl Cluster for World {
             false => self.runtime_mut().exec(now, &target.container, target.request.clone()),
         };
         opened.map_err(refused)
+    }
+
+    fn set_faults(&mut self, faults: Faults) {
+        World::set_faults(self, faults);
     }
 
     fn set_waker(&mut self, waker: Waker) {

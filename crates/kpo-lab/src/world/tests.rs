@@ -59,7 +59,6 @@ fn many_pods_settle_and_then_all_is_quiet() {
     assert_eq!(world.next_wakeup(), None);
 }
 
-#[allow(dead_code)]
 fn played(script: &str) -> World {
     let script = crate::script::parse(script).expect("reads");
     let mut world = World::new(Time::from_secs(1_000), 7, Box::new(script.runtime()));
@@ -116,4 +115,338 @@ fn the_seeds_situation_happens() {
     run_for(&mut world, 5);
     let task = pod(&world, "task-2");
     assert_eq!((pod::phase(&task), pod::node_name(&task)), ("Succeeded", "node-2"));
+}
+
+/// The reasons of the events about an object, in their order.
+fn reasons(world: &World, name: &str) -> Vec<String> {
+    let of = |event: &&Arc<Value>| event["involvedObject"]["name"] == name;
+    let mut events: Vec<&Arc<Value>> = world.store().list(Resource::Events, None).filter(of).collect();
+    events.sort_by_key(|event| event["metadata"]["name"].as_str().map(|name| (name.len(), name.to_owned())));
+    events.into_iter().filter_map(|event| event["reason"].as_str().map(str::to_owned)).collect()
+}
+
+fn message(world: &World, reason: &str) -> String {
+    let event = world.store().list(Resource::Events, None).find(|event| event["reason"] == reason);
+    event.and_then(|event| event["message"].as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+fn state(world: &World, name: &str) -> Value {
+    pod(world, name)["status"]["containerStatuses"][0]["state"].clone()
+}
+
+fn is_there(world: &World, name: &str) -> bool {
+    world.store().get(Resource::Pods, "default", name).is_some()
+}
+
+#[test]
+fn a_daemonset_has_one_pod_on_each_node_that_it_selects_and_makes_it_anew() {
+    let mut world = played(
+        "node node-1 label agent=yes\nnode node-2\nnode node-3 label agent=yes taint gpu=:NoSchedule\n\
+         daemonset kube-system/agent cpu=100m selector agent=yes\nat 2s: delete pod kube-system/agent-*\n\
+         at 10s: node node-2 labelled agent=yes\n",
+    );
+    let nodes = |world: &World| {
+        let pods = world.store().list(Resource::Pods, Some("kube-system"));
+        let mut nodes: Vec<String> = pods.map(|pod| format!("{} {}", pod::node_name(pod), pod::phase(pod))).collect();
+        nodes.sort();
+        nodes
+    };
+    run_for(&mut world, 1);
+    assert_eq!(nodes(&world), ["node-1 Running"]);
+    let first: Vec<String> = world.store().list(Resource::Pods, None).map(|pod| pod::name(pod).to_owned()).collect();
+    run_for(&mut world, 8);
+    assert_eq!(nodes(&world), ["node-1 Running"]);
+    assert!(world.store().list(Resource::Pods, None).all(|pod| !first.contains(&pod::name(pod).to_owned())));
+    run_for(&mut world, 5);
+    assert_eq!(nodes(&world), ["node-1 Running", "node-2 Running"]);
+    let set = world.store().get(Resource::DaemonSets, "kube-system", "agent").expect("there");
+    assert_eq!((&set["status"]["numberReady"], &set["status"]["desiredNumberScheduled"]), (&json!(2), &json!(2)));
+}
+
+#[test]
+fn a_pod_that_fits_nowhere_says_why_in_upstreams_words() {
+    let mut world =
+        played("node a cpu=1\nnode b taint x=:NoSchedule\nnode c label zone=z cpu=1\npriority-class high 1000\n");
+    let spec = |more: Value| {
+        let mut spec = plain();
+        for (key, value) in more.as_object().expect("a map") {
+            spec[key] = value.clone();
+        }
+        spec["containers"][0]["resources"]["requests"]["cpu"] = "2".into();
+        spec
+    };
+    create(&mut world, "large", spec(json!({"nodeSelector": {"zone": "z"}})));
+    run_for(&mut world, 1);
+    let expected = "0/3 nodes are available: 1 Insufficient cpu, 1 node(s) didn't match Pod's node affinity/selector, \
+                    1 node(s) had untolerated taint(s). no new claims to deallocate, preemption: 0/3 nodes are available: \
+                    3 Preemption is not helpful for scheduling.";
+    assert_eq!(message(&world, "FailedScheduling"), expected);
+    assert_eq!(pod::condition(&pod(&world, "large"), "PodScheduled").expect("there")["message"], expected);
+    assert_eq!(world.next_wakeup(), None, "nothing is tried again without a change");
+}
+
+#[test]
+fn a_gated_pod_waits_until_its_gate_is_lifted() {
+    let mut world = world();
+    let mut spec = plain();
+    spec["schedulingGates"] = json!([{"name": "kpo.rs/backoff"}]);
+    create(&mut world, "task", spec);
+    run_for(&mut world, 5);
+    let task = pod(&world, "task");
+    assert_eq!(pod::condition(&task, "PodScheduled").expect("there")["reason"], "SchedulingGated");
+    let now = world.now();
+    let mut free = (*task).clone();
+    drop(free["spec"].as_object_mut().and_then(|spec| spec.remove("schedulingGates")));
+    api::update(now, world.store_mut(now), Resource::Pods, api::Part::Main, free, &Writer::new("test"), false)
+        .expect("ungated");
+    run_for(&mut world, 5);
+    assert_eq!(pod::phase(&pod(&world, "task")), "Succeeded");
+}
+
+#[test]
+fn a_provisioner_helps_or_says_that_it_cannot() {
+    let mut world = played(
+        "provisioner cluster-autoscaler after 2s at-most 1\nprovides node-* cpu=2\nat 0s: pod a cpu=1500m\nat 0s: pod huge cpu=9\nat 10s: pod b cpu=1500m\n",
+    );
+    run_for(&mut world, 20);
+    assert_eq!(pod::node_name(&pod(&world, "a")), "node-1");
+    assert_eq!(reasons(&world, "a")[..2], ["FailedScheduling", "TriggeredScaleUp"]);
+    assert!(reasons(&world, "huge").contains(&"NotTriggerScaleUp".to_owned()));
+    assert!(reasons(&world, "b").contains(&"NotTriggerScaleUp".to_owned()));
+    assert_eq!(world.store().list(Resource::Nodes, None).count(), 1);
+}
+
+#[test]
+fn a_silent_node_is_unknown_after_50_s_and_its_pods_stay_terminating_until_it_is_back() {
+    let mut world = played(
+        "node node-1\nnode keeper taint keep=:NoSchedule\ncontainer base runs forever\nat 5s: node node-1 silent\nthen after 400s: node node-1 answers\n",
+    );
+    create(&mut world, "task", plain());
+    run_for(&mut world, 54);
+    assert!(pod::is_true(&pod(&world, "task"), "Ready"));
+    run_for(&mut world, 2);
+    let node = world.store().get(Resource::Nodes, "", "node-1").expect("there");
+    assert_eq!(pod::condition(&node, "Ready").expect("there")["status"], "Unknown");
+    let task = pod(&world, "task");
+    assert_eq!((pod::phase(&task), pod::is_true(&task, "Ready")), ("Running", false));
+    run_for(&mut world, 298);
+    assert!(!pod::is_terminating(&pod(&world, "task")), "tolerated for 300 s");
+    run_for(&mut world, 3);
+    assert!(pod::is_terminating(&pod(&world, "task")) && pod::is_true(&pod(&world, "task"), "DisruptionTarget"));
+    run_for(&mut world, 40);
+    assert_eq!(pod::phase(&pod(&world, "task")), "Running", "and it may well run");
+    run_for(&mut world, 60);
+    assert!(!is_there(&world, "task"));
+    let node = world.store().get(Resource::Nodes, "", "node-1").expect("there");
+    assert_eq!(node["spec"].get("taints"), None);
+}
+
+#[test]
+fn a_cluster_whose_nodes_are_all_silent_evicts_nobody() {
+    let mut world = played("node node-1\ncontainer base runs forever\nat 5s: node node-1 silent\n");
+    create(&mut world, "task", plain());
+    run_for(&mut world, 1_000);
+    let task = pod(&world, "task");
+    assert_eq!((pod::is_terminating(&task), pod::is_true(&task, "Ready")), (false, false));
+}
+
+#[test]
+fn out_of_service_frees_a_stuck_pod() {
+    let mut world = played(
+        "node node-1\nnode keeper taint keep=:NoSchedule\ncontainer base runs forever\nat 5s: node node-1 off\nat 100s: delete pod task\n\
+         at 120s: node node-1 tainted node.kubernetes.io/out-of-service=:NoExecute\n",
+    );
+    create(&mut world, "task", plain());
+    run_for(&mut world, 118);
+    assert!(is_there(&world, "task"));
+    run_for(&mut world, 30);
+    assert!(!is_there(&world, "task"));
+    let last = story(&world, "task");
+    assert_eq!(last.last().map(String::as_str), Some("Deleted Failed running terminating"));
+}
+
+#[test]
+fn a_reboot_ends_containers_with_255_and_without_records_says_used_to_run() {
+    let script = |lost: &str| format!("node node-1\ncontainer base runs forever\nat 5s: node node-1 rebooted {lost}\n");
+    let mut world = played(&script(""));
+    create(&mut world, "task", plain());
+    run_for(&mut world, 10);
+    let end = &state(&world, "task")["terminated"];
+    assert_eq!((&end["exitCode"], &end["reason"]), (&json!(255), &json!("Unknown")));
+    let mut world = played(&script("records lost"));
+    create(&mut world, "task", plain());
+    run_for(&mut world, 10);
+    let status = pod(&world, "task")["status"]["containerStatuses"][0].clone();
+    assert_eq!(status["state"]["terminated"]["reason"], "ContainerStatusUnknown");
+    assert_eq!(
+        status["lastState"]["terminated"]["message"],
+        "The container could not be located when the pod was deleted.  The container used to be Running"
+    );
+    assert_eq!((&status["restartCount"], pod::phase(&pod(&world, "task"))), (&json!(1), "Failed"));
+}
+
+#[test]
+fn a_node_that_shuts_down_ends_its_pods_and_takes_no_more() {
+    let mut world = played(
+        "node node-1\ncontainer base runs forever\nat 5s: node node-1 shuts down in 5s\nat 20s: pod late node=node-1\n",
+    );
+    create(&mut world, "task", plain());
+    run_for(&mut world, 30);
+    let task = pod(&world, "task");
+    assert_eq!((pod::phase(&task), task["status"]["reason"].as_str()), ("Failed", Some("Terminated")));
+    assert_eq!(pod::condition(&task, "DisruptionTarget").expect("there")["reason"], "TerminationByKubelet");
+    assert_eq!(pod(&world, "late")["status"]["reason"], "NodeShutdown");
+}
+
+#[test]
+fn node_pressure_evicts_with_the_condition() {
+    let mut world = played("node node-1\ncontainer base runs forever\nwhen pod task running: evict it for memory\n");
+    create(&mut world, "task", plain());
+    run_for(&mut world, 30);
+    let task = pod(&world, "task");
+    assert_eq!((pod::phase(&task), task["status"]["reason"].as_str()), ("Failed", Some("Evicted")));
+    assert!(
+        task["status"]["message"]
+            .as_str()
+            .is_some_and(|text| text.starts_with("The node was low on resource: memory."))
+    );
+    assert!(pod::is_true(&task, "DisruptionTarget"));
+}
+
+#[test]
+fn a_slow_image_keeps_a_pod_creating_and_a_wrong_name_is_refused() {
+    let mut world = played("node node-1\nimage busybox pulls in 30s\n");
+    create(&mut world, "slow", plain());
+    let mut wrong = plain();
+    wrong["containers"][0]["image"] = "Not A Name".into();
+    create(&mut world, "wrong", wrong);
+    run_for(&mut world, 29);
+    assert_eq!(state(&world, "slow")["waiting"]["reason"], "ContainerCreating");
+    assert_eq!(state(&world, "wrong")["waiting"]["reason"], "InvalidImageName");
+    run_for(&mut world, 5);
+    assert_eq!(pod::phase(&pod(&world, "slow")), "Succeeded");
+    let story = ["Scheduled", "Pulling", "Pulled", "Created", "Started"];
+    assert_eq!(reasons(&world, "slow"), story);
+    assert!(message(&world, "Pulled").starts_with("Successfully pulled image \"busybox\" in 30s"));
+}
+
+#[test]
+fn a_crashing_container_is_started_again_and_backed_off() {
+    let mut world = played("node node-1\ncontainer base runs 1s exit 1\n");
+    let mut spec = plain();
+    spec["restartPolicy"] = "Always".into();
+    let manifest = json!({"metadata": {"name": "task", "namespace": "default"}, "spec": spec});
+    let now = world.now();
+    api::create(now, world.store_mut(now), Resource::Pods, manifest, &Writer::new("test")).expect("created");
+    run_for(&mut world, 25);
+    assert_eq!(state(&world, "task")["waiting"]["reason"], "CrashLoopBackOff");
+    let status = pod(&world, "task")["status"]["containerStatuses"][0].clone();
+    assert_eq!((&status["restartCount"], &status["lastState"]["terminated"]["exitCode"]), (&json!(2), &json!(1)));
+    assert_eq!(pod::phase(&pod(&world, "task")), "Running");
+}
+
+#[test]
+fn termination_messages_share_12_kib_and_are_cut_without_a_word() {
+    let long = "x".repeat(4096);
+    let mut world = played(&format!("node node-1\ncontainer * message {long}\n"));
+    let container = |name: &str| json!({"name": name, "image": "busybox"});
+    create(&mut world, "alone", json!({"containers": [container("base")]}));
+    create(&mut world, "four", json!({"containers": [container("a"), container("b"), container("c"), container("d")]}));
+    run_for(&mut world, 5);
+    let length = |world: &World, name: &str| state(world, name)["terminated"]["message"].as_str().map(str::len);
+    assert_eq!((length(&world, "alone"), length(&world, "four")), (Some(4096), Some(3072)));
+}
+
+#[test]
+fn native_sidecars_stop_in_reverse_order_after_the_rest() {
+    let mut world = played(
+        "node node-1\ncontainer base runs 1s\ncontainer a runs forever on-term exits 0 after 1s\ncontainer b runs forever on-term exits 0 after 1s\n",
+    );
+    let sidecar = |name: &str| json!({"name": name, "image": "busybox", "restartPolicy": "Always"});
+    create(
+        &mut world,
+        "task",
+        json!({"initContainers": [sidecar("a"), sidecar("b")], "containers": [{"name": "base", "image": "busybox"}]}),
+    );
+    run_for(&mut world, 10);
+    let task = pod(&world, "task");
+    assert_eq!(pod::phase(&task), "Succeeded");
+    let ended = |index: usize| {
+        task["status"]["initContainerStatuses"][index]["state"]["terminated"]["finishedAt"].as_str().map(str::to_owned)
+    };
+    assert!(ended(0) > ended(1), "b was started last and stops first: {:?} {:?}", ended(0), ended(1));
+}
+
+#[test]
+fn a_forced_deletion_takes_the_object_at_once_and_the_container_a_moment_later() {
+    let mut world =
+        played("node node-1\ncontainer base runs forever on-term ignored\nwhen pod task running: delete it grace=0\n");
+    create(&mut world, "task", plain());
+    run_for(&mut world, 1);
+    assert!(!is_there(&world, "task"));
+    assert!(reasons(&world, "task").contains(&"Killing".to_owned()));
+    run_for(&mut world, 5);
+    assert_eq!(world.next_wakeup(), None);
+    assert!(world.owners.is_empty(), "nothing is left on the machine");
+}
+
+#[test]
+fn a_finalizer_holds_a_pod_that_has_ended() {
+    let mut world = played(
+        "node node-1\ncontainer base runs forever\nwhen pod task running: set-finalizer it kpo.rs/protect\nthen after 1s: delete it\n\
+         then after 60s: drop-finalizer it kpo.rs/protect\n",
+    );
+    create(&mut world, "task", plain());
+    run_for(&mut world, 30);
+    let task = pod(&world, "task");
+    assert_eq!((pod::phase(&task), pod::is_terminating(&task)), ("Failed", true));
+    run_for(&mut world, 60);
+    assert!(!is_there(&world, "task"));
+}
+
+#[test]
+fn kueue_takes_a_pod_back_with_a_condition_of_its_own() {
+    let mut world = played("node node-1\ncontainer base runs forever\nwhen pod task running: kueue-evict it\n");
+    create(&mut world, "task", plain());
+    run_for(&mut world, 10);
+    assert!(!is_there(&world, "task"));
+    let last = world.store().changes_since(0).expect("all").filter(|change| pod::name(&change.object) == "task").last();
+    let last = last.expect("there").object.clone();
+    assert!(pod::is_true(&last, "TerminationTarget") && !pod::is_true(&last, "DisruptionTarget"));
+}
+
+#[test]
+fn preempting_by_script_shows_what_the_scheduler_would_show() {
+    let mut world =
+        played("node node-1 cpu=2\ncontainer base of task runs forever\nwhen pod task running: preempt it\n");
+    create(&mut world, "task", plain());
+    run_for(&mut world, 10);
+    assert!(!is_there(&world, "task"));
+    assert!(story(&world, "task").contains(&"Modified Running running disrupted terminating".to_owned()));
+    let event = world.store().list(Resource::Events, None).find(|event| event["reason"] == "Preempted").expect("said");
+    assert!(event["related"]["name"].as_str().is_some_and(|name| name.starts_with("preemptor-")));
+}
+
+#[test]
+fn forgotten_changes_are_listed_again() {
+    let mut world = world();
+    create(&mut world, "task", plain());
+    let now = world.now();
+    world.store.compact();
+    world.advance(now + Duration::from_secs(5));
+    assert_eq!(pod::phase(&pod(&world, "task")), "Succeeded");
+}
+
+#[test]
+fn the_world_is_the_same_each_time() {
+    let run = || {
+        let script = crate::script::built_in("preemption").expect("there");
+        let mut world = World::new(Time::from_secs(1_000), 7, Box::new(script.runtime()));
+        world.play(&script);
+        create(&mut world, "task", plain());
+        run_for(&mut world, 30);
+        let changes = world.store().changes_since(0).expect("all");
+        changes.map(|change| change.object.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(run(), run());
 }
