@@ -126,7 +126,7 @@ pub enum Command {
         /// The pod's UID.
         uid: String,
     },
-    /// Stream a container's log from its start (attached later: from what was not yet delivered) until [`Command::CloseLog`]. No reply.
+    /// Stream a container's log from its start (attached later: from what was not yet delivered) until [`Command::CloseLogs`]. No reply.
     FollowLog {
         /// The pod's name.
         name: String,
@@ -175,7 +175,7 @@ pub struct Create {
     pub previous_verdict: String,
     /// For `kpo.rs/observer`.
     pub observer: String,
-    /// For `kpo.rs/state`: what the next observer needs ([`Carried`](crate::Carried) as JSON).
+    /// For `kpo.rs/state`: what the next observer needs ([`Carried`] as JSON).
     pub state: Carried,
 }
 

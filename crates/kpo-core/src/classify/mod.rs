@@ -2,7 +2,7 @@
 //!
 //! [`verdict`] reads top-down: what its own container said of itself, our own delete, what the phase says, what the conditions and
 //! events say, what the containers say, and last that it is gone. The first that speaks decides. Whether the program ran is a question
-//! apart, answered by [`proof`].
+//! apart, answered in `proof.rs`.
 
 mod cause;
 mod evidence;
@@ -105,13 +105,16 @@ impl Case<'_> {
         if !(zero || phase) || (self.ledger.our_delete && !self.ended_before_deletion()) {
             return None;
         }
-        let Some(by) = self.taken() else {
+        let Some(stopped) = self.said_by_phase().or_else(|| self.taken().map(Finding::Taken)) else {
             return Some(Finding::Itself(Class::Succeeded, Reason::Succeeded, None));
         };
         if self.exit_zero_after_term == ExitZeroAfterTerm::Disrupted {
-            return Some(Finding::Taken(by));
+            return Some(stopped);
         }
-        let words = by.words(self.ledger);
+        let words = match stopped {
+            Finding::Itself(_, _, words) => words,
+            Finding::Taken(by) => by.words(self.ledger),
+        };
         Some(Finding::Itself(Class::Succeeded, Reason::SucceededWhileTerminating, words))
     }
 

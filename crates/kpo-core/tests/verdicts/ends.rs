@@ -295,6 +295,15 @@ fn exit_zero_after_term_can_be_a_disruption() {
     let (ledger, _) = replay(&ran([Seen(runs().main("base", ended(0, "Completed"))), gone(done())]));
     let verdict = classify::judge(&ledger, &template(), ExitZeroAfterTerm::Disrupted).unwrap();
     assert_eq!(verdict.reason, kpo_core::Reason::Succeeded, "it had ended before");
+    let late = runs().main("base", ended(0, "Completed")).failed().because("DeadlineExceeded", "active for too long");
+    let (ledger, _) = replay(&ran([Seen(late)]));
+    let reason = |mode| classify::judge(&ledger, &template(), mode).unwrap().reason;
+    assert_eq!(reason(ExitZeroAfterTerm::Success), kpo_core::Reason::SucceededWhileTerminating);
+    assert_eq!(
+        reason(ExitZeroAfterTerm::Disrupted),
+        kpo_core::Reason::DeadlineExceeded,
+        "it was stopped by its deadline"
+    );
 }
 
 #[test]
