@@ -1,5 +1,6 @@
 //! The project's own commands: `cargo xtask`.
 
+mod api;
 mod run;
 
 use run::{Step, cargo};
@@ -20,6 +21,11 @@ const TASKS: &[Task] = &[
     },
     Task { name: "lint", help: "formatting, clippy, rustdoc; every warning is an error", run: lint },
     Task { name: "deny", help: "licences, bans and sources of the dependencies (needs cargo-deny)", run: deny },
+    Task {
+        name: "api",
+        help: "foreign types in the public API, against docs/foreign-types.txt (--bless writes it)",
+        run: api::check,
+    },
     Task {
         name: "docs",
         help: "write the generated docs anew (docs/cli.md, docs/reasons.md) and the snapshots",

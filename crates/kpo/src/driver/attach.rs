@@ -7,6 +7,7 @@ use crate::hook::KubernetesHook;
 use crate::identity;
 use crate::manager::PodManager;
 use crate::request::{Call, RequestError};
+use crate::result;
 use crate::watch::{Watch, WatchOptions};
 use kpo_core::{Attach, AttachError, Pod, Task, marks};
 use serde_json::Value;
@@ -64,7 +65,11 @@ pub async fn attach(hook: &KubernetesHook, request: AttachRequest) -> Result<Run
     };
     let seen = found.into_iter().filter_map(|pod| serde_json::from_value::<Pod>(pod).ok()).collect();
     let core = Task::attach(clock.now(), &how, seen)?;
-    let request = template.map(|template| TaskRequest { spec: core.spec().clone(), template });
+    let spec = core.spec().clone();
+    let request = template.map(|template| {
+        let plan = spec.result.then(|| result::detect(&template.manifest, &spec.template.container)).flatten();
+        TaskRequest { spec, template, plan }
+    });
     Ok(start(pods, core, request, Some(eyes), clock))
 }
 

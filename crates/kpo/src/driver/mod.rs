@@ -24,6 +24,7 @@ mod clock;
 mod logs;
 mod perform;
 mod pods;
+mod result;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -33,6 +34,7 @@ use crate::hook::KubernetesHook;
 use crate::identity;
 use crate::manager::PodManager;
 use crate::manifest::Manifest;
+use crate::result::{CONTAINER, Plan};
 use crate::watch::Watch;
 use clock::Clock;
 use kpo_core::{Observer, Outcome, Spec, Stop, Task, Time};
@@ -53,6 +55,8 @@ pub struct TaskRequest {
     pub spec: Spec,
     /// The manifest and what all attempts share.
     pub template: Template,
+    /// How its result leaves the pod. `None`: none is wanted.
+    pub plan: Option<Plan>,
 }
 
 /// Something happened to a task.
@@ -168,7 +172,7 @@ impl TaskRequest {
         let mut spec = Spec::minimal(task, namespace, &identity::nonce());
         spec.template = manifest.template();
         spec.clocks.total = manifest.total;
-        Ok(Self { spec, template: Template::new(manifest.pod.clone(), true)? })
+        Ok(Self { spec, template: Template::new(manifest.pod.clone(), true)?, plan: None })
     }
 }
 
@@ -201,8 +205,8 @@ fn start(
     let (piece_sender, logs) = mpsc::channel(PIECES);
     let (stops, stop_receiver) = mpsc::unbounded_channel();
     let eyes = shared.map_or_else(|| Eyes::Own(Vec::new()), Eyes::Shared);
-    let logs_of = Logs::new(pods.clone(), clock, piece_sender, Vec::new());
     let spec = core.spec().clone();
+    let logs_of = Logs::new(pods.clone(), clock, piece_sender, vec![CONTAINER.to_owned()]);
     let driver = turn::Driver::new(pods, core, request, eyes, logs_of, clock, event_sender, stop_receiver);
     Running { spec, events, logs, outcome: None, stops, task: tokio::spawn(driver.run()) }
 }

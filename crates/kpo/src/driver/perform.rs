@@ -2,7 +2,7 @@
 
 use crate::body::Template;
 use crate::manager::{CreateError, DeleteOptions, PodManager, Precondition, Written};
-use crate::request::{ApiFailure, Call, RequestError};
+use crate::request::{Call, RequestError};
 use kpo_core::{Command, Create, Pod, Refusal, Reply, Spec, marks};
 use serde_json::{Map, Value, json};
 
@@ -107,19 +107,7 @@ fn refused(error: &RequestError) -> Reply {
     Reply::Refused(Refusal {
         code: error.failure.code().unwrap_or(0),
         reason: status.map(|status| status.reason.clone()).unwrap_or_default(),
-        message: status.map_or_else(|| chain(error), |status| status.message.clone()),
+        message: status.map_or_else(|| crate::chain(error), |status| status.message.clone()),
         retry_after: error.failure.retry_after(),
     })
-}
-
-/// An error and its causes, joined once.
-fn chain(error: &RequestError) -> String {
-    let failure: &ApiFailure = &error.failure;
-    let mut text = format!("{error}: {failure}");
-    let mut source = std::error::Error::source(failure);
-    while let Some(cause) = source {
-        text += &format!(": {cause}");
-        source = cause.source();
-    }
-    text
 }

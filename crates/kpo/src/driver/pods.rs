@@ -80,8 +80,10 @@ impl LastSights {
         self.0.entry(uid.to_owned()).or_insert_with(|| watch::Sender::new(Sight::default())).subscribe()
     }
 
-    /// Forgets all but these.
-    pub(super) fn keep(&mut self, uids: &[&str]) {
-        self.0.retain(|uid, _| uids.contains(&uid.as_str()));
+    /// Nothing more will be seen of that pod.
+    pub(super) fn lost(&mut self, uid: &str) {
+        if let Some(sender) = self.0.get(uid) {
+            sender.send_modify(|sight| sight.last = true);
+        }
     }
 }

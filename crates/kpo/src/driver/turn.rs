@@ -114,6 +114,7 @@ impl Driver {
         let reply: BoxFuture<'static, Reply> = match command {
             Command::FollowLog { name, uid, container } => return self.logs.follow(&name, &uid, &container),
             Command::CloseLogs { uid, .. } => self.logs.close(&uid),
+            Command::ReadResult { name, uid } => self.read_result(name, uid),
             Command::Deliver(outcome) => self.deliver(outcome),
             command => {
                 let (pods, spec) = (self.pods.clone(), self.core.spec().clone());
@@ -122,6 +123,17 @@ impl Driver {
             }
         };
         self.replies.push(Box::pin(async move { (id, reply.await) }));
+    }
+
+    fn read_result(&mut self, name: String, uid: String) -> BoxFuture<'static, Reply> {
+        let Some(plan) = self.request.as_ref().and_then(|request| request.plan.clone()) else {
+            return Box::pin(async {
+                Reply::Result(Err("how the result leaves the pod is not known here".to_owned()))
+            });
+        };
+        let sights = self.sights.of(&uid);
+        let read = super::result::read(self.pods.clone(), plan, sights, name, uid);
+        Box::pin(async move { Reply::Result(read.await) })
     }
 
     /// Hands the outcome over. Not taken, it is never answered: nothing is deleted.
@@ -158,7 +170,8 @@ impl Driver {
             }
             Observation::Trouble(trouble) => self.say_trouble(trouble.why.to_string()),
             Observation::Forbidden(forbidden) => self.say(What::Trouble(forbidden.message.to_string())),
-            Observation::Gap { .. } | Observation::Covered { .. } | Observation::Absent { .. } => {}
+            Observation::Absent { uid, .. } => self.sights.lost(uid),
+            Observation::Gap { .. } | Observation::Covered { .. } => {}
         }
         observation.into_input()
     }

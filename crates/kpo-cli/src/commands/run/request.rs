@@ -56,7 +56,7 @@ pub(super) fn task(args: &RunArgs, manifest: &Manifest, task: &str, namespace: &
     };
     let template = Template::new(manifest.pod.clone(), undisturbed)
         .map_err(|error| CliError::new(ErrorKind::Input, error.to_string()))?;
-    Ok(TaskRequest { spec: spec(args, manifest, task, namespace)?, template })
+    Ok(TaskRequest { spec: spec(args, manifest, task, namespace)?, template, plan: None })
 }
 
 fn spec(args: &RunArgs, manifest: &Manifest, task: &str, namespace: &str) -> Result<Spec, CliError> {
