@@ -273,7 +273,7 @@ impl Store {
         if resource.has_generation() {
             meta.insert("generation".into(), 1.into());
         }
-        managed::record(now, resource, &managed::blank(resource), submitted, &mut object, writer);
+        managed::record_submitted(now, resource, submitted, &mut object, writer);
         Ok(object)
     }
 
@@ -382,8 +382,7 @@ impl Store {
         if *old == new {
             return Ok(old);
         }
-        let submitted = new.clone();
-        managed::record(now, resource, &old, &submitted, &mut new, writer);
+        managed::record(now, resource, &old, &mut new, writer);
         if loses_last_finalizer(&old, &new) {
             return Ok(self.remove(resource, old));
         }

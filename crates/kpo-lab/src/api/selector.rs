@@ -103,16 +103,14 @@ impl Test {
 
 /// The text of a field; empty where it is missing, `false` and `0` included as upstream's field sets have them.
 fn field(object: &Value, path: &str) -> String {
-    let path = path.strip_prefix("regarding").map_or(path.to_owned(), |rest| {
-        // events.k8s.io names the same field otherwise.
-        format!("involvedObject{rest}")
-    });
     if path == "reportingComponent" || path == "source" {
         let source = &object["source"]["component"];
         let source = source.as_str().or(object["reportingComponent"].as_str());
         return source.unwrap_or_default().to_owned();
     }
-    let value = path.split('.').fold(object, |at, name| &at[name]);
+    // events.k8s.io names the same field otherwise.
+    let names = path.split('.').map(|name| if name == "regarding" { "involvedObject" } else { name });
+    let value = names.fold(object, |at, name| &at[name]);
     match value {
         Value::String(text) => text.clone(),
         Value::Bool(flag) => flag.to_string(),

@@ -186,10 +186,13 @@ impl Watch {
     /// A change as this watch sees it: one that begins to match is an addition, one that ceases to is a deletion with the object as it
     /// last matched, but the new resourceVersion.
     fn selected(&mut self, now: Time, change: &Change) -> Option<WatchEvent> {
-        let is_mine = |object: &Value| {
-            let here = self.options.namespace.as_deref().is_none_or(|ns| object["metadata"]["namespace"] == ns);
-            here && self.options.selector.matches(object)
-        };
+        // Neither namespace nor name ever changes: asked once, and first, for most changes are others'.
+        let meta = &change.object["metadata"];
+        let here = self.options.namespace.as_deref().is_none_or(|ns| meta["namespace"] == ns);
+        if !here || self.options.selector.name().is_some_and(|name| meta["name"] != name) {
+            return None;
+        }
+        let is_mine = |object: &Value| self.options.selector.matches(object);
         let before = change.old.as_ref().filter(|old| is_mine(old));
         let after = Some(&change.object).filter(|object| change.kind != ChangeKind::Deleted && is_mine(object));
         match (before, after) {

@@ -11,7 +11,7 @@ use super::{Writer, metadata_mut};
 use crate::resource::Resource;
 use crate::time::Time;
 
-/// A set of field paths. A member prints as `{}`, or as `"."` beside its children.
+/// A set of field paths, as a write finds them. (`FieldsV1` prints a member as `{}`, or as `"."` beside its children.)
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Fields {
     member: bool,
@@ -19,56 +19,60 @@ struct Fields {
 }
 
 impl Fields {
-    fn read(value: &Value) -> Fields {
-        let Some(map) = value.as_object() else {
-            return Fields::default();
-        };
-        let children = map.iter().filter(|(name, _)| *name != ".");
-        let children: BTreeMap<_, _> = children.map(|(name, value)| (name.clone(), Fields::read(value))).collect();
-        Fields { member: map.is_empty() || map.contains_key("."), children }
-    }
-
-    fn print(&self) -> Value {
-        let mut map = Map::new();
-        if self.member && !self.children.is_empty() {
-            map.insert(".".into(), json!({}));
-        }
-        map.extend(self.children.iter().map(|(name, child)| (name.clone(), child.print())));
-        Value::Object(map)
-    }
-
     fn is_empty(&self) -> bool {
         !self.member && self.children.is_empty()
     }
 
-    fn add(&mut self, other: &Fields) {
-        self.member |= other.member;
-        for (name, child) in &other.children {
-            self.children.entry(name.clone()).or_default().add(child);
-        }
+    fn child(&mut self, name: String) -> &mut Fields {
+        self.children.entry(name).or_default()
     }
 
-    fn subtract(&mut self, other: &Fields) {
-        self.member &= !other.member;
-        for (name, theirs) in &other.children {
-            if let Some(ours) = self.children.get_mut(name) {
-                ours.subtract(theirs);
+    /// Without branches that lead to no member.
+    fn prune(&mut self) {
+        self.children.retain(|_, child| {
+            child.prune();
+            !child.is_empty()
+        });
+    }
+
+    /// Takes these paths out of a printed set. False where nothing is left of it.
+    fn take_from(&self, printed: &mut Map<String, Value>) -> bool {
+        let member = (printed.is_empty() || printed.contains_key(".")) && !self.member;
+        for (name, child) in &self.children {
+            if let Some(theirs) = printed.get_mut(name).and_then(Value::as_object_mut)
+                && !child.take_from(theirs)
+            {
+                printed.remove(name);
             }
         }
-        self.children.retain(|_, child| !child.is_empty());
+        settle(printed, member)
     }
 
-    fn child(&mut self, name: &str) -> &mut Fields {
-        self.children.entry(name.to_owned()).or_default()
-    }
-
-    fn prune(mut self) -> Fields {
-        for child in self.children.values_mut() {
-            *child = std::mem::take(child).prune();
+    /// Puts these paths into a printed set; `new` where it held nothing before.
+    fn put_into(&self, printed: &mut Map<String, Value>, new: bool) {
+        let member = self.member || (!new && (printed.is_empty() || printed.contains_key(".")));
+        for (name, child) in &self.children {
+            let known = printed.get_mut(name).and_then(Value::as_object_mut);
+            if let Some(theirs) = known {
+                child.put_into(theirs, false);
+            } else {
+                let mut theirs = Map::new();
+                child.put_into(&mut theirs, true);
+                printed.insert(name.clone(), Value::Object(theirs));
+            }
         }
-        self.children.retain(|_, child| !child.is_empty());
-        self
+        settle(printed, member);
     }
+}
+
+/// Writes down whether a printed set's own path is a member. False where it then holds nothing at all.
+fn settle(printed: &mut Map<String, Value>, member: bool) -> bool {
+    printed.remove(".");
+    let inner = !printed.is_empty();
+    if member && inner {
+        printed.insert(".".into(), json!({}));
+    }
+    member || inner
 }
 
 /// What a write did to the fields.
@@ -78,6 +82,20 @@ struct Difference {
     written: Fields,
     /// No longer there.
     removed: Fields,
+}
+
+impl Difference {
+    /// What `find` finds at the field or item `name`.
+    fn within(&mut self, name: String, find: impl FnOnce(&mut Difference)) {
+        let mut inner = Difference::default();
+        find(&mut inner);
+        if !inner.written.is_empty() {
+            self.written.children.insert(name.clone(), inner.written);
+        }
+        if !inner.removed.is_empty() {
+            self.removed.children.insert(name, inner.removed);
+        }
+    }
 }
 
 /// How a list's items are told apart.
@@ -136,68 +154,85 @@ fn item_key(keys: &[&str], item: &Value) -> String {
     format!("k:{}", Value::Object(fields))
 }
 
-/// The named parts of a value, or None where it is one value.
-fn parts<'a>(field: &str, value: &'a Value, resource: Resource) -> Option<Vec<(String, &'a str, &'a Value)>> {
-    match value {
-        Value::Object(map) if !atomic_map(field) => {
-            Some(map.iter().map(|(name, child)| (format!("f:{name}"), name.as_str(), child)).collect())
-        }
-        Value::Array(items) => match list_kind(field, resource) {
-            List::Atomic => None,
-            List::Keyed(keys) => Some(items.iter().map(|item| (item_key(keys, item), "", item)).collect()),
-            List::Set => Some(items.iter().map(|item| (format!("v:{item}"), "", item)).collect()),
-        },
-        _ => None,
+/// The items of a list by their keys; None where the list is one value.
+fn items<'a>(field: &str, list: &'a [Value], resource: Resource) -> Option<Vec<(String, &'a Value)>> {
+    match list_kind(field, resource) {
+        List::Atomic => None,
+        List::Keyed(keys) => Some(list.iter().map(|item| (item_key(keys, item), item)).collect()),
+        List::Set => Some(list.iter().map(|item| (format!("v:{item}"), item)).collect()),
     }
 }
 
 /// Every path of a value that is new, or gone: the inner ones too.
 fn all_paths(field: &str, value: &Value, resource: Resource, into: &mut Fields) {
     into.member = true;
-    for (name, child_field, child) in parts(field, value, resource).unwrap_or_default() {
-        all_paths(child_field, child, resource, into.child(&name));
+    match value {
+        Value::Object(map) if !atomic_map(field) => {
+            for (name, child) in map {
+                all_paths(name, child, resource, into.child(format!("f:{name}")));
+            }
+        }
+        Value::Array(list) => {
+            for (key, item) in items(field, list, resource).unwrap_or_default() {
+                all_paths("", item, resource, into.child(key));
+            }
+        }
+        _ => {}
     }
 }
 
-fn compare(field: &str, old: &Value, new: &Value, resource: Resource, found: &mut Difference, at: &[String]) {
+fn compare(field: &str, old: &Value, new: &Value, resource: Resource, found: &mut Difference) {
     if old == new {
         return;
     }
     // A null list or map is an empty one that is there (a zero field of the typed object).
-    let empty = |other: &Value| {
-        if other.is_array() { json!([]) } else { json!({}) }
-    };
-    let (stand_in_old, stand_in_new) = (empty(new), empty(old));
-    let old = if old.is_null() && parts(field, new, resource).is_some() { &stand_in_old } else { old };
-    let new = if new.is_null() && parts(field, old, resource).is_some() { &stand_in_new } else { new };
-    let (Some(before), Some(after)) = (parts(field, old, resource), parts(field, new, resource)) else {
-        path(&mut found.written, at).member = true;
-        return;
-    };
-    let before: BTreeMap<_, _> = before.into_iter().map(|(name, field, value)| (name, (field, value))).collect();
-    let mut seen = std::collections::BTreeSet::new();
-    for (name, child_field, value) in after {
-        let mut at = at.to_vec();
-        at.push(name.clone());
-        match before.get(&name) {
-            Some((_, old)) => compare(child_field, old, value, resource, found, &at),
-            None => all_paths(child_field, value, resource, path(&mut found.written, &at)),
+    match (old, new) {
+        (Value::Object(old), Value::Object(new)) if !atomic_map(field) => compare_maps(old, new, resource, found),
+        (Value::Null, Value::Object(new)) if !atomic_map(field) => compare_maps(&Map::new(), new, resource, found),
+        (Value::Object(old), Value::Null) if !atomic_map(field) => compare_maps(old, &Map::new(), resource, found),
+        (Value::Array(_) | Value::Null, Value::Array(_) | Value::Null) => {
+            match (items(field, elements(old), resource), items(field, elements(new), resource)) {
+                (Some(old), Some(new)) => compare_lists(&old, &new, resource, found),
+                _ => found.written.member = true,
+            }
         }
-        seen.insert(name);
-    }
-    for (name, (child_field, value)) in before.into_iter().filter(|(name, _)| !seen.contains(name)) {
-        let mut at = at.to_vec();
-        at.push(name);
-        all_paths(child_field, value, resource, path(&mut found.removed, &at));
+        _ => found.written.member = true,
     }
 }
 
-fn path<'a>(fields: &'a mut Fields, at: &[String]) -> &'a mut Fields {
-    at.iter().fold(fields, |fields, name| fields.child(name))
+fn elements(list: &Value) -> &[Value] {
+    list.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn compare_maps(old: &Map<String, Value>, new: &Map<String, Value>, resource: Resource, found: &mut Difference) {
+    for (name, value) in new {
+        match old.get(name) {
+            Some(before) if before == value => {}
+            Some(before) => found.within(format!("f:{name}"), |found| compare(name, before, value, resource, found)),
+            None => all_paths(name, value, resource, found.written.child(format!("f:{name}"))),
+        }
+    }
+    for (name, value) in old.iter().filter(|(name, _)| !new.contains_key(*name)) {
+        all_paths(name, value, resource, found.removed.child(format!("f:{name}")));
+    }
+}
+
+fn compare_lists(old: &[(String, &Value)], new: &[(String, &Value)], resource: Resource, found: &mut Difference) {
+    let find = |list: &[(String, &Value)], key: &str| list.iter().position(|(known, _)| known == key);
+    for (key, value) in new {
+        match find(old, key) {
+            Some(at) if old[at].1 == *value => {}
+            Some(at) => found.within(key.clone(), |found| compare("", old[at].1, value, resource, found)),
+            None => all_paths("", value, resource, found.written.child(key.clone())),
+        }
+    }
+    for (key, value) in old.iter().filter(|(key, _)| find(new, key).is_none()) {
+        all_paths("", value, resource, found.removed.child(key.clone()));
+    }
 }
 
 /// The object that a creation is compared with: the typed object's zero value, whose struct fields are there, and empty.
-pub(crate) fn blank(resource: Resource) -> Value {
+fn blank(resource: Resource) -> Value {
     match resource {
         Resource::Pods => json!({ "metadata": {}, "spec": { "containers": [] }, "status": {} }),
         Resource::DaemonSets => {
@@ -238,30 +273,39 @@ const OWNERLESS: &[&str] = &[
     "f:resourceVersion",
 ];
 
-/// Writes into `stored` who owns what, after `writer` turned `old` into `submitted`.
-pub(super) fn record(
-    now: Time,
-    resource: Resource,
-    old: &Value,
-    submitted: &Value,
-    stored: &mut Value,
-    writer: &Writer,
-) {
+/// Writes into `new` who owns what, after `writer` turned `old` into it.
+pub(super) fn record(now: Time, resource: Resource, old: &Value, new: &mut Value, writer: &Writer) {
+    let found = difference(resource, old, new, writer);
+    write(now, resource, old, &found, new, writer);
+}
+
+/// The same where admission made `stored` of what the writer `submitted`: he owns the latter.
+pub(super) fn record_submitted(now: Time, resource: Resource, submitted: &Value, stored: &mut Value, writer: &Writer) {
+    let old = blank(resource);
+    let found = difference(resource, &old, submitted, writer);
+    write(now, resource, &old, &found, stored, writer);
+}
+
+fn difference(resource: Resource, old: &Value, new: &Value, writer: &Writer) -> Difference {
     let mut found = Difference::default();
-    compare("", old, submitted, resource, &mut found, &[]);
+    compare("", old, new, resource, &mut found);
     for fields in [&mut found.written, &mut found.removed] {
         strip(fields, resource, writer.subresource);
-        *fields = std::mem::take(fields).prune();
+        fields.prune();
     }
+    found
+}
+
+fn write(now: Time, resource: Resource, old: &Value, found: &Difference, new: &mut Value, writer: &Writer) {
     if found.written.is_empty() && found.removed.is_empty() {
         return;
     }
     let mut entries = old["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
-    lose(&mut entries, &found, writer);
+    lose(&mut entries, found, writer);
     gain(now, resource, &mut entries, &found.written, writer);
     // fieldmanager/managedfields.go, sortEncodedManagedFields: by time, then by name.
     entries.sort_by_cached_key(|entry| (text(entry, "time"), text(entry, "manager"), text(entry, "subresource")));
-    metadata_mut(stored).insert("managedFields".into(), entries.into());
+    metadata_mut(new).insert("managedFields".into(), entries.into());
 }
 
 fn text(entry: &Value, field: &str) -> String {
@@ -275,35 +319,33 @@ fn is_writers(entry: &Value, writer: &Writer) -> bool {
 
 fn lose(entries: &mut Vec<Value>, found: &Difference, writer: &Writer) {
     entries.retain_mut(|entry| {
-        let mut fields = Fields::read(&entry["fieldsV1"]);
-        fields.subtract(&found.removed);
-        if !is_writers(entry, writer) {
-            fields.subtract(&found.written);
-        }
-        entry["fieldsV1"] = fields.print();
-        !fields.is_empty() || is_writers(entry, writer)
+        let own = is_writers(entry, writer);
+        let Some(fields) = entry["fieldsV1"].as_object_mut() else { return false };
+        let left = found.removed.take_from(fields) && (own || found.written.take_from(fields));
+        left && !fields.is_empty()
     });
 }
 
 fn gain(now: Time, resource: Resource, entries: &mut Vec<Value>, written: &Fields, writer: &Writer) {
-    let mine = entries.iter_mut().find(|entry| is_writers(entry, writer));
-    let mut fields = mine.as_ref().map(|entry| Fields::read(&entry["fieldsV1"])).unwrap_or_default();
-    // An entry that prints as `{}` would read as a member: it owns nothing.
-    fields.member = false;
-    fields.add(written);
-    if fields.is_empty() {
-        entries.retain(|entry| !is_writers(entry, writer));
-        return;
-    }
-    let mut entry = json!({
-        "apiVersion": resource.api_version(), "fieldsType": "FieldsV1", "fieldsV1": fields.print(),
-        "manager": writer.manager, "operation": "Update", "time": now.rfc3339(),
-    });
-    if let Some(subresource) = writer.subresource {
-        entry["subresource"] = subresource.into();
-    }
-    match mine {
-        Some(old) => *old = entry,
-        None => entries.push(entry),
+    match entries.iter_mut().find(|entry| is_writers(entry, writer)) {
+        Some(entry) => {
+            if let Some(fields) = entry["fieldsV1"].as_object_mut() {
+                written.put_into(fields, false);
+            }
+            entry["time"] = now.rfc3339().into();
+        }
+        None if written.is_empty() => {}
+        None => {
+            let mut fields = Map::new();
+            written.put_into(&mut fields, true);
+            let mut entry = json!({
+                "apiVersion": resource.api_version(), "fieldsType": "FieldsV1", "fieldsV1": fields,
+                "manager": writer.manager, "operation": "Update", "time": now.rfc3339(),
+            });
+            if let Some(subresource) = writer.subresource {
+                entry["subresource"] = subresource.into();
+            }
+            entries.push(entry);
+        }
     }
 }
