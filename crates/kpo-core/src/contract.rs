@@ -50,7 +50,7 @@ pub enum Input {
 pub enum Sight {
     /// A watch's ADDED, an element of a list, a read, or the answer to a write.
     Present,
-    /// A watch's DELETED. With a `deletionTimestamp`, no grace left and no finalizer it is gone and this is its last state; otherwise it may
+    /// A watch's DELETED. With a `deletionTimestamp` and no grace left it is gone and this is its last state; otherwise it may
     /// only have stopped matching, and one GET decides ([`Pod::is_last_version`]).
     Deleted,
 }

@@ -356,10 +356,12 @@ impl Pod {
     ///
     /// The registry removes an object only with a `deletionTimestamp` and a grace of 0 (BeforeDelete in
     /// `k8s.io/apiserver/pkg/registry/rest/delete.go`; all recordings show it, forced deletions and unbound pods included).
-    /// With a finalizer it cannot be told: the last version that was stored still carries it.
+    /// With a finalizer it cannot be told, since the version that was stored last still carries it (`deleteWithoutFinalizers` in
+    /// `pkg/registry/generic/registry/store.go`): then it counts as gone if nothing can run in it any more.
     pub fn is_last_version(&self) -> bool {
         let grace = self.metadata.deletion_grace_period_seconds.unwrap_or(0);
-        self.is_terminating() && grace == 0 && self.metadata.finalizers.is_empty()
+        let idle = self.status.phase.is_terminal() || self.spec.node_name.is_none();
+        self.is_terminating() && grace == 0 && (idle || self.metadata.finalizers.is_empty())
     }
 
     /// The scheduler's word that it finds no node.

@@ -265,6 +265,8 @@ fn deleted_is_not_always_gone() {
     assert!(doubtful(&ran([Seen(runs().deleting(30)), Deleted(runs().deleting(30))])), "… off one in its grace");
     assert!(doubtful(&ran([Deleted(held())])), "… off one that a finalizer holds");
     assert!(!doubtful(&ran([Deleted(runs()), Seen(runs())])), "a read shows that it is there");
+    let (ledger, _) = replay(&ran([Deleted(held().main("base", ended(137, "Error")).failed())]));
+    assert_eq!(ledger.gone, Some(kpo_core::Absence::Observed), "its last version still carries the finalizer");
     check(&[
         (
             "a read finds none: how it ended was not seen",
