@@ -1,0 +1,458 @@
+//! What a scenario expects, and whether a transcript shows it.
+
+use crate::text::{Mistake, Statement, Word};
+use crate::transcript::{Record, Sent, What, said};
+use kpo_core::{Because, Class, Event, Next, NoRerun, Proof, Reason, Started, Verdict};
+use std::time::Duration;
+
+/// One expectation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expected {
+    /// Its line.
+    pub line: usize,
+    /// Of which observer.
+    pub observer: String,
+    /// What.
+    pub what: Expectation,
+}
+
+/// What is expected.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Expectation {
+    /// The observer sends this next; between so long and so long after the expectation before it, where that is said.
+    Sends(Sent, Option<(Duration, Duration)>),
+    /// The verdict on an attempt.
+    Verdict(u32, String),
+    /// It says something that begins so, after what was said before.
+    Says(String),
+    /// What it comes to: class, exit code, reason.
+    Outcome(Option<String>, Option<i32>, Option<String>),
+    /// The result.
+    Result(String),
+    /// A line of the task's own container; `None`: there is none.
+    Prints(Option<String>),
+    /// How many lines its own container prints.
+    PrintsLines(u64),
+    /// A gap in the log is named.
+    Gap,
+    /// This pod is left at the end.
+    Keeps(String),
+    /// It waits for this at that moment, where the run is ended.
+    Waits(String, Duration),
+    /// At most so many requests are made.
+    Requests(u64),
+}
+
+/// The words with which expectations begin.
+pub(crate) const STARTS: [&str; 9] =
+    ["sends", "verdict", "says", "outcome", "result", "prints", "keeps", "waits", "requests"];
+
+/// Reads one; `start` is its first word.
+pub(crate) fn expectation(start: &Word, statement: &mut Statement) -> Result<Expectation, Mistake> {
+    match start.text.as_str() {
+        "sends" => sends(statement),
+        "verdict" => expected_verdict(statement),
+        "says" => Ok(Expectation::Says(rest(statement)?)),
+        "outcome" => outcome(statement),
+        "result" => Ok(Expectation::Result(statement.next("the result, in quotation marks")?.text)),
+        "prints" => prints(statement),
+        "keeps" => Ok(Expectation::Keeps(statement.next("the pod's name")?.text)),
+        "waits" => waits(statement),
+        "requests" => {
+            statement.expect("at")?;
+            statement.expect("most")?;
+            Ok(Expectation::Requests(statement.next("how many")?.number()?))
+        }
+        _ => Err(start.unknown(&STARTS)),
+    }
+}
+
+fn rest(statement: &mut Statement) -> Result<String, Mistake> {
+    let mut text = statement.next("what is said, such as created 1")?.text;
+    while statement.peek().is_some() {
+        text += &format!(" {}", statement.next("a word")?.text);
+    }
+    Ok(text)
+}
+
+fn sends(statement: &mut Statement) -> Result<Expectation, Mistake> {
+    let verb = statement.next("create, read, delete, ungate, release or annotate")?;
+    let known = ["create", "read", "delete", "ungate", "release", "annotate"];
+    let found = known.iter().find(|known| **known == verb.text).ok_or_else(|| verb.unknown(&known))?;
+    let mut sent = Sent::new(found, &statement.next("the pod's name")?.text);
+    let mut later = None;
+    while statement.peek().is_some() {
+        let word = statement.next("a word")?;
+        match word.text.as_str() {
+            "gated" => sent.gated = true,
+            "protected" => sent.protected = true,
+            "deadline" => sent.deadline = Some(statement.next("how long")?.duration()?.as_secs()),
+            "avoiding" => sent.avoids.push(statement.next("the node")?.text),
+            _ => later = Some(span_later(&word, statement)?),
+        }
+    }
+    Ok(Expectation::Sends(sent, later))
+}
+
+/// `2s..2.4s later`, `at once`, `10m later`.
+fn span_later(word: &Word, statement: &mut Statement) -> Result<(Duration, Duration), Mistake> {
+    if word.text == "at" {
+        statement.expect("once")?;
+        return Ok((Duration::ZERO, Duration::from_millis(100)));
+    }
+    let Some((from, to)) = word.text.split_once("..") else {
+        let exact = word.duration()?;
+        statement.expect("later")?;
+        return Ok((exact, exact + Duration::from_millis(100)));
+    };
+    let wrong = || word.mistake(format!("{:?} is no span of time; write 2s..2.4s later", word.text));
+    statement.expect("later")?;
+    let (from, to) = (crate::text::duration(from).ok_or_else(wrong)?, crate::text::duration(to).ok_or_else(wrong)?);
+    Ok((from, to))
+}
+
+/// `verdict 1: disrupted by preemption, never started, proof kubelet-attested, reason preempted, then rerun`.
+fn expected_verdict(statement: &mut Statement) -> Result<Expectation, Mistake> {
+    let attempt = statement.next("the attempt's number")?.number()?;
+    Ok(Expectation::Verdict(attempt, rest(statement)?))
+}
+
+fn outcome(statement: &mut Statement) -> Result<Expectation, Mistake> {
+    let class = statement.next("the class of its verdict, or none")?;
+    let classes = ["succeeded", "failed", "launchFailed", "disrupted", "cancelled", "none"];
+    if !classes.contains(&class.text.as_str()) {
+        return Err(class.unknown(&classes));
+    }
+    let (mut exit, mut reason) = (None, None);
+    while statement.peek().is_some() {
+        let word = statement.next("a word")?;
+        match word.text.as_str() {
+            "exit" => exit = Some(statement.next("the exit code")?.number()?),
+            "reason" => reason = Some(known_reason(&statement.next("the reason's code")?)?),
+            _ => return Err(word.unknown(&["exit", "reason"])),
+        }
+    }
+    Ok(Expectation::Outcome((class.text != "none").then_some(class.text), exit, reason))
+}
+
+fn known_reason(word: &Word) -> Result<String, Mistake> {
+    let known = Reason::ALL.map(Reason::code);
+    if known.contains(&word.text.as_str()) { Ok(word.text.clone()) } else { Err(word.unknown(&known)) }
+}
+
+fn prints(statement: &mut Statement) -> Result<Expectation, Mistake> {
+    let word = statement.next("a line in quotation marks, nothing, or how many lines")?;
+    if statement.take("lines") {
+        return Ok(Expectation::PrintsLines(word.number()?));
+    }
+    match word.text.as_str() {
+        "nothing" => Ok(Expectation::Prints(None)),
+        "gap" => Ok(Expectation::Gap),
+        line => Ok(Expectation::Prints(Some(line.to_owned()))),
+    }
+}
+
+fn waits(statement: &mut Statement) -> Result<Expectation, Mistake> {
+    statement.expect("for")?;
+    let what = statement.next("what it waits for")?;
+    let known = [
+        "creation",
+        "admission",
+        "backoff",
+        "predecessor",
+        "queue",
+        "node",
+        "start",
+        "program",
+        "termination",
+        "unreachable",
+        "completion",
+    ];
+    if !known.contains(&what.text.as_str()) {
+        return Err(what.unknown(&known));
+    }
+    statement.expect("at")?;
+    Ok(Expectation::Waits(what.text, statement.next("the moment at which the run is ended")?.duration()?))
+}
+
+/// What is waited for, in a word and what matters most of it.
+pub(crate) fn because(because: &Because) -> String {
+    match because {
+        Because::Creation => "creation".to_owned(),
+        Because::Admission { .. } => "admission".to_owned(),
+        Because::Backoff => "backoff".to_owned(),
+        Because::Predecessor => "predecessor".to_owned(),
+        Because::Queue { gates, .. } => format!("queue {}", gates.join(" ")).trim_end().to_owned(),
+        Because::Node { scaling_up: true, .. } => "node scaling-up".to_owned(),
+        Because::Node { .. } => "node".to_owned(),
+        Because::Start { node, waiting, .. } => {
+            format!("start {node} {}", waiting.as_deref().unwrap_or_default()).trim_end().to_owned()
+        }
+        Because::Program { node, .. } => format!("program {node}"),
+        Because::Termination { .. } => "termination".to_owned(),
+        Because::Unreachable { node } => format!("unreachable {node}"),
+        Because::Completion => "completion".to_owned(),
+        Because::Finished => "finished".to_owned(),
+        Because::Detached => "detached".to_owned(),
+    }
+}
+
+/// A verdict in the words of a scenario.
+pub(crate) fn verdict(verdict: &Verdict) -> String {
+    let mut text = verdict.class.name().to_owned();
+    if let Class::Disrupted { cause, started } = &verdict.class {
+        let started = match started {
+            Started::Never => "never started",
+            Started::Started => "started",
+            Started::Unknown => "perhaps started",
+        };
+        text += &format!(" by {} {started}", cause.name());
+    }
+    if let Some(proof) = verdict.proof {
+        let proof = match proof {
+            Proof::NeverBound => "never-bound",
+            Proof::KubeletAttested => "kubelet-attested",
+            Proof::KubeletRejected => "kubelet-rejected",
+        };
+        text += &format!(" proof {proof}");
+    }
+    text += &format!(" reason {}", verdict.reason.code());
+    if let Some(code) = verdict.exit_code {
+        text += &format!(" exit {code}");
+    }
+    text
+}
+
+/// What follows a verdict, in the words of a scenario.
+pub(crate) fn next(next: &Next) -> String {
+    match next {
+        Next::Rerun { .. } => "rerun".to_owned(),
+        Next::End { why: None } => "end".to_owned(),
+        Next::End { why: Some(why) } => format!(
+            "end {}",
+            match why {
+                NoRerun::Policy => "policy",
+                NoRerun::Budget => "budget",
+                NoRerun::Committed => "committed",
+                NoRerun::UnsignedDelete => "unsigned-delete",
+                NoRerun::Stopped => "stopped",
+                NoRerun::Deadline => "deadline",
+                NoRerun::Follower => "follower",
+            }
+        ),
+    }
+}
+
+/// Whether each clause of what is expected of a verdict stands in what was found: `disrupted by X …` in order, others anywhere.
+fn verdict_fits(expected: &str, found: &Verdict, then: &Next) -> bool {
+    let (expected, expected_then) =
+        expected.split_once(" then ").map_or((expected, None), |(verdict, then)| (verdict, Some(then)));
+    let found = format!("{} ", verdict(found));
+    let clauses = clauses(expected);
+    clauses.first().is_some_and(|first| found.starts_with(&format!("{first} ")))
+        && clauses.iter().all(|clause| found.contains(&format!("{clause} ")))
+        && expected_then.is_none_or(|expected| next(then) == expected)
+}
+
+/// `disrupted by preemption never started`, `proof kubelet-attested`, `reason preempted`, `exit 3`.
+fn clauses(text: &str) -> Vec<String> {
+    let mut all: Vec<String> = vec![String::new()];
+    for word in text.split_whitespace() {
+        if ["proof", "reason", "exit"].contains(&word) {
+            all.push(word.to_owned());
+        } else if let Some(last) = all.last_mut() {
+            last.push_str(if last.is_empty() { "" } else { " " });
+            last.push_str(word);
+        }
+    }
+    all
+}
+
+/// How strictly a transcript is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rigour {
+    /// All that was sent, in order and in time, and all else.
+    Exact,
+    /// The writes that were sent, in order, and all else; reads are the runner's own affair.
+    Writes,
+    /// What was concluded only: verdicts, outcome, what is printed and kept. For runs with a fault that the scenario does not speak of.
+    Conclusions,
+}
+
+/// Compares; one line for each difference.
+pub(crate) fn compare(expected: &[Expected], records: &[Record], rigour: Rigour) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut observers: Vec<&str> = expected.iter().map(|expected| expected.observer.as_str()).collect();
+    observers.sort_unstable();
+    observers.dedup();
+    for observer in observers {
+        let expected: Vec<&Expected> = expected.iter().filter(|e| e.observer == observer).collect();
+        let records: Vec<&Record> = records.iter().filter(|record| record.observer == observer).collect();
+        if rigour != Rigour::Conclusions {
+            faults.extend(steps(&expected, &records, rigour));
+            faults.extend(sayings(&expected, &records));
+        }
+        faults.extend(verdicts(&expected, &records));
+        faults.extend(end(&expected, &records));
+    }
+    faults
+}
+
+/// What was sent, in order: all of it, and the silence after it.
+fn steps(expected: &[&Expected], records: &[&Record], rigour: Rigour) -> Vec<String> {
+    let counts = |sent: &Sent| rigour == Rigour::Exact || sent.is_write();
+    let found: Vec<(Duration, &Sent)> = records
+        .iter()
+        .filter_map(|record| match &record.what {
+            What::Sent(sent) if counts(sent) => Some((record.at, sent)),
+            _ => None,
+        })
+        .collect();
+    let wanted = expected.iter().filter_map(|expected| match &expected.what {
+        Expectation::Sends(sent, later) if counts(sent) => Some((expected.line, sent, *later)),
+        _ => None,
+    });
+    let wanted: Vec<_> = wanted.collect();
+    let mut last = Duration::ZERO;
+    for (index, (line, sent, later)) in wanted.iter().enumerate() {
+        let Some((at, got)) = found.get(index) else {
+            return vec![format!("line {line}: expected: sends {sent}; nothing more was sent")];
+        };
+        if got != sent {
+            return vec![format!("line {line}: expected: sends {sent}; found: sends {got}, at {at:?}")];
+        }
+        // What is timed is timed from the verdict before it, or from what was sent before it.
+        let since = last_verdict(records, *at).map_or(last, |verdict| verdict.max(last));
+        if let Some((from, to)) = later.filter(|(from, to)| !(*from..=*to).contains(&at.saturating_sub(since))) {
+            let passed = at.saturating_sub(since);
+            return vec![format!("line {line}: sends {sent} after {passed:?}; expected between {from:?} and {to:?}")];
+        }
+        last = *at;
+    }
+    let extra = found.get(wanted.len());
+    extra.map(|(at, sent)| format!("expected silence; found: sends {sent}, at {at:?}")).into_iter().collect()
+}
+
+fn last_verdict(records: &[&Record], before: Duration) -> Option<Duration> {
+    let ended = |record: &&&Record| matches!(record.what, What::Said(Event::Ended { .. })) && record.at <= before;
+    records.iter().rev().find(ended).map(|record| record.at)
+}
+
+/// What is said is a part of what was said, in order.
+fn sayings(expected: &[&Expected], records: &[&Record]) -> Vec<String> {
+    let mut said_so_far = records.iter().filter_map(|record| match &record.what {
+        What::Said(event) => Some(said(event)),
+        _ => None,
+    });
+    for expected in expected {
+        let Expectation::Says(text) = &expected.what else { continue };
+        if !said_so_far.any(|said| said == *text || said.starts_with(&format!("{text} "))) {
+            return vec![format!("line {}: never said, or not in this order: {text}", expected.line)];
+        }
+    }
+    Vec::new()
+}
+
+fn verdicts(expected: &[&Expected], records: &[&Record]) -> Vec<String> {
+    let found = records.iter().filter_map(|record| match &record.what {
+        What::Said(Event::Ended { attempt, verdict, next }) => Some((attempt, verdict, next)),
+        _ => None,
+    });
+    let found: Vec<_> = found.collect();
+    let wanted = expected.iter().filter_map(|expected| match &expected.what {
+        Expectation::Verdict(attempt, text) => Some((expected.line, attempt, text)),
+        _ => None,
+    });
+    let mut faults = Vec::new();
+    let mut count = 0;
+    for (line, attempt, text) in wanted {
+        count += 1;
+        match found.iter().find(|(number, ..)| *number == attempt) {
+            None => faults.push(format!("line {line}: no verdict on attempt {attempt}; expected: {text}")),
+            Some((_, found, then)) if !verdict_fits(text, found, then) => faults.push(format!(
+                "line {line}: verdict {attempt}: expected: {text}; found: {}, then {}",
+                verdict(found),
+                next(then)
+            )),
+            Some(_) => {}
+        }
+    }
+    if count > 0 && found.len() > count {
+        faults.push(format!("{count} verdicts expected, {} found", found.len()));
+    }
+    faults
+}
+
+fn end(expected: &[&Expected], records: &[&Record]) -> Vec<String> {
+    let mut faults = Vec::new();
+    let outcomes: Vec<_> = records
+        .iter()
+        .filter_map(|record| match &record.what {
+            What::Outcome(outcome) => Some(outcome),
+            _ => None,
+        })
+        .collect();
+    for expected in expected {
+        match &expected.what {
+            Expectation::Outcome(class, exit, reason) => {
+                let Some(found) = outcomes.last() else {
+                    faults.push(format!("line {}: there is no outcome", expected.line));
+                    continue;
+                };
+                let found_reason = found.reason.map(|reason| reason.code().to_owned());
+                let fits = found.verdict == *class
+                    && exit.is_none_or(|exit| found.exit_code == Some(exit))
+                    && (reason.is_none() || found_reason == *reason);
+                if !fits {
+                    faults.push(format!(
+                        "line {}: another outcome: {:?}, exit {:?}, reason {found_reason:?}: {}",
+                        expected.line, found.verdict, found.exit_code, found.message
+                    ));
+                }
+            }
+            Expectation::Result(text) => {
+                let found = outcomes.last().and_then(|outcome| outcome.result.as_deref());
+                if found != Some(text) {
+                    faults.push(format!("line {}: another result: {found:?}", expected.line));
+                }
+            }
+            _ => {}
+        }
+    }
+    faults.extend(lines(expected, records));
+    faults
+}
+
+fn lines(expected: &[&Expected], records: &[&Record]) -> Vec<String> {
+    let found: Vec<&str> = records
+        .iter()
+        .filter_map(|record| match &record.what {
+            What::Line(line) => Some(line.as_str()),
+            _ => None,
+        })
+        .collect();
+    let wanted: Vec<&Option<String>> = expected
+        .iter()
+        .filter_map(|expected| match &expected.what {
+            Expectation::Prints(line) => Some(line),
+            _ => None,
+        })
+        .collect();
+    let wanted_lines: Vec<&str> = wanted.iter().filter_map(|line| line.as_deref()).collect();
+    let mut faults = Vec::new();
+    if !wanted.is_empty() && wanted_lines != found {
+        faults.push(format!("printed: {found:?}; expected: {wanted_lines:?}"));
+    }
+    for expected in expected {
+        match &expected.what {
+            Expectation::PrintsLines(count) if *count != found.len() as u64 => {
+                faults.push(format!("line {}: {} lines were printed", expected.line, found.len()));
+            }
+            Expectation::Gap if !records.iter().any(|record| matches!(record.what, What::Gap(_))) => {
+                faults.push(format!("line {}: no gap was named", expected.line));
+            }
+            _ => {}
+        }
+    }
+    faults
+}

@@ -1,0 +1,128 @@
+//! Each scenario again: with a crash of the observer at every command, and with a lost reply at every write.
+
+use crate::core_run::{self, Run, Upset};
+use crate::expect::{self, Rigour};
+use crate::grammar::Scenario;
+use std::fmt;
+
+/// How the runs of a scenario went.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// How many there were.
+    pub runs: usize,
+    /// Those with a crash that came to the same as the undisturbed one.
+    pub same: usize,
+    /// Those with a crash that came to less, on the safe side: the new observer could not prove what the old one had seen.
+    pub safer: usize,
+    /// Those in which no pod was there when the observer crashed: only a snapshot could have gone on.
+    pub gone: usize,
+    /// What was wrong, with the transcript.
+    pub failures: Vec<String>,
+}
+
+impl Report {
+    /// Adds another's counts and failures.
+    pub fn add(&mut self, other: Report) {
+        self.runs += other.runs;
+        self.same += other.same;
+        self.safer += other.safer;
+        self.gone += other.gone;
+        self.failures.extend(other.failures);
+    }
+
+    fn fail(&mut self, what: &str, scenario: &Scenario, run: &Run, faults: &[String]) {
+        let transcript: Vec<String> = run.records.iter().map(ToString::to_string).collect();
+        let violations = run.violations.iter().map(ToString::to_string);
+        let all: Vec<String> = faults.iter().cloned().chain(violations).collect();
+        self.failures.push(format!("{}: {what}\n  {}\n{}", scenario.file, all.join("\n  "), transcript.join("\n")));
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { runs, same, safer, gone, failures } = self;
+        write!(
+            f,
+            "{runs} runs; after a crash {same} came to the same, {safer} to less on the safe side, {gone} found no pod"
+        )?;
+        if failures.is_empty() { Ok(()) } else { write!(f, "; {} failed", failures.len()) }
+    }
+}
+
+/// Runs a scenario on the core: undisturbed, then with each crash and each lost reply in turn.
+pub fn on_core(scenario: &Scenario) -> Report {
+    let mut report = Report { runs: 1, ..Report::default() };
+    let base = core_run::run(scenario, Upset::None, None);
+    if !base.is_good() {
+        report.fail("undisturbed, on the core", scenario, &base, &base.faults);
+        return report;
+    }
+    for command in 0..base.commands {
+        for (done, snapshot) in [(false, false), (true, false), (false, true), (true, true)] {
+            crash(&mut report, scenario, &base, Upset::Crash { command, done, snapshot });
+        }
+    }
+    for write in 0..base.writes {
+        lost_reply(&mut report, scenario, Upset::LostReply { write });
+    }
+    report
+}
+
+fn crash(report: &mut Report, scenario: &Scenario, base: &Run, upset: Upset) {
+    let run = core_run::run(scenario, upset, None);
+    report.runs += 1;
+    let likeness = likeness(scenario, base, &run);
+    match likeness {
+        Likeness::Same => report.same += 1,
+        Likeness::Safer => report.safer += 1,
+        Likeness::Gone => report.gone += 1,
+        Likeness::Other(_) => {}
+    }
+    let mut faults = run.faults.clone();
+    if let Likeness::Other(why) = likeness {
+        faults.push(why);
+    }
+    if !faults.is_empty() || !run.violations.is_empty() {
+        report.fail(&format!("on the core, with {upset:?}"), scenario, &run, &faults);
+    }
+}
+
+fn lost_reply(report: &mut Report, scenario: &Scenario, upset: Upset) {
+    let run = core_run::run(scenario, upset, None);
+    report.runs += 1;
+    let mut faults = run.faults.clone();
+    faults.extend(expect::compare(&scenario.expected, &run.records, Rigour::Conclusions));
+    if !faults.is_empty() || !run.violations.is_empty() {
+        report.fail(&format!("on the core, with {upset:?}"), scenario, &run, &faults);
+    }
+}
+
+/// How the end of a run with a crash compares with the undisturbed one's.
+pub(crate) enum Likeness {
+    /// The same outcome.
+    Same,
+    /// It ended as disrupted, where the observer that had seen all could prove more.
+    Safer,
+    /// There was no pod to go on with.
+    Gone,
+    /// Something else: not to be had.
+    Other(String),
+}
+
+pub(crate) fn likeness(scenario: &Scenario, base: &Run, run: &Run) -> Likeness {
+    let end = |run: &Run| run.outcome().map(|outcome| (outcome.verdict.clone(), outcome.exit_code));
+    let (wanted, found) = (end(base), end(run));
+    if wanted == found || !run.upset {
+        return Likeness::Same;
+    }
+    if run.lost && found.is_none() {
+        return match scenario.task.spec.protect && run.created > 0 {
+            true => Likeness::Other("a protected task was lost".to_owned()),
+            false => Likeness::Gone,
+        };
+    }
+    match found {
+        Some((Some(class), _)) if class == "disrupted" && run.created <= base.created => Likeness::Safer,
+        found => Likeness::Other(format!("it came to {found:?} after a crash; undisturbed to {wanted:?}")),
+    }
+}

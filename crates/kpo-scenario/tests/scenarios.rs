@@ -1,0 +1,138 @@
+//! Every file of `scenarios/` is a test, on the core and on the engine: see the crate's documentation for the format.
+//!
+//! `cargo test -p kpo-scenario --test scenarios [FILTER]`; `--transcript` prints what happens in each undisturbed run.
+#![allow(clippy::print_stdout, reason = "a test binary of its own: it prints what cargo's would")]
+
+use kpo_scenario::{Report, Scenario};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// What was asked on the command line: cargo's words that mean something here.
+#[derive(Default)]
+struct Asked {
+    filters: Vec<String>,
+    exact: bool,
+    list: bool,
+    transcript: bool,
+}
+
+fn main() -> ExitCode {
+    let asked = asked();
+    let all = tests();
+    let chosen: Vec<&Test> = all.iter().filter(|test| asked.wants(&test.name)).collect();
+    if asked.list {
+        chosen.iter().for_each(|test| println!("{}: test", test.name));
+        return ExitCode::SUCCESS;
+    }
+    println!("\nrunning {} tests", chosen.len());
+    let (begun, mut total, mut failed) = (Instant::now(), Report::default(), Vec::new());
+    for test in &chosen {
+        let report = test.run(&asked);
+        println!("test {} ... {} ({report})", test.name, if report.failures.is_empty() { "ok" } else { "FAILED" });
+        if !report.failures.is_empty() {
+            failed.push(test);
+            // The first tells the most; the others mostly follow from it.
+            println!("\n---- {} ----\n{}\n", test.name, report.failures[0]);
+        }
+        total.add(report);
+    }
+    let (passed, result) = (chosen.len() - failed.len(), if failed.is_empty() { "ok" } else { "FAILED" });
+    println!("\n{} scenarios; {total}", files().len());
+    println!(
+        "\ntest result: {result}. {passed} passed; {} failed; 0 ignored; 0 measured; {} filtered out; finished in {:.2}s\n",
+        failed.len(),
+        all.len() - chosen.len(),
+        begun.elapsed().as_secs_f64()
+    );
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(101) }
+}
+
+fn asked() -> Asked {
+    let mut asked = Asked::default();
+    for argument in std::env::args().skip(1) {
+        match argument.as_str() {
+            "--exact" => asked.exact = true,
+            "--list" => asked.list = true,
+            "--transcript" => asked.transcript = true,
+            text if text.starts_with('-') => {}
+            text => asked.filters.push(text.to_owned()),
+        }
+    }
+    asked
+}
+
+impl Asked {
+    fn wants(&self, name: &str) -> bool {
+        let fits = |filter: &String| if self.exact { name == filter } else { name.contains(filter.as_str()) };
+        self.filters.is_empty() || self.filters.iter().any(fits)
+    }
+}
+
+/// A scenario on one of its runners.
+struct Test {
+    name: String,
+    file: PathBuf,
+    on: On,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum On {
+    Core,
+    #[expect(dead_code, reason = "the engine's runner is the next step")]
+    Engine,
+}
+
+impl Test {
+    fn run(&self, asked: &Asked) -> Report {
+        let scenario = match read(&self.file) {
+            Ok(scenario) => scenario,
+            Err(error) => return Report { failures: vec![error], ..Report::default() },
+        };
+        if asked.transcript {
+            self.tell(&scenario);
+        }
+        match self.on {
+            On::Core => kpo_scenario::on_core(&scenario),
+            On::Engine => Report::default(),
+        }
+    }
+
+    fn tell(&self, scenario: &Scenario) {
+        let run = match self.on {
+            On::Core => kpo_scenario::run_on_core(scenario, kpo_scenario::Upset::None, None),
+            On::Engine => return,
+        };
+        println!("# {}", scenario.title);
+        run.records.iter().for_each(|record| println!("{record}"));
+    }
+}
+
+fn read(file: &Path) -> Result<Scenario, String> {
+    let name = format!("scenarios/{}", file.file_name().unwrap_or_default().to_string_lossy());
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
+    Scenario::parse(&name, &text).map_err(|error| error.to_string())
+}
+
+/// All files of `scenarios/`, by name.
+fn files() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios");
+    let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
+    let mut files: Vec<PathBuf> = paths.filter(|path| path.extension().is_some_and(|end| end == "scenario")).collect();
+    files.sort();
+    files
+}
+
+fn tests() -> Vec<Test> {
+    let mut tests = Vec::new();
+    for file in files() {
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let engine_only = read(&file).is_ok_and(|scenario| scenario.engine_only.is_some());
+        if !engine_only {
+            tests.push(Test { name: format!("core::{stem}"), file: file.clone(), on: On::Core });
+        }
+        // ENGINE
+    }
+    tests
+}
