@@ -59,6 +59,8 @@ const LONGEST_LINE: usize = 16 << 20;
 const MARGIN: Duration = Duration::from_secs(5);
 /// A watch that lived for so long was no failure: the next one begins at once.
 const LONG_LIVED: Duration = Duration::from_secs(30);
+/// A resumed watch stands if it brings no error for so long: that a position has expired is often said in the first event of an answer 200.
+const SETTLED: Duration = Duration::from_secs(1);
 /// Watches that end as soon as they began, before it is called trouble.
 const QUICK_ENDS: u32 = 3;
 
@@ -70,6 +72,10 @@ pub(super) struct Feed {
     mode: Mode,
     /// Whether everything since the last coverage was or will be delivered.
     gapless: bool,
+    /// Whether a gap was told that has not ended.
+    in_gap: bool,
+    /// When a resumed watch will have settled, while it has not.
+    settles: Option<Instant>,
     /// Failures and quick ends in a row.
     failures: u32,
     last_contact: Instant,
@@ -98,6 +104,8 @@ impl Feed {
             fan,
             mode,
             gapless: true,
+            in_gap: false,
+            settles: None,
             failures: 0,
             last_contact: Instant::now(),
             trouble_since: None,
@@ -143,12 +151,15 @@ impl Feed {
         self.stands();
         let deadline = begun + self.options.timeout + MARGIN;
         let end = self.follow(Lines::new(body, LONGEST_LINE), deadline).await;
+        self.settles = None;
         self.ended(end, begun.elapsed())
     }
 
     async fn follow(&mut self, mut lines: Lines, deadline: Instant) -> End {
         loop {
-            match timeout_at(deadline, lines.next()).await {
+            let limit = self.settles.map_or(deadline, |settles| settles.min(deadline));
+            match timeout_at(limit, lines.next()).await {
+                Err(_) if self.settles.is_some() => self.covered(),
                 Err(_) => return End::Silent,
                 Ok(None) => return End::Closed,
                 Ok(Some(Err(Broken::Cut(failure)))) => return End::Failed(failure),
@@ -171,6 +182,9 @@ impl Feed {
         let Ok(line) = serde_json::from_slice::<Line>(line) else {
             return Err(End::Unreadable);
         };
+        if self.settles.is_some() && !matches!(line, Line::Error(_)) {
+            self.covered();
+        }
         let version = match line {
             Line::Added(pod) => self.seen(Sighting::Added, pod),
             Line::Modified(pod) => self.seen(Sighting::Modified, pod),
@@ -388,14 +402,24 @@ impl Feed {
         self.options.backoff.delay(self.failures, retry_after)
     }
 
+    /// A watch was opened. Only of one that goes on from before a gap it is not sure that it stands.
     fn stands(&mut self) {
         self.last_contact = Instant::now();
         self.forbidden_said = false;
-        self.fan.turn(Sight::Covered { gapless: self.gapless });
-        self.gapless = true;
+        if self.in_gap && self.gapless {
+            self.settles = Some(self.last_contact + SETTLED);
+        } else {
+            self.covered();
+        }
     }
 
-    fn lost(&self) {
+    fn covered(&mut self) {
+        self.fan.turn(Sight::Covered { gapless: self.gapless });
+        (self.in_gap, self.gapless, self.settles) = (false, true, None);
+    }
+
+    fn lost(&mut self) {
+        (self.in_gap, self.settles) = (true, None);
         self.fan.turn(Sight::Gap { since: self.last_contact });
     }
 

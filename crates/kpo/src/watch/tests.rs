@@ -140,7 +140,8 @@ async fn a_server_that_closes_each_watch_at_once_is_not_flooded() {
     let trouble: Vec<_> = told.iter().filter(|line| line.contains("trouble")).collect();
     assert_eq!(trouble[0], "3000 trouble since 3000, again in 4s: the API server ends each watch as soon as it began");
     assert_eq!(trouble.len(), 6);
-    assert_eq!(told[..4], ["0 covered gapless", "0 gap since 0", "1000 covered gapless", "1000 gap since 1000"]);
+    assert_eq!(told.len(), trouble.len() + 2);
+    assert_eq!(told[..2], ["0 covered gapless", "0 gap since 0"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -154,7 +155,7 @@ async fn a_half_open_connection_is_given_up_after_the_servers_own_limit() {
             "10000 Modified a-1 6",
             "295000 gap since 10000",
             "295000 trouble since 295000, again in 0ns: the connection to the API server seems to be open but is silent",
-            "295000 covered gapless",
+            "296000 covered gapless",
         ]
     );
     assert_eq!(asked[1], format!("295000 {WATCH}&resourceVersion=6{TAIL}"));
@@ -283,7 +284,7 @@ async fn an_outage_is_ridden_out_from_the_same_position_and_said_with_its_beginn
         "100000 trouble since 100000, again in 1s: the connection to the API server broke",
         "101000 trouble since 100000, again in 2s: the API server failed with 500: RequestWatchProgress failed",
         "103000 trouble since 100000, again in 9s: the API server asks to slow down: slow down",
-        "112000 covered gapless",
+        "113000 covered gapless",
     ];
     assert_eq!(told[2..], expected);
     assert!(asked[1..].iter().all(|line| line.contains("resourceVersion=6&")), "{asked:?}");
