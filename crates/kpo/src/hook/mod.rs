@@ -24,6 +24,8 @@ mod stack;
 mod token;
 
 #[cfg(test)]
+mod auth_tests;
+#[cfg(test)]
 mod tests;
 
 use std::{fmt, path::PathBuf, sync::Arc};

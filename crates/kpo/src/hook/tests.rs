@@ -36,16 +36,16 @@ fn options(source: Source) -> ConnectOptions {
     ConnectOptions { source, requests: exact_options(), ..ConnectOptions::default() }
 }
 
-async fn connect(kubeconfig: &str) -> Result<KubernetesHook, ConnectError> {
+pub(super) async fn connect(kubeconfig: &str) -> Result<KubernetesHook, ConnectError> {
     KubernetesHook::connect(options(Source::Text(kubeconfig.to_owned()))).await
 }
 
-async fn ask(hook: &KubernetesHook) -> Result<serde_json::Value, RequestError> {
+pub(super) async fn ask(hook: &KubernetesHook) -> Result<serde_json::Value, RequestError> {
     hook.requests().send(&ApiRequest::get("team", "pods", "p"), Call::within(Duration::from_secs(60))).await
 }
 
 /// The whole chain in one line, as the command line prints it.
-fn line(error: &(dyn StdError + 'static)) -> String {
+pub(super) fn line(error: &(dyn StdError + 'static)) -> String {
     let chain = std::iter::successors(Some(error), |e: &&(dyn StdError + 'static)| (*e).source());
     chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

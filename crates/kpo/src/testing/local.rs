@@ -32,15 +32,24 @@ impl LocalServer {
     pub(crate) async fn https(
         answer: impl Fn(&Request<hyper::body::Incoming>) -> (u16, Value) + Send + Sync + 'static,
     ) -> (Self, String) {
+        Self::https_asking(None, answer).await
+    }
+
+    /// The same; with a verifier it asks for a client certificate.
+    pub(crate) async fn https_asking(
+        verifier: Option<Arc<dyn rustls::server::danger::ClientCertVerifier>>,
+        answer: impl Fn(&Request<hyper::body::Incoming>) -> (u16, Value) + Send + Sync + 'static,
+    ) -> (Self, String) {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
         let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![made.cert.der().clone()], key)
-            .unwrap();
+        let config =
+            rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = match verifier {
+            Some(verifier) => config.with_client_cert_verifier(verifier),
+            None => config.with_no_client_auth(),
+        };
+        let config = config.with_single_cert(vec![made.cert.der().clone()], key).unwrap();
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
         (Self::start(Some(acceptor), Arc::new(answer)).await, made.cert.pem())
     }
