@@ -123,6 +123,17 @@ pub(crate) fn report_ready(cx: &mut Cx<'_>, node: &str) {
     let _ = cx.store.update_status(now, Resource::Nodes, "", node, change, &Writer::status("kubelet"));
 }
 
+/// The kubelet says that its machine was started anew: another `bootID`, and an event.
+pub(crate) fn report_reboot(cx: &mut Cx<'_>, node: &str) {
+    let boot = cx.store.new_uid();
+    let change = |object: &mut Value| object["status"]["nodeInfo"]["bootID"] = boot.as_str().into();
+    if cx.store.update_status(cx.now, Resource::Nodes, "", node, change, &Writer::status("kubelet")).is_ok() {
+        let reference = json!({"apiVersion": "v1", "kind": "Node", "name": node, "uid": node});
+        let report = Report::warning("Rebooted", format!("Node {node} has been rebooted, boot id: {boot}"));
+        cx.events.count(cx.store, cx.now, &Source::kubelet(node), reference, &report);
+    }
+}
+
 /// The kubelet says that it goes down.
 pub(crate) fn report_shutdown(cx: &mut Cx<'_>, node: &str) {
     let fresh = condition(cx.now, "Ready", "False", "KubeletNotReady", "node is shutting down");

@@ -158,7 +158,7 @@ fn is_for_one_node(pod: &Value) -> bool {
 }
 
 impl ProvisionerKind {
-    fn source(self) -> Source {
+    pub(crate) fn source(self) -> Source {
         let component = match self {
             ProvisionerKind::ClusterAutoscaler => "cluster-autoscaler",
             ProvisionerKind::Karpenter => "karpenter",

@@ -418,9 +418,9 @@ pub trait Runtime: Send {
 }
 
 /// What the kubelet takes as termination message (`getTerminationMessage` in
-/// `pkg/kubelet/kuberuntime/kuberuntime_container.go`): the file's first 4096 bytes, or by policy the log's end.
+/// `pkg/kubelet/kuberuntime/kuberuntime_container.go`): the file's last 4096 bytes (`tail.ReadAtMost`), or by policy the log's end.
 pub fn termination_message(policy: MessagePolicy, file: &[u8], exit_code: i32, log: &Arc<ContainerLog>) -> String {
-    let file = &file[..file.len().min(TERMINATION_MESSAGE_LIMIT)];
+    let file = &file[file.len().saturating_sub(TERMINATION_MESSAGE_LIMIT)..];
     if !file.is_empty() || policy == MessagePolicy::File || exit_code == 0 {
         return String::from_utf8_lossy(file).into_owned();
     }

@@ -37,8 +37,9 @@
 //! A pod may be: `created`, `gated`, `unschedulable`, `scheduled`, `starting` (the kubelet has spoken), `waiting` (a container waits for another
 //! reason than its creation), `running`, `ended`, `succeeded`, `failed`, `disrupted`, `terminating`, `gone`.
 //!
-//! What can happen to a pod (`it` or `pod NAME`): `delete`, `delete … grace=0`, `evict`, `preempt`, `evict … for memory` (node pressure),
-//! `evict … over volume x`, `kueue-evict`, `lose records of`, `label … k=v`, `unlabel … k`, `annotate … k=v`, `set-finalizer … name`,
+//! What can happen to a pod (`it` or `pod NAME`): `delete`, `delete … grace=0`, `evict`, `evict … by karpenter` (or `cluster-autoscaler`),
+//! `preempt`, `evict … for memory` (node pressure), `evict … over volume x`, `kueue-evict`, `lose records of`, `mark … Reason "message"` (the
+//! condition DisruptionTarget alone), `unmark`, `fail … Reason "message" by virtual-kubelet` (phase Failed by another writer), `label … k=v`, `unlabel … k`, `annotate … k=v`, `set-finalizer … name`,
 //! `drop-finalizer … name`. To a node: `node N silent | answers | off | deleted | rebooted [records lost] | shuts down [in 5s] | cordoned |
 //! uncordoned | labelled k=v | tainted k=v:Effect | untainted k`. To a kubelet: `kubelet N stopped | started | restarted`. To the cluster: any
 //! statement of its own part that makes something (`node`, `pod`, `config-map`, `image`, …), `delete config-map NAME`, `compact`. To the API
@@ -61,8 +62,9 @@ use serde_json::Value;
 use crate::api::Injection;
 use crate::kubelet::{Pull, Timing};
 use crate::nodes::NodeSpec;
-use crate::provisioner::ProvisionerSpec;
+use crate::provisioner::{ProvisionerKind, ProvisionerSpec};
 use crate::resource::Resource;
+use crate::runtime::{MixedRuntime, Runtime};
 use crate::scripted::{Behaviour, Matching, ScriptedRuntime};
 
 pub use builtin::{NAMES, built_in};
@@ -183,8 +185,14 @@ pub enum Target {
 pub enum Action {
     /// A pod is deleted by hand; with this grace in seconds, or its own.
     Delete(Target, Option<i64>),
-    /// A pod is evicted by the eviction API.
-    Evict(Target),
+    /// A pod is evicted by the eviction API; with the events of `cluster-autoscaler` or `karpenter`, if one of them does it.
+    Evict(Target, Option<ProvisionerKind>),
+    /// The condition DisruptionTarget is set, with this reason and message; nothing else happens.
+    Mark(Target, String, String),
+    /// The condition DisruptionTarget turns False.
+    Unmark(Target),
+    /// A pod's phase turns Failed, with this reason and message, written by this field manager instead of a kubelet.
+    Fail(Target, String, String, String),
     /// A pod is preempted by one of higher priority.
     Preempt(Target),
     /// The kubelet evicts a pod because its node is low on this.
@@ -357,6 +365,11 @@ impl Script {
             runtime.add_rule(matching.clone(), behaviour.clone());
         }
         runtime
+    }
+
+    /// The same beside a runtime with real containers, which has all that the script says nothing of: for a live lab.
+    pub fn runtime_beside(&self, others: Box<dyn Runtime>) -> MixedRuntime {
+        MixedRuntime::new(self.runtime(), others)
     }
 }
 

@@ -324,8 +324,11 @@ impl World {
         }
         let index = self.kubelets.get(&spec.name).map_or(self.next_index, Kubelet::index);
         self.next_index = self.next_index.max(index + 1);
+        // A machine of this name that was there before is another one.
+        self.power_off_node(&spec.name);
         let kubelet = Kubelet::new(&spec.name, index, self.timing, self.now);
-        let object = spec.object(self.now, kubelet.ip());
+        let mut object = spec.object(self.now, kubelet.ip());
+        object["status"]["nodeInfo"]["bootID"] = self.store.new_uid().into();
         if api::create(self.now, &mut self.store, Resource::Nodes, object, &Writer::new("kubelet")).is_err() {
             return;
         }
@@ -333,7 +336,9 @@ impl World {
         for (key, value, after) in &spec.later_labels {
             self.later_labels.push((self.now + *after, spec.name.clone(), key.clone(), value.clone()));
         }
-        self.kubelets.insert(spec.name, kubelet);
+        let kubelet = self.kubelets.entry(spec.name).insert_entry(kubelet).into_mut();
+        // Pods may be assigned to the name already.
+        kubelet.resync(&mut cx!(self));
     }
 
     /// Sets or removes a node's label.
@@ -387,6 +392,7 @@ impl World {
             self.lifecycle.answers(node);
             kubelet.reboot(&mut cx!(self), records_lost);
             nodes::report_ready(&mut cx!(self), node);
+            nodes::report_reboot(&mut cx!(self), node);
         }
     }
 

@@ -106,6 +106,19 @@ fn recorded(name: &str) -> Vec<(String, Value)> {
 
 /// The lab's writes for the same cause.
 fn played(name: &str, seconds: u64, text: &str) -> Vec<(String, Value)> {
+    let world = play(name, seconds, text);
+    let changes = world.store().changes_since(0).expect("nothing is forgotten");
+    let changes = changes.filter(|change| change.resource == Resource::Pods && is_task(&change.object));
+    let kind = |kind: ChangeKind| match kind {
+        ChangeKind::Added => "ADDED",
+        ChangeKind::Modified => "MODIFIED",
+        ChangeKind::Deleted => "DELETED",
+    };
+    changes.map(|change| (kind(change.kind).to_owned(), (*change.object).clone())).collect()
+}
+
+/// A world in which the cause has had its time.
+fn play(name: &str, seconds: u64, text: &str) -> World {
     let first = recorded(name).remove(0).1;
     let ns = first["metadata"]["namespace"].as_str().expect("in a namespace");
     let text = format!(
@@ -125,14 +138,54 @@ fn played(name: &str, seconds: u64, text: &str) -> Vec<(String, Value)> {
     kpo_lab::api::create(start, store, Resource::Pods, pod, &Writer::new("client")).expect("created");
     world.advance(start + Duration::from_secs(seconds));
     assert_eq!(world.livelock(), None);
-    let changes = world.store().changes_since(0).expect("nothing is forgotten");
-    let changes = changes.filter(|change| change.resource == Resource::Pods && is_task(&change.object));
-    let kind = |kind: ChangeKind| match kind {
-        ChangeKind::Added => "ADDED",
-        ChangeKind::Modified => "MODIFIED",
-        ChangeKind::Deleted => "DELETED",
+    world
+}
+
+/// An event about the pod as the test compares it: type, reason, what of the pod, who, and the sentence without UIDs.
+fn event(object: &Value) -> Option<String> {
+    if object["kind"] != "Event" || object["involvedObject"]["name"] != "task" {
+        return None;
+    }
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let message = text(&object["message"]);
+    let message = match message.strip_prefix("Preempted by pod ") {
+        Some(rest) => format!("Preempted by pod * {}", rest.split_once(' ').map_or("", |(_, rest)| rest)),
+        None => message,
     };
-    changes.map(|change| (kind(change.kind).to_owned(), (*change.object).clone())).collect()
+    let uid = if object["involvedObject"].get("uid").is_some() { "" } else { " (no UID)" };
+    let (kind, reason) = (text(&object["type"]), text(&object["reason"]));
+    let (field, who) = (text(&object["involvedObject"]["fieldPath"]), text(&object["reportingComponent"]));
+    Some(format!("{kind} {reason} {field} {who} {} {message}{uid}", text(&object["action"])))
+}
+
+/// Events that say something of that very machine or moment: its DNS, its first mount of a token, a configMap cache of a pod that was already
+/// terminating, an eviction that was pending from before the recording.
+fn is_local(event: &str) -> bool {
+    [
+        "MissingClusterDNS",
+        "kube-api-access-",
+        "\"late\" not registered",
+        "Cancelling deletion of Pod rec-node-deleted/task",
+    ]
+    .iter()
+    .any(|local| event.contains(local))
+}
+
+fn events(objects: impl Iterator<Item = Value>) -> std::collections::BTreeSet<String> {
+    objects.filter_map(|object| event(&object)).filter(|event| !is_local(event)).collect()
+}
+
+#[test]
+fn the_lab_says_what_a_real_cluster_said() {
+    let mut found = Vec::new();
+    for (name, seconds, text) in PLAYED {
+        let real = events(recording(name).into_iter().map(|line| line["object"].clone()));
+        let world = play(name, seconds, text);
+        let lab = events(world.store().list(Resource::Events, None).map(|event| (**event).clone()));
+        found.extend(real.difference(&lab).map(|event| format!("{name}: only real: {event}")));
+        found.extend(lab.difference(&real).map(|event| format!("{name}: only in the lab: {event}")));
+    }
+    assert!(found.is_empty(), "{} differences:\n{}", found.len(), found.join("\n"));
 }
 
 /// The spec without the service account's volume and its mounts.

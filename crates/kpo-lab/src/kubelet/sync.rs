@@ -23,7 +23,10 @@ const FIRST_MOUNT_WAIT: Duration = Duration::from_millis(500);
 /// The longest such wait.
 const LONGEST_MOUNT_WAIT: Duration = Duration::from_secs(122);
 
-/// The namespace of containers' reasons while a restart is backed off.
+/// After so many failures the sync has waited two minutes and fails (`podAttachAndMountTimeout`, 2 min 3 s).
+const MOST_MOUNT_FAILURES: u32 = 7;
+
+/// The reason of a container whose restart is backed off.
 const CRASH_LOOP: &str = "CrashLoopBackOff";
 
 impl Worker {
@@ -61,11 +64,29 @@ impl Worker {
             }
             Err(why) => {
                 self.report(cx, node, &Report::warning("FailedMount", why));
+                if self.mount_failures > MOST_MOUNT_FAILURES {
+                    return self.give_up_mounting(cx, node);
+                }
                 let wait = FIRST_MOUNT_WAIT * 2u32.saturating_pow(self.mount_failures.min(16));
                 self.mount_failures += 1;
                 self.go(Stage::Mount, cx.now + wait.min(LONGEST_MOUNT_WAIT));
             }
         }
+    }
+
+    /// `WaitForAttachAndMount` does not wait for ever: the sync fails, and another begins, which looks at the deadline too.
+    fn give_up_mounting(&mut self, cx: &mut Cx<'_>, node: &Node<'_>) {
+        let volumes = pod::list(&self.pod["spec"], "volumes").iter().filter_map(|volume| volume["name"].as_str());
+        let names: Vec<&str> = volumes.collect();
+        let message = format!(
+            "Unable to attach or mount volumes: unmounted volumes=[{}], unattached volumes=[], failed to process volumes=[]: context \
+             deadline exceeded",
+            names.join(" ")
+        );
+        self.report(cx, node, &Report::warning("FailedMount", message));
+        self.mount_failures = 0;
+        self.failed = true;
+        self.end_sync(cx.now, node);
     }
 
     fn go_on_to_sandbox(&mut self, cx: &mut Cx<'_>, node: &mut Node<'_>, machine: &mut PodOnMachine) {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -171,9 +171,12 @@ fn exit_of(spec: &ContainerSpec, handle: &Handle, message: Option<&PathBuf>, sta
 
 fn read_message(path: &PathBuf) -> Vec<u8> {
     let mut text = Vec::new();
-    if let Ok(file) = fs::File::open(path) {
-        // What cannot be read is no message.
-        let _ = file.take(TERMINATION_MESSAGE_LIMIT as u64).read_to_end(&mut text);
+    if let Ok(mut file) = fs::File::open(path) {
+        let limit = TERMINATION_MESSAGE_LIMIT as u64;
+        let size = file.metadata().map_or(0, |file| file.len());
+        // The last bytes. What cannot be read is no message.
+        let _ = file.seek(SeekFrom::Start(size.saturating_sub(limit)));
+        let _ = file.take(limit).read_to_end(&mut text);
     }
     text
 }

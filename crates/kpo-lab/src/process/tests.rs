@@ -315,7 +315,7 @@ fn termination_messages() {
     lab.prepare(vec![empty_dir("xcom")]);
     let (exit, _) = lab.run(sh("printf done > /dev/termination-log; exit 1"));
     assert_eq!(exit.message, "done");
-    // At a result's path in a volume; a `mv` onto it fails, and of a long one the first 4096 bytes are kept.
+    // At a result's path in a volume; a `mv` onto it fails, and of a long one the last 4096 bytes are read.
     let path = "/airflow/xcom/return.json".to_owned();
     let at_result = |script: &str| ContainerSpec {
         termination_message_path: path.clone(),

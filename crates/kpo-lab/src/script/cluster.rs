@@ -295,13 +295,18 @@ fn webhook(line: &mut Line) -> Result<Statement, ScriptError> {
     Ok(Statement::Webhook(injection))
 }
 
-fn provisioner(line: &mut Line) -> Result<Statement, ScriptError> {
+/// `karpenter` or `cluster-autoscaler`.
+pub(super) fn provisioner_kind(line: &mut Line) -> Result<ProvisionerKind, ScriptError> {
     let word = line.next("karpenter or cluster-autoscaler")?;
-    let kind = match word.text.as_str() {
-        "karpenter" => ProvisionerKind::Karpenter,
-        "cluster-autoscaler" => ProvisionerKind::ClusterAutoscaler,
-        _ => return Err(Line::unknown(&word, &["karpenter", "cluster-autoscaler"])),
-    };
+    match word.text.as_str() {
+        "karpenter" => Ok(ProvisionerKind::Karpenter),
+        "cluster-autoscaler" => Ok(ProvisionerKind::ClusterAutoscaler),
+        _ => Err(Line::unknown(&word, &["karpenter", "cluster-autoscaler"])),
+    }
+}
+
+fn provisioner(line: &mut Line) -> Result<Statement, ScriptError> {
+    let kind = provisioner_kind(line)?;
     let mut spec = ProvisionerSpec { kind, ..ProvisionerSpec::default() };
     while let Some(word) = line.peek().cloned() {
         line.next("an option")?;

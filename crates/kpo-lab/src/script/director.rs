@@ -11,10 +11,11 @@ use super::{
     matches,
 };
 use crate::api;
+use crate::events::{self, Report};
 use crate::faults::{Fault, FaultGuard, Faults, Match, Reply};
 use crate::nodes;
 use crate::pod;
-use crate::provisioner::ProvisionerSpec;
+use crate::provisioner::{ProvisionerKind, ProvisionerSpec};
 use crate::resource::Resource;
 use crate::store::{Change, ChangeKind, DeleteOptions, Writer};
 use crate::time::Time;
@@ -260,7 +261,10 @@ impl World {
     fn act(&mut self, action: &Action, it: Option<&PodKey>) {
         match action {
             Action::Delete(target, _)
-            | Action::Evict(target)
+            | Action::Evict(target, _)
+            | Action::Mark(target, ..)
+            | Action::Unmark(target)
+            | Action::Fail(target, ..)
             | Action::Preempt(target)
             | Action::EvictForPressure(target, _)
             | Action::EvictForVolume(target, _)
@@ -294,7 +298,10 @@ impl World {
                 let options = DeleteOptions { grace: *grace, ..DeleteOptions::default() };
                 let _ = api::delete(now, &mut self.store, Resource::Pods, ns, name, &options);
             }
-            Action::Evict(_) => drop(api::evict(now, &mut self.store, ns, name, &DeleteOptions::default())),
+            Action::Evict(_, by) => self.evict_by(pod, *by),
+            Action::Mark(_, reason, message) => self.mark(pod, reason, message, true),
+            Action::Unmark(_) => self.mark(pod, "", "", false),
+            Action::Fail(_, reason, message, writer) => self.fail(pod, reason, message, writer),
             Action::Preempt(_) => self.preempt(pod),
             Action::EvictForPressure(_, resource) => self.evict_for_pressure(ns, name, resource),
             Action::EvictForVolume(_, volume) => self.evict_for_volume(ns, name, volume),
@@ -314,6 +321,50 @@ impl World {
     fn write(&mut self, pod: &Value, change: impl FnOnce(&mut Value)) {
         let (now, ns, name) = (self.now(), pod::namespace(pod), pod::name(pod));
         let _ = self.store.update_status(now, Resource::Pods, ns, name, change, &Writer::new("kubectl-edit"));
+    }
+
+    /// What who scales down does beside the eviction: the cluster autoscaler speaks before, Karpenter afterwards.
+    fn evict_by(&mut self, pod: &Arc<Value>, by: Option<ProvisionerKind>) {
+        let now = self.now();
+        let say = |world: &mut World, report: &Report| {
+            if let Some(by) = by {
+                world.events.count(&mut world.store, now, &by.source(), events::reference(pod), report);
+            }
+        };
+        if by == Some(ProvisionerKind::ClusterAutoscaler) {
+            say(self, &Report::normal("ScaleDown", "deleting pod for node scale down"));
+        }
+        let (ns, name) = (pod::namespace(pod), pod::name(pod));
+        let evicted = api::evict(now, &mut self.store, ns, name, &DeleteOptions::default());
+        if by == Some(ProvisionerKind::Karpenter) && evicted.is_ok() {
+            say(self, &Report::normal("Evicted", "Evicted pod: Underutilized"));
+        }
+    }
+
+    fn mark(&mut self, pod: &Value, reason: &str, message: &str, on: bool) {
+        let (now, ns, name) = (self.now(), pod::namespace(pod), pod::name(pod));
+        let change = |pod: &mut Value| {
+            let old = pod::condition(pod, "DisruptionTarget").cloned().unwrap_or_default();
+            let text = |new: &str, field: &str| if on { new.into() } else { old[field].clone() };
+            let condition = json!({
+                "lastProbeTime": null, "lastTransitionTime": now.rfc3339(), "message": text(message, "message"),
+                "observedGeneration": pod["metadata"]["generation"], "reason": text(reason, "reason"),
+                "status": if on { "True" } else { "False" }, "type": "DisruptionTarget",
+            });
+            pod::set_condition(pod, condition);
+        };
+        let writer = Writer::status("kube-controller-manager");
+        let _ = self.store.update_status(now, Resource::Pods, ns, name, change, &writer);
+    }
+
+    fn fail(&mut self, pod: &Value, reason: &str, message: &str, writer: &str) {
+        let (now, ns, name) = (self.now(), pod::namespace(pod), pod::name(pod));
+        let change = |pod: &mut Value| {
+            pod["status"]["phase"] = "Failed".into();
+            pod["status"]["reason"] = reason.into();
+            pod["status"]["message"] = message.into();
+        };
+        let _ = self.store.update_status(now, Resource::Pods, ns, name, change, &Writer::status(writer));
     }
 
     fn kueue_evict(&mut self, pod: &Value) {

@@ -29,10 +29,13 @@ const STATES: [(&str, PodState); 13] = [
     ("gone", PodState::Gone),
 ];
 
-const ACTIONS: [&str; 18] = [
+const ACTIONS: [&str; 21] = [
     "delete",
     "evict",
     "preempt",
+    "mark",
+    "unmark",
+    "fail",
     "kueue-evict",
     "lose",
     "label",
@@ -144,6 +147,13 @@ fn action(line: &mut Line, it: bool) -> Result<Action, ScriptError> {
         "delete" => delete(line, it),
         "evict" => evict(line, it),
         "preempt" => Ok(Action::Preempt(target(line, it)?)),
+        "mark" => {
+            let target = target(line, it)?;
+            let reason = line.next("the reason, such as DeletionByGCPControllerManager")?.text;
+            Ok(Action::Mark(target, reason, line.next("the message, in quotation marks")?.text))
+        }
+        "unmark" => Ok(Action::Unmark(target(line, it)?)),
+        "fail" => fail(line, it),
         "kueue-evict" => Ok(Action::KueueEvict(target(line, it)?)),
         "lose" => {
             line.expect("records")?;
@@ -191,7 +201,16 @@ fn evict(line: &mut Line, it: bool) -> Result<Action, ScriptError> {
         line.expect("volume")?;
         return Ok(Action::EvictForVolume(target, line.next("the volume's name")?.text));
     }
-    Ok(Action::Evict(target))
+    let by = if line.take("by") { Some(cluster::provisioner_kind(line)?) } else { None };
+    Ok(Action::Evict(target, by))
+}
+
+fn fail(line: &mut Line, it: bool) -> Result<Action, ScriptError> {
+    let target = target(line, it)?;
+    let reason = line.next("the reason, such as ProviderFailed")?.text;
+    let message = line.next("the message, in quotation marks")?.text;
+    line.expect("by")?;
+    Ok(Action::Fail(target, reason, message, line.next("the writer, such as virtual-kubelet")?.text))
 }
 
 fn change(line: &mut Line, it: bool, what: &str) -> Result<Action, ScriptError> {
