@@ -122,11 +122,17 @@ impl PodCase {
             Fact::Gone { .. } => true,
             _ => false,
         };
+        // The node's own word on both ends of the run, where it has one: better than when they came to be seen.
+        let last = self.ledger.last.as_ref().and_then(|pod| pod.status_of(own)?.state.terminated.as_ref());
+        let told = |text: &Option<String>| text.as_deref().and_then(Time::parse).filter(|at| *at > Time::default());
+        let run = last.and_then(|end| told(&end.started_at).zip(told(&end.finished_at)));
         Times {
             created: self.pod.metadata.creation_timestamp.as_deref().and_then(Time::parse),
             assigned: first(&|fact| matches!(fact, Fact::Assigned { .. })),
-            started: first(&|fact| matches!(fact, Fact::ContainerRan { container, .. } if container == own)),
-            ended: self.verdict.as_ref().and_then(|_| first(&ended)),
+            started: run
+                .map(|(started, _)| started)
+                .or_else(|| first(&|fact| matches!(fact, Fact::ContainerRan { container, .. } if container == own))),
+            ended: run.map(|(_, ended)| ended).or_else(|| self.verdict.as_ref().and_then(|_| first(&ended))),
         }
     }
 }

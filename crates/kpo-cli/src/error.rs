@@ -39,7 +39,7 @@ pub(crate) enum ErrorKind {
 pub(crate) fn exit_codes() -> Vec<(String, &'static str)> {
     let own = [
         (exit::SUCCESS, "The program succeeded"),
-        (exit::FAILED, "The task failed, and its own container has no code: an init container failed, storage ran out"),
+        (exit::FAILED, "The task failed without a code of its own container's: an init container, storage"),
         (exit::USAGE, "The command line or the manifest is wrong; nothing was created"),
         (exit::BROKEN_RESULT, "The result that was asked for is missing or broken"),
         (exit::NO_POD, "There is no pod of the task: finished and cleaned up, or lost"),

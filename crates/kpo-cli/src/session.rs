@@ -29,6 +29,8 @@ pub(crate) struct Session {
     pub(crate) with_logs: bool,
     /// Whether kpo watches over it: then a second signal leaves something behind.
     pub(crate) watches_over: bool,
+    /// Whether the cluster is a lab of this process's: it ends with it, and the pod too.
+    pub(crate) in_lab: bool,
     /// What is appended to a command that goes on with it: ` -n batch --context prod`.
     pub(crate) again: String,
 }
@@ -61,7 +63,7 @@ impl Session {
         signals: Signals,
     ) -> Result<Followed, CliError> {
         let logs = LogView::new(&self.container, output.output);
-        let teller = Teller::new(&self.task);
+        let teller = Teller::new(&self.task, self.in_lab);
         let follower = Follower {
             session: self,
             printer,
@@ -155,8 +157,8 @@ impl Follower {
         self.printer.status(None);
         let (why, last) = (self.teller.why_no_rerun(), self.logs.last_line());
         let mut outcome = delivery.outcome().clone();
-        outcome.message = render::one_line(&outcome, why, last.as_deref());
         let ending = render::ending(&outcome, why, last.as_deref());
+        outcome.message = render::one_line(&outcome, why, last.as_deref());
         self.printer.say(ending.tone, self.teller.stamped(ending.line, self.last.map(|(at, _)| at))).await;
         for next in ending.next {
             self.printer.say(Tone::Plain, format!("  {next}")).await;
@@ -194,6 +196,9 @@ impl Follower {
     async fn say_left(&self) {
         let Some(pod) = self.teller.pod() else { return };
         let Session { task, namespace, again, watches_over, .. } = &self.session;
+        if self.session.in_lab {
+            return self.printer.say(Tone::Plain, format!("left: the lab ends with kpo, and pod {pod} with it")).await;
+        }
         let now = self.last.map_or(Time::default(), |(at, _)| at);
         let end = match self.teller.ends_by_itself(now) {
             Some(left) => format!("it ends by itself, at the latest in {left}"),
@@ -210,6 +215,7 @@ impl Follower {
         let pod =
             self.teller.pod().map_or_else(|| "its pod, if it was created,".to_owned(), |pod| format!("pod {pod}"));
         let text = match self.caught.map(|first| first.stop) {
+            _ if self.session.in_lab => format!("left at once: the lab ends with kpo, and {pod} with it"),
             Some(Stop::Shutdown) => {
                 format!("left at once: {pod} in namespace {namespace} runs on: kpo attach {task}{again}")
             }

@@ -84,6 +84,7 @@ impl Attaching<'_> {
             container: running.spec().template.container.clone(),
             with_logs: self.with_logs,
             watches_over: self.take_over,
+            in_lab: false,
             again: self.connection.again(&namespace),
             namespace,
         };

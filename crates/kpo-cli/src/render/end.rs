@@ -21,7 +21,7 @@ pub(crate) fn ending(outcome: &Outcome, why: Option<NoRerun>, last_line: Option<
     let Some(attempt) = outcome.attempts.last() else { return without_attempt(outcome) };
     let Some(judged) = &attempt.verdict else { return alive(outcome) };
     if outcome.reason == Some(Reason::ResultMissing) && judged.verdict.class == Class::Succeeded {
-        let line = format!("failed: {} ({})", clause(&outcome.message), place(attempt));
+        let line = format!("failed: {}, {}", clause(&outcome.message), place(attempt));
         return Ending { tone: Tone::Bad, line: sentence(&line), next: vec![next_step(Reason::ResultMissing)] };
     }
     let verdict = &judged.verdict;
@@ -96,7 +96,7 @@ fn earlier(attempts: &[AttemptRecord]) -> String {
 }
 
 /// `preempted before it ran`.
-fn short(verdict: &Verdict) -> String {
+pub(crate) fn short(verdict: &Verdict) -> String {
     let Class::Disrupted { cause, started } = &verdict.class else { return verdict.class.name().to_owned() };
     let when = match started {
         Started::Never => "before it ran",

@@ -8,8 +8,8 @@ mod wait;
 mod why;
 mod words;
 
-pub(crate) use end::{ending, one_line};
+pub(crate) use end::{ending, one_line, short as short_verdict};
 pub(crate) use gap::gap;
 pub(crate) use story::Teller;
-pub(crate) use why::{Case as WhyCase, page as why_page};
+pub(crate) use why::{Case as WhyCase, page as why_page, record_page};
 pub(crate) use words::{clause, span as span_text};

@@ -17,6 +17,7 @@ pub(crate) struct Line {
 /// Tells a task's story.
 pub(crate) struct Teller {
     task: String,
+    in_lab: bool,
     began: Option<Time>,
     attempt: u32,
     pod: Option<String>,
@@ -32,10 +33,12 @@ pub(crate) struct Teller {
 const OFFSET: usize = 7;
 
 impl Teller {
-    pub(crate) fn new(task: &str) -> Self {
+    /// `in_lab`: the cluster ends with this process, and nobody can be asked afterwards.
+    pub(crate) fn new(task: &str, in_lab: bool) -> Self {
         let (began, attempt) = (None, 0);
         Self {
             task: task.to_owned(),
+            in_lab,
             began,
             attempt,
             pod: None,
@@ -138,8 +141,8 @@ impl Teller {
             Next::Rerun { .. } => {
                 let (tone, mut text, meaning) = end::attempt_ended(verdict, self.node.as_deref());
                 if let Some(meaning) = meaning {
-                    let pod = self.pod.as_deref().unwrap_or_default();
-                    text.push_str(&format!("\n{:OFFSET$}  {meaning}   (kpo why {pod})", ""));
+                    let ask = self.pod.as_ref().filter(|_| !self.in_lab).map(|pod| format!("   (kpo why {pod})"));
+                    text.push_str(&format!("\n{:OFFSET$}  {meaning}{}", "", ask.unwrap_or_default()));
                 }
                 vec![self.line(now, tone, text)]
             }

@@ -38,7 +38,8 @@ fn phase(because: &Because) -> String {
 fn detail(because: &Because) -> Option<String> {
     match because {
         Because::Admission { message, .. } => Some(clause(message)),
-        Because::Node { message, .. } => message.as_deref().map(clause),
+        // The scheduler goes on with what preemption would have brought: the first sentence says what is missing.
+        Because::Node { message, .. } => message.as_deref().and_then(|words| words.split(". ").next()).map(clause),
         Because::Start { waiting, .. } => waiting.as_deref().map(clause),
         _ => None,
     }

@@ -4,7 +4,7 @@ use super::end;
 use super::fact::fact;
 use super::words::{self, clause, clock, sentence, span, unquoted};
 use crate::printer::visible;
-use kpo_core::{Class, Fact, Ledger, Proof, Situation, Started, Time, Verdict};
+use kpo_core::{AttemptRecord, Class, Fact, Ledger, Proof, Situation, Started, Time, Verdict};
 
 /// What a page is made of.
 pub(crate) struct Case<'a> {
@@ -35,14 +35,35 @@ const LONGEST: usize = 200;
 
 /// The page.
 pub(crate) fn page(case: &Case<'_>) -> String {
-    let mut text = visible(&headline(case)).into_owned();
-    for (label, lines) in [
-        ("who", who(case)),
-        ("proof", proof(case)),
-        ("seen", seen(case)),
-        ("then", then(case)),
-        ("prevent", prevent(case)),
-    ] {
+    let verdict = case.verdict;
+    let who = verdict.map(|verdict| who(verdict, case.ledger.node())).unwrap_or_default();
+    let then: Vec<String> = case.then.map(str::to_owned).into_iter().collect();
+    let prevent = verdict.map(prevent).unwrap_or_default();
+    sections(
+        &headline(case),
+        [("who", who), ("proof", proof(case)), ("seen", seen(case)), ("then", then), ("prevent", prevent)],
+    )
+}
+
+/// The page of an attempt whose pod is gone, as its successor carries it: without what was seen.
+pub(crate) fn record_page(task: &str, record: &AttemptRecord, then: &str) -> String {
+    let verdict = record.verdict.as_ref().map(|judged| &judged.verdict);
+    let what = verdict.map_or_else(|| "its end is not known".to_owned(), verdict_line);
+    let node = record.pod.node.as_deref();
+    let because =
+        verdict.and_then(|verdict| verdict.proof).map(|proof| format!("{}: {}", code(proof), end::proof(proof, node)));
+    let who = verdict.map(|verdict| who(verdict, node)).unwrap_or_default();
+    let prevent = verdict.map(prevent).unwrap_or_default();
+    let headline = format!("{what}   (attempt {} of task {task})", record.number);
+    sections(
+        &headline,
+        [("who", who), ("proof", because.into_iter().collect()), ("then", vec![then.to_owned()]), ("prevent", prevent)],
+    )
+}
+
+fn sections<const N: usize>(headline: &str, sections: [(&str, Vec<String>); N]) -> String {
+    let mut text = visible(headline).into_owned();
+    for (label, lines) in sections {
         for (index, line) in lines.iter().flat_map(|line| wrapped(&visible(line))).enumerate() {
             let label = if index == 0 { label } else { "" };
             text.push_str(&format!("\n  {label:<LABEL$}{line}"));
@@ -77,27 +98,27 @@ fn wrapped(line: &str) -> Vec<String> {
 }
 
 fn headline(case: &Case<'_>) -> String {
-    let what = match case.verdict {
-        None => format!("lives: {}", situation(case.situation)),
-        Some(verdict) => match &verdict.class {
-            Class::Disrupted { cause, started } => {
-                let started = match started {
-                    Started::Never => "never started",
-                    Started::Started => "after its program had started",
-                    Started::Unknown => "not known whether its program ran",
-                };
-                format!("disrupted by {}; {started}", end::noun(*cause))
-            }
-            class => {
-                let code = verdict.exit_code.map(|code| format!(", exit {code}")).unwrap_or_default();
-                format!("{}: {}{code}", class.name(), verdict.reason.sentence())
-            }
-        },
-    };
-    let name = case.ledger.name().unwrap_or_default();
+    let what = case.verdict.map_or_else(|| format!("lives: {}", situation(case.situation)), verdict_line);
     match case.attempt {
         Some((task, attempt)) => format!("{what}   (attempt {attempt} of task {task})"),
-        None => format!("{what}   (pod {name})"),
+        None => format!("{what}   (pod {})", case.ledger.name().unwrap_or_default()),
+    }
+}
+
+fn verdict_line(verdict: &Verdict) -> String {
+    match &verdict.class {
+        Class::Disrupted { cause, started } => {
+            let started = match started {
+                Started::Never => "never started",
+                Started::Started => "after its program had started",
+                Started::Unknown => "not known whether its program ran",
+            };
+            format!("disrupted by {}; {started}", end::noun(*cause))
+        }
+        class => {
+            let code = verdict.exit_code.map(|code| format!(", exit {code}")).unwrap_or_default();
+            format!("{}: {}{code}", class.name(), verdict.reason.sentence())
+        }
     }
 }
 
@@ -122,19 +143,14 @@ fn situation(situation: &Situation) -> String {
     }
 }
 
-fn who(case: &Case<'_>) -> Vec<String> {
-    let Some(verdict) = case.verdict else { return Vec::new() };
-    let on = case.ledger.node().map(|node| format!(" on {node}")).unwrap_or_default();
+fn who(verdict: &Verdict, node: Option<&str>) -> Vec<String> {
     let words = verdict.detail.as_deref().map(clause).filter(|words| !words.is_empty());
-    match (&verdict.class, words) {
-        (Class::Disrupted { .. }, Some(words)) => {
-            let on = if case.ledger.node().is_some_and(|node| words.contains(node)) { String::new() } else { on };
-            vec![format!("{words}{on}")]
-        }
-        (Class::Disrupted { .. }, None) => vec![format!("{}{on}", verdict.reason.sentence())],
-        (_, Some(words)) => vec![words],
-        (_, None) => Vec::new(),
+    if !matches!(verdict.class, Class::Disrupted { .. }) {
+        return words.into_iter().collect();
     }
+    let words = words.unwrap_or_else(|| verdict.reason.sentence().to_owned());
+    let on = node.filter(|node| !words.contains(node)).map(|node| format!(" on {node}")).unwrap_or_default();
+    vec![format!("{words}{on}")]
 }
 
 fn proof(case: &Case<'_>) -> Vec<String> {
@@ -190,6 +206,8 @@ fn seen(case: &Case<'_>) -> Vec<String> {
             _ => lines.push((entry.at, text, 1)),
         }
     }
+    // Events are read after the pod, and tell of what was before.
+    lines.sort_by_key(|(at, ..)| *at);
     let times = |times| if times > 1 { format!("   ({times} times)") } else { String::new() };
     let mut lines: Vec<String> =
         lines.into_iter().map(|(at, text, count)| format!("{}  {text}{}", clock(at), times(count))).collect();
@@ -210,11 +228,9 @@ fn is_routine(fact: &Fact) -> bool {
     }
 }
 
-fn then(case: &Case<'_>) -> Vec<String> {
-    case.then.map(str::to_owned).into_iter().collect()
-}
-
-fn prevent(case: &Case<'_>) -> Vec<String> {
-    let Some(verdict) = case.verdict.filter(|verdict| verdict.class != Class::Succeeded) else { return Vec::new() };
+fn prevent(verdict: &Verdict) -> Vec<String> {
+    if verdict.class == Class::Succeeded {
+        return Vec::new();
+    }
     vec![sentence(&unquoted(verdict.reason.next_step())), verdict.reason.section()]
 }

@@ -7,8 +7,10 @@ use std::time::Duration;
 /// A span: `0.4 s`, `12 s`, `3 m 10 s`, `2 h`, `1 h 5 m`, `3 d 2 h`.
 pub(crate) fn span(span: Duration) -> String {
     let seconds = span.as_secs();
+    let tenths = (span.as_millis() + 50) / 100;
     match seconds {
-        0..10 if !span.subsec_nanos().is_multiple_of(1_000_000_000) => format!("{:.1} s", span.as_secs_f64()),
+        0..10 if tenths % 10 != 0 => format!("{}.{} s", tenths / 10, tenths % 10),
+        0..10 => format!("{} s", tenths / 10),
         0..60 => format!("{seconds} s"),
         60..3_600 => two(seconds / 60, "m", seconds % 60, "s"),
         3_600..86_400 => two(seconds / 3_600, "h", seconds / 60 % 60, "m"),
@@ -71,7 +73,7 @@ mod tests {
         let said = |millis| span(Duration::from_millis(millis));
         let spans: Vec<String> =
             [0, 400, 2_000, 9_960, 12_345, 60_000, 190_000, 7_200_000, 3_900_000, 266_400_000].map(said).into();
-        assert_eq!(spans, ["0 s", "0.4 s", "2 s", "10.0 s", "12 s", "1 m", "3 m 10 s", "2 h", "1 h 5 m", "3 d 2 h"]);
+        assert_eq!(spans, ["0 s", "0.4 s", "2 s", "10 s", "12 s", "1 m", "3 m 10 s", "2 h", "1 h 5 m", "3 d 2 h"]);
         let far: Vec<String> = [300, 64_000, 7_500_000].map(|millis| offset(Duration::from_millis(millis))).into();
         assert_eq!(far, ["0.3s", "1m04s", "2h05m"]);
         assert_eq!(clock(Time::parse("2026-11-23T22:10:07.123745Z").unwrap()), "22:10:07.12");

@@ -50,19 +50,25 @@ pub(crate) struct RunArgs {
 
 const EXAMPLES: &str = "\
 Examples:
-  kpo run --lab=preemption examples/orange-juice.yaml     See it: a pod is preempted before it ran, and runs on the next node
-  kpo run --image busybox -- echo hello                   On your cluster
-  kpo run -f job.yaml -n batch --timeout 2h               A Pod, PodTemplate, Job or CronJob
-  kpo run -f job.yaml --rerun=idempotent --retries 2      It may run twice; failures of the program are retried twice
-  kpo run -f job.yaml --set 'containers[name=base].resources.limits.memory=2Gi'
-  kpo run -f job.yaml --detach                            Start it, print its id, leave; later: kpo attach ID";
+  See it: a pod is preempted before it ran, and runs on the next node
+    kpo run --lab=preemption examples/orange-juice.yaml
+  On your cluster
+    kpo run --image busybox -- echo hello
+  A Pod, PodTemplate, Job or CronJob, within two hours
+    kpo run -f job.yaml -n batch --timeout 2h
+  It may run twice; a failure of the program is retried twice
+    kpo run -f job.yaml --rerun=idempotent --retries 2
+  With another limit of memory
+    kpo run -f job.yaml --set 'containers[name=base].resources.limits.memory=2Gi'
+  Start it, print its id, leave; later: kpo attach ID
+    kpo run -f job.yaml --detach";
 
 /// What to run.
 #[derive(Args, Debug, Default)]
 #[command(next_help_heading = "What to run")]
 pub(crate) struct WhatArgs {
     /// A Pod, a PodTemplate, a Job or a CronJob (its template), in YAML or JSON; - is standard input
-    #[arg(value_name = "FILE", conflicts_with = "file")]
+    #[arg(value_name = "FILE", conflicts_with = "file", help_heading = "Arguments")]
     pub(crate) manifest: Option<PathBuf>,
     /// The same, as kubectl has it
     #[arg(short, long, value_name = "FILE")]
@@ -88,7 +94,7 @@ pub(crate) struct WhatArgs {
     #[arg(long)]
     pub(crate) command: bool,
     /// Arguments of the task's own container
-    #[arg(last = true, value_name = "ARG")]
+    #[arg(last = true, value_name = "ARG", help_heading = "Arguments")]
     pub(crate) args: Vec<String>,
 }
 
@@ -180,8 +186,8 @@ pub(crate) struct HowArgs {
     /// Run it on an embedded cluster of its own: quiet, preemption, or a script's file. Default: quiet
     #[arg(long, value_name = "SCRIPT", num_args = 0..=1, require_equals = true, default_missing_value = "quiet")]
     pub(crate) lab: Option<String>,
-    /// Create the pod, print the task's id, and leave: nobody watches then, and nothing runs it again until `kpo attach`
-    #[arg(long)]
+    /// Create the pod, print the task's id, and leave: nobody watches then, and nothing runs it again until 'kpo attach'
+    #[arg(long, conflicts_with = "lab")]
     pub(crate) detach: bool,
     /// Print the pod that would be created. client: without asking the cluster; server: as the cluster would take it
     #[arg(long, value_enum, value_name = "WHERE", conflicts_with = "detach")]
@@ -275,6 +281,7 @@ fn session(args: &RunArgs, request: &TaskRequest) -> Session {
         container: request.spec.template.container.clone(),
         with_logs: true,
         watches_over: true,
+        in_lab: args.how.lab.is_some(),
         again: args.connection.again(&request.spec.namespace),
     }
 }

@@ -1,11 +1,12 @@
 //! From flags and a manifest to a task.
 
-use super::{CliError, Disturb, ErrorKind, Manifest, Observer, RerunWhen, RunArgs, Task, TaskRequest, Time, Transport};
+use super::{CliError, Disturb, Manifest, Observer, RerunWhen, RunArgs, Task, TaskRequest, Time, Transport};
 use crate::files::read_source;
 use kpo::body::Template;
 use kpo::identity;
 use kpo::manifest::{self, name};
-use kpo_core::{Command, Input, Output, Rerun, Spec};
+use kpo::result::{self, Plan, SidecarOptions};
+use kpo_core::{Command, Output, Rerun, Spec};
 use serde_json::Value;
 
 /// The manifest, with the flags applied.
@@ -54,12 +55,33 @@ pub(super) fn task(args: &RunArgs, manifest: &Manifest, task: &str, namespace: &
         Some(disturb) => disturb == Disturb::Deny,
         None => args.again.rerun != RerunWhen::Idempotent,
     };
-    let template = Template::new(manifest.pod.clone(), undisturbed)
-        .map_err(|error| CliError::new(ErrorKind::Input, error.to_string()))?;
-    Ok(TaskRequest { spec: spec(args, manifest, task, namespace)?, template, plan: None })
+    let mut pod = manifest.pod.clone();
+    let plan = plan(args, &mut pod, &manifest.container)?;
+    let template = Template::new(pod, undisturbed).map_err(|error| CliError::input(error.to_string()))?;
+    let mut spec = spec(args, manifest, task, namespace);
+    spec.result = plan.is_some();
+    Ok(TaskRequest { spec, template, plan })
 }
 
-fn spec(args: &RunArgs, manifest: &Manifest, task: &str, namespace: &str) -> Result<Spec, CliError> {
+/// Gives the pod a way out for the result. `None`: none is wanted.
+fn plan(args: &RunArgs, pod: &mut Value, own: &str) -> Result<Option<Plan>, CliError> {
+    let Some(path) = &args.result.result else { return Ok(None) };
+    let sidecar = || match &args.result.results_image {
+        Some(image) => Ok(SidecarOptions { path: path.clone(), ..SidecarOptions::new(image) }),
+        None => {
+            Err(CliError::input("--result needs an image for the sidecar that hands it over: --results-image IMAGE")
+                .hint("Or, for results of at most 4096 bytes, without a sidecar: --results=message"))
+        }
+    };
+    let plan = match args.result.results {
+        Transport::Sidecar => result::add_sidecar(pod, own, &sidecar()?),
+        Transport::Exec => result::add_waiter(pod, own, &sidecar()?),
+        Transport::Message => result::add_message(pod, own, path),
+    };
+    plan.map(Some).map_err(|error| CliError::input(error.to_string()))
+}
+
+fn spec(args: &RunArgs, manifest: &Manifest, task: &str, namespace: &str) -> Spec {
     let (again, clocks, keeping) = (&args.again, &args.clocks, &args.keeping);
     let mut spec = Spec::minimal(task, namespace, &identity::nonce());
     spec.template = manifest.template();
@@ -85,27 +107,13 @@ fn spec(args: &RunArgs, manifest: &Manifest, task: &str, namespace: &str) -> Res
     spec.fail_fast_images = clocks.fail_fast_images;
     spec.on_finish = keeping.on_finish;
     spec.protect = keeping.protect;
-    spec.result = wants_result(args)?;
-    Ok(spec)
-}
-
-fn wants_result(args: &RunArgs) -> Result<bool, CliError> {
-    let result = &args.result;
-    if result.result.is_some() && result.results != Transport::Message && result.results_image.is_none() {
-        return Err(CliError::input(
-            "--result needs an image for the sidecar that hands it over: --results-image IMAGE",
-        )
-        .hint("Or, for results of at most 4096 bytes, without a sidecar: --results=message"));
-    }
-    Ok(result.result.is_some())
+    spec
 }
 
 /// The first attempt's pod, as it would be sent.
 pub(super) fn body(request: &TaskRequest) -> Value {
     let mut core = Task::new(Time::default(), request.spec.clone(), Observer::first(identity::observer()));
-    // A fresh task commands its create before anything else; more polls than that are none.
-    let handled = core.handle(Time::default(), Input::Tick);
-    debug_assert!(handled.is_ok());
+    // A fresh task commands its create before it waits for anything.
     loop {
         match core.poll() {
             Output::Command(_, Command::Create(create)) => return request.template.body(&request.spec, &create),

@@ -1,13 +1,17 @@
 //! `kpo why`
 
+mod live;
+
 use super::Done;
 use crate::case::{self, PodCase};
+use crate::connect::block_on;
 use crate::error::{CliError, ErrorKind};
 use crate::files::read_source;
 use crate::options::ConnectionArgs;
 use crate::records::{self, Record, What};
 use crate::render::{self, WhyCase};
 use clap::{Args, ValueEnum};
+use kpo_core::Outcome;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -49,16 +53,19 @@ Examples:
   kpo why -f seen.json my-pod";
 
 pub(super) fn why(args: WhyArgs) -> Done {
-    let case = match &args.file {
-        Some(file) => recorded(file, &args)?,
-        None => return Err(CliError::input("kpo why of a living cluster needs -f")),
-    };
-    let text = match args.output {
-        Some(WhyForm::Json) => json(&case)?,
-        None => page(&case),
+    let text = match &args.file {
+        Some(file) => explain(&recorded(file, &args)?, None, args.output)?,
+        None => block_on(live::explain(&args))?,
     };
     crate::printer::to_stdout(text.as_bytes());
     Ok(ExitCode::SUCCESS)
+}
+
+fn explain(case: &PodCase, then: Option<&str>, form: Option<WhyForm>) -> Result<String, CliError> {
+    match form {
+        Some(WhyForm::Json) => json(case.outcome()),
+        None => Ok(page(case, then)),
+    }
 }
 
 fn recorded(file: &Path, args: &WhyArgs) -> Result<PodCase, CliError> {
@@ -82,22 +89,21 @@ fn names(records: &[Record]) -> String {
     if names.is_empty() { "no pod at all".to_owned() } else { names.into_iter().collect::<Vec<_>>().join(", ") }
 }
 
-fn json(case: &PodCase) -> Result<String, CliError> {
-    let mut outcome = case.outcome();
+fn json(mut outcome: Outcome) -> Result<String, CliError> {
     outcome.message = render::one_line(&outcome, None, None);
     let text = serde_json::to_string_pretty(&outcome)
         .map_err(|error| CliError::because(ErrorKind::Local, "cannot write JSON", &error))?;
     Ok(format!("{text}\n"))
 }
 
-fn page(case: &PodCase) -> String {
+fn page(case: &PodCase, then: Option<&str>) -> String {
     let situation = case.ledger.situation(case.until, &case.template);
     render::why_page(&WhyCase {
         ledger: &case.ledger,
         verdict: case.verdict.as_ref(),
         situation: &situation,
         attempt: case.attempt(),
-        then: None,
+        then,
         sights: case.sights,
         until: case.until,
     })
