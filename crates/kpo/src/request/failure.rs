@@ -325,3 +325,76 @@ fn retry_after_header(headers: &http::HeaderMap) -> Option<Duration> {
     let seconds = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds))
 }
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderValue, header::RETRY_AFTER};
+    use serde_json::json;
+
+    use super::*;
+
+    fn variant(failure: &ApiFailure) -> String {
+        format!("{failure:?}").split('(').next().unwrap_or_default().to_owned()
+    }
+
+    fn status(reason: &str, message: &str, details: Value) -> Vec<u8> {
+        json!({"kind": "Status", "reason": reason, "message": message, "details": details}).to_string().into_bytes()
+    }
+
+    #[test]
+    fn answers_are_told_apart() {
+        let quota = json!({"kind": "resourcequotas", "name": "q"});
+        let too_large = json!({"causes": [{"reason": "ResourceVersionTooLarge"}]});
+        let rows = [
+            (401, status("Unauthorized", "", json!({})), "Unauthorized"),
+            (403, status("Forbidden", "", json!({})), "Forbidden"),
+            (404, status("NotFound", "", json!({})), "NotFound"),
+            (404, b"404 page not found".to_vec(), "Refused"),
+            (409, status("AlreadyExists", "", json!({})), "AlreadyExists"),
+            (409, status("Conflict", "", json!({})), "Conflict"),
+            (409, status("Conflict", "", quota), "QuotaConflict"),
+            (410, status("Expired", "", json!({})), "Gone"),
+            (422, status("Invalid", "", json!({})), "Invalid"),
+            (429, b"".to_vec(), "TooManyRequests"),
+            (504, status("Timeout", "", too_large), "TooLargeResourceVersion"),
+            (504, status("Timeout", "request did not complete", json!({})), "Server"),
+            (500, status("InternalError", "", json!({})), "Server"),
+            (502, b"<html>".to_vec(), "Server"),
+            (400, status("BadRequest", "", json!({})), "Refused"),
+            (302, b"".to_vec(), "Refused"),
+        ];
+        for (code, body, expected) in rows {
+            let failure = ApiFailure::from_answer(code, &HeaderMap::new(), &body);
+            assert_eq!((variant(&failure).as_str(), failure.code()), (expected, Some(code)));
+        }
+    }
+
+    #[test]
+    fn no_body_is_too_strange() {
+        let bodies: [&[u8]; 7] =
+            [b"", b"\xff\xfe", b"[]", b"null", b"{\"kind\":\"Status\"}", b"{\"kind\":7,\"code\":\"x\"}", b"{\"kind\":"];
+        for body in bodies {
+            let failure = ApiFailure::from_answer(503, &HeaderMap::new(), body);
+            assert_eq!(variant(&failure), "Server", "{body:?}");
+            assert!(!failure.to_string().contains('\n'));
+        }
+        let odd = json!({"kind": "Status", "message": 7, "details": "x", "reason": null});
+        assert_eq!(variant(&ApiFailure::from_answer(404, &HeaderMap::new(), odd.to_string().as_bytes())), "NotFound");
+        let page = format!("<html>\n{}</html>", "word ".repeat(1000));
+        let failure = ApiFailure::from_answer(502, &HeaderMap::new(), page.as_bytes());
+        assert_eq!(failure.status().map(|s| s.message.chars().count()), Some(FOREIGN_BODY_CHARS));
+        assert!(!failure.to_string().contains('\n'));
+    }
+
+    #[test]
+    fn only_seconds_are_believed_as_retry_after() {
+        let asked = |value: &'static str| {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(value))]);
+            ApiFailure::from_answer(503, &headers, b"").retry_after()
+        };
+        assert_eq!(asked("7"), Some(Duration::from_secs(7)));
+        for other in ["Wed, 21 Oct 2026 07:28:00 GMT", "-1", "", "1.5", "99999999999999999999"] {
+            assert_eq!(asked(other), None, "{other}");
+        }
+    }
+}
