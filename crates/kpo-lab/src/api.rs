@@ -8,6 +8,7 @@ mod list;
 mod logs;
 pub mod namespaces;
 pub mod patch;
+mod protobuf;
 mod request;
 mod rest;
 mod route;

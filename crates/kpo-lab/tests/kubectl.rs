@@ -96,8 +96,8 @@ fn objects_are_applied_shown_and_deleted() {
     assert!(kubectl.ok("get nodes", "").contains("node-1   Ready"));
     assert_eq!(kubectl.ok("delete pod task", ""), "pod \"task\" deleted\n");
     assert!(kubectl.ok("get pods", "").contains("No resources found"));
-    let namespace = r#"{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"n"}}"#;
-    assert_eq!(kubectl.ok("create -f -", namespace), "namespace/n created\n");
+    assert_eq!(kubectl.ok("auth can-i create pods", ""), "yes\n");
+    assert_eq!(kubectl.ok("create namespace n", ""), "namespace/n created\n");
     assert_eq!(kubectl.ok("delete namespace n", ""), "namespace \"n\" deleted\n");
 }
 
@@ -121,7 +121,9 @@ fn a_pod_runs_is_followed_waited_for_and_deleted() {
     assert!(text.contains("out\n") && text.contains("err\n"), "{text}");
     let (code, text) = kubectl.run(&["exec", "-i", "long", "--", "cat"], "through\n");
     assert_eq!((code, text.as_str()), (Some(0), "through\n"));
-    assert_eq!(kubectl.ok("delete pod task long --wait=true", ""), "pod \"task\" deleted\npod \"long\" deleted\n");
+    let drained = kubectl.ok("drain node-1 --force --timeout=30s", "");
+    assert!(drained.contains("pod/long evicted\n"), "{drained}");
+    assert_eq!(kubectl.ok("delete pod task --ignore-not-found --wait=true", ""), "");
 }
 
 #[test]

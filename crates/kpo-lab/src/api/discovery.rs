@@ -68,7 +68,11 @@ fn resources(group: &str) -> Value {
         let sub = |name: &str, kind: &str, verbs: &[&str]| entry(name, kind, true, verbs, &[]);
         list.push(sub("pods/attach", "PodAttachOptions", &["create", "get"]));
         list.push(sub("pods/binding", "Binding", &["create"]));
-        list.push(sub("pods/eviction", "Eviction", &["create"]));
+        let mut eviction = sub("pods/eviction", "Eviction", &["create"]);
+        // `kubectl drain` evicts only where it finds the group.
+        eviction["group"] = "policy".into();
+        eviction["version"] = "v1".into();
+        list.push(eviction);
         list.push(sub("pods/exec", "PodExecOptions", &["create", "get"]));
         list.push(sub("pods/log", "Pod", &["get"]));
     }

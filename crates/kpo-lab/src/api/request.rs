@@ -73,14 +73,15 @@ impl Request {
         if name.is_empty() { "unknown".to_owned() } else { name.chars().take(128).collect() }
     }
 
-    /// The body as an object: JSON, or YAML where the content type says so.
+    /// The body as an object: JSON, or YAML or protobuf where the content type says so.
     ///
     /// # Errors
-    /// 400 where it is neither, 415 for protobuf.
+    /// 400 where it is malformed, 415 for protobuf of kinds that are not read.
     pub fn decode(&self) -> Result<Value, ApiError> {
         if self.content_type.contains("protobuf") {
             let message = "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml";
-            return Err(ApiError::new(415, "UnsupportedMediaType", message));
+            let refused = || ApiError::new(415, "UnsupportedMediaType", message);
+            return super::protobuf::decode(&self.body).ok_or_else(refused);
         }
         let malformed = |why: String| ApiError::bad_request(format!("error decoding: {why}"));
         if self.content_type.contains("yaml") {
