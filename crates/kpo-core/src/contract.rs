@@ -297,8 +297,10 @@ pub enum Because {
     Start {
         /// The node.
         node: String,
-        /// What the kubelet says: the container, and its reason.
+        /// What the kubelet says: the container, and its reason (`base: ImagePullBackOff`).
         waiting: Option<String>,
+        /// The cluster's sentence on what hinders the start. `None`: it says none.
+        message: Option<String>,
         /// When the clock ends. `None`: never.
         deadline: Option<Time>,
     },
@@ -485,7 +487,8 @@ pub enum Hindrance {
 }
 
 impl Because {
-    /// Whether it is the same thing that is waited for, whatever has passed of its clock meanwhile.
+    /// Whether it is the same thing that is waited for, whatever has passed of its clock meanwhile, and however the kubelet now words
+    /// its wait (it counts the seconds to its next try).
     pub fn is_like(&self, other: &Because) -> bool {
         self.without_deadline() == other.without_deadline()
     }
@@ -493,10 +496,10 @@ impl Because {
     fn without_deadline(&self) -> Because {
         let mut same = self.clone();
         match &mut same {
+            Because::Start { deadline, message, .. } => (*deadline, *message) = (None, None),
             Because::Admission { deadline, .. }
             | Because::Queue { deadline, .. }
             | Because::Node { deadline, .. }
-            | Because::Start { deadline, .. }
             | Because::Program { deadline, .. } => *deadline = None,
             Because::Creation
             | Because::Backoff

@@ -77,9 +77,10 @@ pub(super) fn worth_saying(because: &Because) -> Option<String> {
     match because {
         Because::Node { message: None, scaling_up: false, .. } => None,
         Because::Queue { gates, .. } if gates.is_empty() => None,
-        Because::Start { waiting, .. } => {
+        Because::Start { waiting, message, .. } => {
             let waiting = waiting.as_deref().filter(|waiting| !USUAL.iter().any(|usual| waiting.ends_with(usual)))?;
-            Some(format!("waiting: {waiting}"))
+            let message = message.as_deref().map(|message| format!(": {}", clause(message))).unwrap_or_default();
+            Some(format!("waiting: {waiting}{message}"))
         }
         Because::Admission { message, .. } => Some(format!("waiting: {}", clause(message))),
         Because::Node { .. } | Because::Queue { .. } | Because::Predecessor | Because::Unreachable { .. } => {

@@ -260,10 +260,12 @@ impl Task {
         say.into_iter().for_each(|event| self.say(event));
     }
 
-    /// Each container's log is followed from the moment it is seen to run or to have run.
+    /// Each container's log is followed from the moment it is seen to run or to have run. One that the runtime could not start has none.
     pub(super) fn follow_logs(&mut self) {
         let current = &mut self.state.current;
-        let ran: Vec<String> = current.ledger.ran.keys().filter(|c| !current.followed.contains(*c)).cloned().collect();
+        let has_log = |container: &str| current.ledger.ends.get(container).is_none_or(|end| !end.is_start_error());
+        let is_new = |container: &&String| !current.followed.contains(*container) && has_log(container);
+        let ran: Vec<String> = current.ledger.ran.keys().filter(is_new).cloned().collect();
         let (name, uid) = (current.name.clone(), current.uid());
         for container in ran {
             self.state.current.followed.insert(container.clone());

@@ -176,7 +176,10 @@ impl Task {
             Situation::Unscheduled { message, scaling_up_since } => {
                 Because::Node { message, scaling_up: scaling_up_since.is_some(), deadline }
             }
-            Situation::Starting { node, waiting, .. } => Because::Start { node, waiting, deadline },
+            Situation::Starting { node, waiting, .. } => {
+                let message = self.state.current.ledger.hindrance(&self.state.spec.template);
+                Because::Start { node, waiting, message, deadline }
+            }
             Situation::Running { node } => Because::Program { node, deadline: self.state.total_deadline() },
             Situation::Terminating { node: Some(node), unreachable_since: Some(_) } => Because::Unreachable { node },
             Situation::Terminating { node, .. } => Because::Termination { node },

@@ -274,6 +274,21 @@ fn a_container_that_ended_between_two_sights_is_still_read() {
 }
 
 #[test]
+fn a_program_that_the_runtime_could_not_start_has_no_log() {
+    let mut bench = Bench::default();
+    let shown = Shown::new("t-1", 1);
+    bench.create(&shown);
+    let state = json!({"terminated": {"exitCode": 128, "reason": "StartError", "containerID": "containerd://1",
+        "startedAt": "1970-01-01T00:00:00Z", "finishedAt": "2026-11-23T22:10:10Z"}});
+    let statuses = json!([{"name": "base", "containerID": "containerd://1", "state": state}]);
+    let shown = shown.on("node-1").written_by("kubelet").with("/status/containerStatuses", statuses);
+    bench.see(&shown.with("/status/phase", json!("Failed")));
+    assert_eq!(bench.finish().verdict.as_deref(), Some("launchFailed"));
+    bench.deleted();
+    bench.finished();
+}
+
+#[test]
 fn a_failure_of_the_program_is_its_own_and_not_run_again() {
     let mut bench = Bench::default();
     let shown = bench.run(Shown::new("t-1", 1));
