@@ -35,11 +35,10 @@ use std::thread::{self, JoinHandle};
 
 use tokio::sync::mpsc;
 
-use self::container::{Body, ClusterClock, ExecBody, Handle, Outbox, feed};
+use self::container::{Body, ClusterClock, ExecBody, ExecHandle, Handle, Outbox, feed};
 use self::folder::{ContainerFolder, Janitor, LabFolder, PodFolder, usage, within};
 use self::launch::{Bind, Command, LaunchError, RootSpec, Streams, null, pipe};
 use self::platform::{Launch, message_file};
-use self::watch::Pid;
 use crate::log::{ContainerLog, Rotation};
 use crate::runtime::{
     ContainerId, ContainerSpec, ContainerState, ExecRequest, Mount, PodSetup, PrepareError, Runtime, RuntimeEvent,
@@ -69,7 +68,7 @@ pub struct ProcessRuntime {
     /// Before the folder, which goes when the last of its users has gone.
     pods: BTreeMap<String, Arc<PodFolder>>,
     containers: BTreeMap<ContainerId, Container>,
-    execs: Vec<(Arc<Pid>, JoinHandle<()>)>,
+    execs: Vec<(Arc<ExecHandle>, JoinHandle<()>)>,
     /// Threads of containers that were removed while they ran.
     ending: Vec<JoinHandle<()>>,
     outbox: Arc<Outbox>,
@@ -208,7 +207,7 @@ impl ProcessRuntime {
         let stdin = input.map(feeder).transpose()?;
         let body = ExecBody {
             launch,
-            pid: Arc::default(),
+            handle: Arc::default(),
             stdout,
             stderr,
             output: sender,
@@ -387,10 +386,10 @@ impl Runtime for ProcessRuntime {
         let container = self.running(id)?;
         let failed = |error: io::Error| SessionError::NotExecutable { message: error.to_string() };
         let (body, session) = self.exec_body(container, &request).map_err(failed)?.ok_or(SessionError::NotRunning)?;
-        let pid = Arc::clone(&body.pid);
+        let handle = Arc::clone(&body.handle);
         let (thread, reply) = beginning("lab-exec", move |reply| body.run(reply)).map_err(failed)?;
         reply.map_err(|error| SessionError::NotExecutable { message: error.exec_words() })?;
-        self.execs.push((pid, thread));
+        self.execs.push((handle, thread));
         Ok(session)
     }
 
@@ -412,9 +411,7 @@ impl Drop for ProcessRuntime {
         for (_, container) in std::mem::take(&mut self.containers) {
             self.end(container);
         }
-        for (pid, _) in &self.execs {
-            pid.kill();
-        }
+        self.execs.iter().for_each(|(exec, _)| exec.abandon());
         let threads = self.ending.drain(..).chain(self.execs.drain(..).map(|(_, thread)| thread));
         // A thread that panicked has said so.
         threads.for_each(|thread| drop(thread.join()));

@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::folder::ContainerFolder;
 use super::launch::LaunchError;
@@ -28,6 +29,9 @@ const MEMORY_INTERVAL: i32 = 20;
 
 /// How often a command without output is asked whether anybody still waits for it, in milliseconds.
 const SESSION_INTERVAL: i32 = 100;
+
+/// How long to wait for a peer that reads more slowly than a command writes.
+const FULL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// What all threads of a runtime share: events on their way out.
 #[derive(Default)]
@@ -205,10 +209,25 @@ impl Watcher for ContainerWatcher<'_> {
     }
 }
 
+/// What the runtime and an exec's thread both hold.
+#[derive(Debug, Default)]
+pub(super) struct ExecHandle {
+    pid: Pid,
+    abandoned: AtomicBool,
+}
+
+impl ExecHandle {
+    /// Ends the command; nobody reads what it still says.
+    pub(super) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
+        self.pid.kill();
+    }
+}
+
 /// Everything that an exec's thread needs.
 pub(super) struct ExecBody {
     pub(super) launch: Launch,
-    pub(super) pid: Arc<Pid>,
+    pub(super) handle: Arc<ExecHandle>,
     pub(super) stdout: OwnedFd,
     pub(super) stderr: OwnedFd,
     pub(super) output: mpsc::Sender<SessionOutput>,
@@ -226,32 +245,46 @@ impl ExecBody {
                 return;
             }
         };
-        self.pid.set(spawned.pid);
+        let handle = &*self.handle;
+        handle.pid.set(spawned.pid);
         let _ = reply.send(Ok(()));
-        let mut watcher = SessionWatcher { pid: &self.pid, output: &self.output, wanted: self.wanted };
+        let mut watcher = SessionWatcher { handle, output: &self.output, wanted: self.wanted };
         let watch = Watch { stdout: self.stdout, stderr: self.stderr, pidfd: spawned.pidfd };
-        let status = watch.run(&self.pid, &mut watcher);
-        // An error is a peer that has gone.
-        let _ = self.output.blocking_send(SessionOutput::Exited(status.exit_code));
+        let status = watch.run(&handle.pid, &mut watcher);
+        watcher.send(SessionOutput::Exited(status.exit_code));
     }
 }
 
 struct SessionWatcher<'a> {
-    pid: &'a Pid,
+    handle: &'a ExecHandle,
     output: &'a mpsc::Sender<SessionOutput>,
     wanted: (bool, bool),
+}
+
+impl SessionWatcher<'_> {
+    /// Sends a piece as soon as there is room; gives up where nobody will ever read it. A command that has ended is
+    /// waited for meanwhile: its container cannot end before (the kernel holds a PID namespace's first process until
+    /// all others are waited for), and must not depend on a slow peer.
+    fn send(&self, mut piece: SessionOutput) {
+        while let Err(TrySendError::Full(back)) = self.output.try_send(piece) {
+            if self.handle.abandoned.load(Ordering::Acquire) {
+                return;
+            }
+            self.handle.pid.try_wait();
+            std::thread::sleep(FULL_INTERVAL);
+            piece = back;
+        }
+    }
 }
 
 impl Watcher for SessionWatcher<'_> {
     fn output(&mut self, stream: Stream, bytes: &[u8]) {
         let bytes = Bytes::copy_from_slice(bytes);
-        let piece = match stream {
-            Stream::Stdout if self.wanted.0 => SessionOutput::Stdout(bytes),
-            Stream::Stderr if self.wanted.1 => SessionOutput::Stderr(bytes),
-            _ => return,
-        };
-        // A peer that has gone is noticed at the next look.
-        let _ = self.output.blocking_send(piece);
+        match stream {
+            Stream::Stdout if self.wanted.0 => self.send(SessionOutput::Stdout(bytes)),
+            Stream::Stderr if self.wanted.1 => self.send(SessionOutput::Stderr(bytes)),
+            _ => {}
+        }
     }
 
     fn interval(&self) -> Option<i32> {
@@ -260,7 +293,7 @@ impl Watcher for SessionWatcher<'_> {
 
     fn look(&mut self) {
         if self.output.is_closed() {
-            self.pid.kill();
+            self.handle.pid.kill();
         }
     }
 }

@@ -135,17 +135,26 @@ pub(super) fn spawn(plan: &Plan) -> Result<Spawned, SpawnError> {
     let (pid, pidfd) = clone_into(plan, &prepared, sink.as_raw_fd()).map_err(failed(Stage::Clone))?;
     drop(sink);
     let mut spawned = Spawned { pid, pidfd };
+    let mut failure = None;
+    // To the end: of a child that joins, the failure may come before the PID, from another process.
     while let Some([stage, index, errno]) = read_report(&mut reports).map_err(failed(Stage::Clone))? {
         if stage == PID {
             reap(spawned.pid);
             spawned = Spawned { pid: index, pidfd: pidfd_open(index) };
         } else {
-            reap(spawned.pid);
-            let stage = Stage::from_report(stage, index);
-            return Err(SpawnError { stage, source: io::Error::from_raw_os_error(errno) });
+            failure = Some(SpawnError {
+                stage: Stage::from_report(stage, index),
+                source: io::Error::from_raw_os_error(errno),
+            });
         }
     }
-    Ok(spawned)
+    match failure {
+        None => Ok(spawned),
+        Some(failure) => {
+            reap(spawned.pid);
+            Err(failure)
+        }
+    }
 }
 
 fn read_report(reports: &mut File) -> io::Result<Option<Report>> {

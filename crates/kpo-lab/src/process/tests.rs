@@ -423,9 +423,8 @@ fn exec(words: &[&str], stdin: bool) -> ExecRequest {
 }
 
 /// What both kinds of containers do on exec.
-fn exec_works(mut lab: Lab) {
-    let spec =
-        ContainerSpec { env: vec![EnvVar::new("A", "1")], ..sh("echo ready; read x < /dev/zero; sleep 98765.2") };
+fn exec_works(mut lab: Lab, mark: &str) {
+    let spec = ContainerSpec { env: vec![EnvVar::new("A", "1")], ..sh("echo ready; read x < /dev/zero") };
     let id = lab.start(spec);
     lab.hears(&id, "ready");
     let tokio = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -440,17 +439,29 @@ fn exec_works(mut lab: Lab) {
     let error = lab.get().exec(Time(0), &id, exec(&["nope"], false)).unwrap_err().to_string();
     assert!(error.starts_with("OCI runtime exec failed: ") && error.contains("executable file not found"), "{error}");
     // One that nobody waits for any more ends with the lab at the latest.
-    drop(lab.get().exec(Time(0), &id, exec(&["sleep", "98765.3"], false)).unwrap());
+    drop(lab.get().exec(Time(0), &id, exec(&["sleep", mark], false)).unwrap());
     lab.get().signal(Time(0), &id, Signal::Kill);
     lab.exit();
     assert_eq!(lab.get().exec(Time(0), &id, exec(&["true"], false)).err(), Some(SessionError::NotRunning));
     lab.end();
-    assert_eq!(processes("98765.3"), 0);
+    assert_eq!(processes(mark), 0);
 }
 
 #[test]
 fn exec_runs_beside_a_container() {
-    exec_works(Lab::new("exec"));
+    exec_works(Lab::new("exec"), "98765.2");
+}
+
+#[test]
+fn a_peer_that_does_not_read_holds_up_neither_its_container_nor_the_lab() {
+    let mut lab = Lab::new("slowpeer");
+    let id = lab.start(sh("echo ready; read x < /dev/zero"));
+    lab.hears(&id, "ready");
+    let unread = lab.get().exec(Time(0), &id, exec(&["yes"], false)).unwrap();
+    lab.get().signal(Time(0), &id, Signal::Kill);
+    assert_eq!(lab.exit().exit_code, 137);
+    lab.end();
+    drop(unread);
 }
 
 #[test]
@@ -505,7 +516,10 @@ fn without_namespaces_pods_run_unless_they_mount() {
 
 #[test]
 fn exec_works_without_namespaces() {
-    exec_works(Lab::with("plainexec", ProcessOptions::default(), |runtime| runtime.without_isolation("test")));
+    exec_works(
+        Lab::with("plainexec", ProcessOptions::default(), |runtime| runtime.without_isolation("test")),
+        "98765.3",
+    );
 }
 
 #[test]
@@ -576,7 +590,7 @@ fn victim() {
     let id = runtime.start(Time(0), sh("setsid sleep 98765.5 & trap '' TERM HUP; sleep 98765.5")).unwrap();
     let _session = runtime.exec(Time(0), &id, exec(&["sleep", "98765.5"], false)).unwrap();
     while processes("sleep 98765.5") < 3 {
-        std::thread::yield_now();
+        thread::park_timeout(Duration::from_millis(5));
     }
     fs::write(parent.join("ready"), "").unwrap();
     loop {
@@ -612,6 +626,6 @@ fn within_patience(so: impl Fn() -> bool) {
     let end = std::time::Instant::now() + PATIENCE;
     while !so() {
         assert!(std::time::Instant::now() < end, "it never came");
-        std::thread::yield_now();
+        thread::park_timeout(Duration::from_millis(5));
     }
 }

@@ -25,18 +25,29 @@ pub(super) struct Status {
     pub(super) signal: Option<i32>,
 }
 
-/// The PID of a child until it has been waited for: afterwards it may be anybody's.
+/// A child: its PID until it has been waited for (afterwards that may be anybody's), then how it ended.
 #[derive(Debug, Default)]
-pub(super) struct Pid(Mutex<Option<i32>>);
+pub(super) struct Pid(Mutex<Child>);
+
+#[derive(Clone, Copy, Debug, Default)]
+enum Child {
+    #[default]
+    NotYet,
+    Running(i32),
+    Ended(Status),
+}
 
 impl Pid {
     pub(super) fn set(&self, pid: i32) {
-        *self.lock() = Some(pid);
+        *self.lock() = Child::Running(pid);
     }
 
-    /// Does something with a child that cannot vanish meanwhile; None if it has been waited for.
+    /// Does something with a child that cannot vanish meanwhile; None if it does not run.
     pub(super) fn with<T>(&self, action: impl FnOnce(i32) -> T) -> Option<T> {
-        self.lock().map(action)
+        match *self.lock() {
+            Child::Running(pid) => Some(action(pid)),
+            Child::NotYet | Child::Ended(_) => None,
+        }
     }
 
     /// Asks the child to end.
@@ -52,7 +63,7 @@ impl Pid {
         });
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<i32>> {
+    fn lock(&self) -> MutexGuard<'_, Child> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -67,20 +78,26 @@ impl Pid {
         }
     }
 
-    /// Waits for the child if it has ended. What it left behind in its process group is killed first, while the PID
-    /// still is the group's name.
-    fn try_wait(&self) -> Option<Status> {
-        let mut pid = self.lock();
-        let child = (*pid)?;
-        if !has_ended(child) {
+    /// How the child ended, if it has: it is waited for. What it left behind in its process group is killed first, while
+    /// the PID still is the group's name.
+    pub(super) fn try_wait(&self) -> Option<Status> {
+        let mut child = self.lock();
+        let pid = match *child {
+            Child::NotYet => return None,
+            Child::Ended(status) => return Some(status),
+            Child::Running(pid) => pid,
+        };
+        if !has_ended(pid) {
             return None;
         }
         let mut status = 0;
-        send(-child, libc::SIGKILL);
+        send(-pid, libc::SIGKILL);
         // SAFETY: a child that nobody else waits for; `status` outlives the call.
-        let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
-        *pid = None;
-        Some(if waited == child { Status::from_wait(status) } else { Status { exit_code: 255, signal: None } })
+        let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
+        let unknown = Status { exit_code: 255, signal: None };
+        let status = if waited == pid { Status::from_wait(status) } else { unknown };
+        *child = Child::Ended(status);
+        Some(status)
     }
 }
 
