@@ -64,9 +64,6 @@ impl DaemonSets {
         }
         self.dirty = false;
         let sets: Vec<Arc<Value>> = cx.store.list(Resource::DaemonSets, None).cloned().collect();
-        if sets.is_empty() {
-            return false;
-        }
         let nodes: Vec<Arc<Value>> = cx.store.list(Resource::Nodes, None).cloned().collect();
         let mut pods: BTreeMap<String, Vec<Arc<Value>>> = BTreeMap::new();
         for pod in cx.store.list(Resource::Pods, None) {
@@ -77,6 +74,10 @@ impl DaemonSets {
         for set in &sets {
             let own = pods.remove(pod::uid(set)).unwrap_or_default();
             self.sync(cx, set, &nodes, &own);
+        }
+        // What is left has lost its owner: the garbage collector's part.
+        for orphan in pods.values().flatten().filter(|pod| !pod::is_terminating(pod)) {
+            delete(cx, orphan);
         }
         true
     }

@@ -78,12 +78,16 @@ impl Report {
     }
 }
 
+/// The namespace, and everything that must be equal for a repetition.
+type Key = (String, String);
+
 /// Writes events into the store and forgets them after an hour.
 #[derive(Debug, Default)]
 pub(crate) struct EventRecorder {
     /// Names of counted events, by namespace and everything that must be equal for a repetition.
-    counted: BTreeMap<(String, String), String>,
-    written: VecDeque<(Time, String, String)>,
+    counted: BTreeMap<Key, String>,
+    /// When which event was written, by namespace and name, and under which key it is counted.
+    written: VecDeque<(Time, (String, String), Option<Key>)>,
 }
 
 /// `involvedObject` of an object: with UID and resourceVersion.
@@ -128,7 +132,7 @@ impl EventRecorder {
             return;
         }
         let event = old_event(now, source, object, report);
-        if let Some(name) = self.write(store, now, &namespace, event, source.manager) {
+        if let Some(name) = self.write(store, now, &namespace, event, source.manager, Some(key.clone())) {
             self.counted.insert(key, name);
         }
     }
@@ -153,7 +157,7 @@ impl EventRecorder {
         if let Some(related) = related {
             event["related"] = related;
         }
-        self.write(store, now, &namespace, event, "kube-scheduler");
+        self.write(store, now, &namespace, event, "kube-scheduler", None);
     }
 
     fn write(
@@ -163,6 +167,7 @@ impl EventRecorder {
         namespace: &str,
         mut event: Value,
         manager: &str,
+        key: Option<Key>,
     ) -> Option<String> {
         self.forget_old(store, now);
         let object = event["involvedObject"]["name"].as_str().unwrap_or_default().to_owned();
@@ -170,18 +175,18 @@ impl EventRecorder {
         let name = name(&object, stamp);
         event["metadata"] = json!({"name": name, "namespace": namespace});
         store.create(now, Resource::Events, event, &Writer::new(manager)).ok()?;
-        self.written.push_back((now, namespace.to_owned(), name.clone()));
+        self.written.push_back((now, (namespace.to_owned(), name.clone()), key));
         Some(name)
     }
 
     fn forget_old(&mut self, store: &mut Store, now: Time) {
-        while let Some((at, namespace, name)) = self.written.front()
-            && now.since(*at) > TTL
-        {
+        while self.written.front().is_some_and(|(at, ..)| now.since(*at) > TTL) {
+            let Some((_, (namespace, name), key)) = self.written.pop_front() else { return };
             // It may have gone with its namespace.
-            let _ = store.delete(now, Resource::Events, namespace, name, &DeleteOptions::default());
-            self.counted.retain(|_, known| known != name);
-            self.written.pop_front();
+            let _ = store.delete(now, Resource::Events, &namespace, &name, &DeleteOptions::default());
+            if let Some(key) = key.filter(|key| self.counted.get(key) == Some(&name)) {
+                self.counted.remove(&key);
+            }
         }
     }
 }

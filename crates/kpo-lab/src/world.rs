@@ -69,6 +69,7 @@ pub struct World {
     now: Time,
     next_index: u32,
     livelock: Option<Livelock>,
+    pub(crate) refusals: Vec<String>,
 }
 
 impl fmt::Debug for World {
@@ -115,6 +116,7 @@ impl World {
             now,
             next_index: 0,
             livelock: None,
+            refusals: Vec::new(),
         }
     }
 
@@ -163,6 +165,11 @@ impl World {
         self.provisioner.set(spec);
     }
 
+    /// What the API server refused of what scripts say, in its words: nothing is lost without a word.
+    pub fn refusals(&self) -> &[String] {
+        &self.refusals
+    }
+
     /// The first livelock that was met, if any: tests assert that there was none.
     pub fn livelock(&self) -> Option<&Livelock> {
         self.livelock.as_ref()
@@ -196,10 +203,13 @@ impl World {
         loop {
             self.settle();
             match self.next_due().filter(|at| *at <= until) {
-                Some(at) if self.livelock.as_ref().is_none_or(|livelock| livelock.at < at) => {
-                    self.now = at.max(self.now)
+                // Everything that was due is done: what is still due is due for ever.
+                Some(at) if at <= self.now => {
+                    self.note_livelock();
+                    break;
                 }
-                _ => break,
+                Some(at) => self.now = at,
+                None => break,
             }
         }
         self.now = until;
@@ -227,6 +237,10 @@ impl World {
                 return;
             }
         }
+        self.note_livelock();
+    }
+
+    fn note_livelock(&mut self) {
         tracing::error!(at = %self.now, "livelock");
         self.livelock.get_or_insert(Livelock { at: self.now });
     }
@@ -370,8 +384,10 @@ impl World {
 
     fn lose_kubelet(&mut self, node: &str, health: Health) {
         if let Some(kubelet) = self.kubelets.get_mut(node) {
+            if kubelet.health == Health::Up {
+                self.lifecycle.fell_silent(node, self.now);
+            }
             kubelet.stop(health);
-            self.lifecycle.fell_silent(node, self.now);
         }
     }
 
@@ -388,7 +404,7 @@ impl World {
 
     /// The machine is started anew: no container of before runs. `records_lost`: its runtime knows of none either.
     pub fn reboot_node(&mut self, node: &str, records_lost: bool) {
-        if let Some(kubelet) = self.kubelets.get_mut(node) {
+        if let Some(kubelet) = self.kubelets.get_mut(node).filter(|kubelet| kubelet.health != Health::Off) {
             self.lifecycle.answers(node);
             kubelet.reboot(&mut cx!(self), records_lost);
             nodes::report_ready(&mut cx!(self), node);
@@ -399,8 +415,10 @@ impl World {
     /// The machine is off for good; its object stays.
     pub fn power_off_node(&mut self, node: &str) {
         if let Some(kubelet) = self.kubelets.get_mut(node) {
+            if kubelet.health == Health::Up {
+                self.lifecycle.fell_silent(node, self.now);
+            }
             kubelet.power_off(&mut cx!(self));
-            self.lifecycle.fell_silent(node, self.now);
         }
     }
 

@@ -206,6 +206,7 @@ impl World {
         }
         if let Err(error) = api::create(now, &mut self.store, resource, object, &writer) {
             tracing::warn!(message = %error.message, "the cluster refuses what the script says");
+            self.refusals.push(error.message);
         }
     }
 

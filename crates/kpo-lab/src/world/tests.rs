@@ -450,3 +450,162 @@ fn the_world_is_the_same_each_time() {
     };
     assert_eq!(run(), run());
 }
+
+/// A runtime that always has something to do, and never does it.
+struct Restless(ScriptedRuntime);
+
+impl Runtime for Restless {
+    fn prepare_pod(&mut self, now: Time, setup: &crate::runtime::PodSetup) -> Result<(), crate::runtime::PrepareError> {
+        self.0.prepare_pod(now, setup)
+    }
+    fn start(
+        &mut self,
+        now: Time,
+        spec: crate::runtime::ContainerSpec,
+    ) -> Result<ContainerId, crate::runtime::StartError> {
+        self.0.start(now, spec)
+    }
+    fn signal(&mut self, now: Time, id: &ContainerId, signal: crate::runtime::Signal) {
+        self.0.signal(now, id, signal);
+    }
+    fn poll(&mut self, now: Time) -> Vec<RuntimeEvent> {
+        self.0.poll(now)
+    }
+    fn next_wakeup(&self) -> Option<Time> {
+        Some(Time::from_secs(1_001))
+    }
+    fn state(&self, id: &ContainerId) -> Option<crate::runtime::ContainerState> {
+        self.0.state(id)
+    }
+    fn log(&self, id: &ContainerId) -> Option<Arc<crate::log::ContainerLog>> {
+        self.0.log(id)
+    }
+    fn volume_usage(&self, pod_uid: &str, volume: &str) -> Option<u64> {
+        self.0.volume_usage(pod_uid, volume)
+    }
+    fn remove(&mut self, id: &ContainerId) {
+        self.0.remove(id);
+    }
+    fn remove_pod(&mut self, pod_uid: &str) {
+        self.0.remove_pod(pod_uid);
+    }
+    fn exec(
+        &mut self,
+        now: Time,
+        id: &ContainerId,
+        request: crate::runtime::ExecRequest,
+    ) -> Result<crate::runtime::Session, crate::runtime::SessionError> {
+        self.0.exec(now, id, request)
+    }
+    fn attach(
+        &mut self,
+        now: Time,
+        id: &ContainerId,
+        stdin: bool,
+    ) -> Result<crate::runtime::Session, crate::runtime::SessionError> {
+        self.0.attach(now, id, stdin)
+    }
+    fn set_waker(&mut self, waker: crate::runtime::Waker) {
+        self.0.set_waker(waker);
+    }
+}
+
+#[test]
+fn a_livelock_is_named_and_time_goes_on() {
+    let mut world = World::new(Time::from_secs(1_000), 7, Box::new(Restless(ScriptedRuntime::new())));
+    world.advance(Time::from_secs(1_010));
+    assert_eq!(world.now(), Time::from_secs(1_010));
+    assert_eq!(world.livelock(), Some(&Livelock { at: Time::from_secs(1_001) }));
+}
+
+#[test]
+fn a_deleted_daemonset_takes_its_pods_along() {
+    let mut world = played("node node-1\ndaemonset kube-system/agent cpu=100m\n");
+    run_for(&mut world, 1);
+    let now = world.now();
+    let options = DeleteOptions::default();
+    api::delete(now, world.store_mut(now), Resource::DaemonSets, "kube-system", "agent", &options).expect("deleted");
+    run_for(&mut world, 5);
+    assert_eq!(world.store().list(Resource::Pods, None).count(), 0);
+}
+
+#[test]
+fn what_the_cluster_refuses_of_a_script_is_told() {
+    let world = played("node node-1\npod Not_A_Name\n");
+    assert!(world.refusals()[0].contains("Not_A_Name"), "{:?}", world.refusals());
+}
+
+/// What a monkey may do, in the script's words; `%N` stands for a node, `%P` for a pod.
+const MISCHIEF: [&str; 18] = [
+    "delete pod %P",
+    "delete pod %P grace=0",
+    "evict pod %P",
+    "preempt pod %P",
+    "evict pod %P for memory",
+    "lose records of pod %P",
+    "node %N silent",
+    "node %N answers",
+    "node %N deleted",
+    "node %N rebooted",
+    "node %N rebooted records lost",
+    "node %N off",
+    "node %N cpu=2",
+    "node %N tainted bad=:NoExecute",
+    "node %N untainted bad",
+    "kubelet %N restarted",
+    "compact",
+    "node %N cordoned",
+];
+
+/// A cluster in which a monkey does forty things, a few seconds apart, while pods come and go.
+fn mischief(seed: u64) -> World {
+    let mut random = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+    let mut next = |bound: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % bound
+    };
+    let mut text = "node node-1 cpu=2\nnode node-2 cpu=2\nnode keeper cpu=1\ndaemonset kube-system/agent cpu=100m\n\
+                    container base runs 20s on-term ignored\nimage slow pulls in 5s\nimage bad fails no\n"
+        .to_owned();
+    for second in 0..40 {
+        let action = MISCHIEF[usize::try_from(next(MISCHIEF.len() as u64)).expect("small")];
+        let action =
+            action.replace("%N", &format!("node-{}", next(2) + 1)).replace("%P", &format!("task-{}", next(second + 1)));
+        let image = ["fast", "slow", "bad"][usize::try_from(next(3)).expect("small")];
+        text += &format!(
+            "at {}s: {action}\nat {}s: pod task-{second} cpu=500m grace=5 container=base image={image}\n",
+            second * 3 + 1,
+            second * 3
+        );
+    }
+    for node in ["node-1", "node-2"] {
+        text += &format!(
+            "at 200s: node {node} answers\nat 201s: node {node} untainted bad\nat 202s: node {node} uncordoned\n"
+        );
+    }
+    played(&text)
+}
+
+#[test]
+fn whatever_happens_nothing_runs_that_the_api_does_not_know_and_nothing_goes_round_in_circles() {
+    for seed in 0..10 {
+        let mut world = mischief(seed);
+        run_for(&mut world, 900);
+        let known: Vec<String> = world.store().list(Resource::Pods, None).map(|pod| pod::uid(pod).to_owned()).collect();
+        let running = world
+            .owners
+            .iter()
+            .filter(|(id, _)| matches!(world.runtime.state(id), Some(crate::runtime::ContainerState::Running { .. })));
+        for (id, (node, uid)) in running {
+            assert!(known.contains(uid), "seed {seed}: {id} runs on {node} without a pod");
+        }
+        for pod in world.store().list(Resource::Pods, Some("default")) {
+            let image = &pod["spec"]["containers"][0]["image"];
+            let node = world.store().get(Resource::Nodes, "", pod::node_name(pod));
+            let stuck = pod::is_terminating(pod) && node.is_some_and(|node| !pod::is_true(&node, "Ready"));
+            let waits =
+                pod::node_name(pod).is_empty() || image == "bad" || pod::name(pod).starts_with("preemptor") || stuck;
+            assert!(pod::has_ended(pod) || waits, "seed {seed}: {} is {}", pod::name(pod), pod["status"]);
+        }
+    }
+}
