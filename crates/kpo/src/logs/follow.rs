@@ -41,6 +41,10 @@ pub(super) struct Follower {
     unbroken: bool,
     bodies: u32,
     closed_at: Option<Instant>,
+    /// Whether the current body is known to be of the same pod.
+    verified: bool,
+    /// When the last new line came.
+    progress_at: Instant,
     failures: u32,
     trouble_since: Option<Instant>,
     last_failure: Option<ApiFailure>,
@@ -79,6 +83,8 @@ impl Follower {
             unbroken: true,
             bodies: 0,
             closed_at: None,
+            verified: false,
+            progress_at: Instant::now(),
             failures: 0,
             trouble_since: None,
             last_failure: None,
@@ -110,7 +116,6 @@ impl Follower {
             opened = self.requests.open_once(&request, None) => opened,
             _ = self.container.changed() => return self.undo_change(),
         };
-        let lines_before = self.seen.last();
         let end = match opened {
             Ok(body) => match self.begin_body().await {
                 Ok(()) => self.read(body, true).await?,
@@ -118,7 +123,7 @@ impl Follower {
             },
             Err(failure) => End::Broken(Some(failure)),
         };
-        if begun.elapsed() >= LONG_LIVED || self.seen.last() != lines_before {
+        if begun.elapsed() >= LONG_LIVED {
             self.failures = 0;
         }
         self.after_follow(end).await
@@ -170,7 +175,6 @@ impl Follower {
             self.flush_end().await?;
             return Err(Over);
         }
-        let deadline = ended_at + self.options.patience;
         let request = self.request(false);
         let opened = tokio::select! {
             opened = self.requests.open_once(&request, Some(CHUNK)) => opened,
@@ -189,12 +193,13 @@ impl Follower {
                 Err(Over)
             }
             End::Broken(None) => Ok(()),
-            End::Broken(Some(failure)) => self.rest_failed(failure, deadline).await,
+            End::Broken(Some(failure)) => self.rest_failed(failure, ended_at).await,
         }
     }
 
-    async fn rest_failed(&mut self, failure: ApiFailure, deadline: Instant) -> Result<(), Over> {
+    async fn rest_failed(&mut self, failure: ApiFailure, ended_at: Instant) -> Result<(), Over> {
         self.unbroken = false;
+        let deadline = ended_at.max(self.progress_at) + self.options.patience;
         // A container that never started has no log.
         if is_waiting(&failure) && self.seen.last().is_none() {
             return Err(Over);
@@ -238,7 +243,8 @@ impl Follower {
 
     /// A body begins: it is compared with what was seen, and after a break it must be the same pod's.
     async fn begin_body(&mut self) -> Result<(), ApiFailure> {
-        if !self.unbroken {
+        self.verified = !self.unbroken;
+        if self.verified {
             self.same_pod().await?;
         }
         self.bodies += 1;
@@ -315,6 +321,11 @@ impl Follower {
     /// The last line seen did not come again.
     async fn torn(&mut self) -> Result<(), Over> {
         let Some(replay) = self.replay.take() else { return Ok(()) };
+        // A log that does not go on from where it was may be another pod's.
+        if !self.verified && self.same_pod().await.is_err_and(|failure| failure.is_not_found()) {
+            self.gap(None, GapCause::PodGone(None)).await?;
+            return Err(Over);
+        }
         let held = replay.into_held();
         let before = held.iter().flat_map(LogBatch::iter).next().map(|line| line.time);
         self.gap(before, GapCause::Rotated).await?;
@@ -341,6 +352,7 @@ impl Follower {
     async fn send(&mut self, batch: LogBatch) -> Result<(), Over> {
         let Some(batch) = self.not_before_since(batch) else { return Ok(()) };
         self.seen.add(&batch);
+        (self.failures, self.progress_at) = (0, Instant::now());
         self.events.send(LogEvent::Lines(batch)).await.map_err(|_| Over)
     }
 

@@ -73,7 +73,7 @@ pub struct LogOptions {
     /// How long a follow that has become silent may go on after the container's end. Default 25 ms: it mostly ends at once, but upstream's
     /// kubelet looks every 5 s only, and reading the rest anew is faster.
     pub linger: Duration,
-    /// How long the reading after the end is tried. Default 60 s; then what is missing is a gap.
+    /// How long the reading after the end is tried without a new line. Default 60 s; then what is missing is a gap.
     pub patience: Duration,
     /// Waits after failures. Default 1, 2, 4 … 30 s plus up to a fifth.
     pub backoff: Backoff,

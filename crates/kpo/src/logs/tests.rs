@@ -285,6 +285,17 @@ async fn a_rotation_while_the_follow_was_broken_is_a_gap_with_both_sides() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_the_end_the_log_of_another_pod_of_that_name_is_not_shown() {
+    let node = Node::new(entries(&[(1, "a")]), [Plan::Hang(33)]);
+    let mut log = node.start(options());
+    assert_eq!(within(&mut log, 1000).await, ["a"]);
+    node.state().file = entries(&[(5 * SECOND, "not ours")]);
+    node.state().uid = "uid-b";
+    log.ended();
+    assert_eq!(rest(&mut log).await, ["gap 1..? PodGone(None)", "end"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn lines_out_of_order_by_microseconds_are_neither_lost_nor_doubled() {
     let file = entries(&[(8 * SECOND, "a"), (9 * SECOND + 5, "out"), (9 * SECOND - 4, "err"), (9 * SECOND + 6, "b")]);
     for cut in 0..34 * 4 {

@@ -302,7 +302,7 @@ async fn without_a_report_it_says_what_is_known() {
 fn the_recorded_sidecar_ended_after_the_program_with_its_message() {
     let recording = include_str!("../../../kpo-core/tests/recordings/native_sidecar_result.jsonl");
     let events = recording.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON lines"));
-    let last = events.filter(|event| event["kind"] == "Pod").last().expect("a pod");
+    let last = events.rev().find(|event| event["kind"] == "Pod").expect("a pod");
     let pod: Pod = serde_json::from_value(last["object"].clone()).expect("a pod");
     assert_eq!(termination_message(&pod, "result").expect("a message").trim(), r#"{"answer": 42}"#);
 }
