@@ -52,7 +52,9 @@ async fn finish(mut running: Running) -> (String, Outcome, Vec<kpo::TaskEvent>) 
     (log, outcome.expect("an outcome before the end"), events)
 }
 
-fn pods(lab: &Lab<World>) -> Vec<String> {
+/// The pods that are left once their kubelets had the time to let go of those that were deleted.
+async fn pods(lab: &Lab<World>) -> Vec<String> {
+    tokio::time::sleep(Duration::from_secs(5)).await;
     let name = |pod: &Value| pod["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     lab.with(|_, world| world.store().list(Resource::Pods, Some("default")).map(|pod| name(pod)).collect())
 }
@@ -67,7 +69,7 @@ async fn an_undisturbed_task_prints_its_log_and_leaves_nothing_behind() {
     let (log, outcome, _) = finish(driver::run(&hook(&lab), request())).await;
     assert_eq!(log, "hello\n");
     assert_eq!((outcome.verdict.as_deref(), outcome.exit_code), (Some("succeeded"), Some(0)), "{outcome:#?}");
-    assert_eq!(pods(&lab), Vec::<String>::new());
+    assert_eq!(pods(&lab).await, Vec::<String>::new());
     let total: u64 = asked(&lab).iter().map(|(_, count)| count).sum();
     assert!(total <= 5, "{:?}", asked(&lab));
 }
@@ -82,7 +84,7 @@ async fn a_users_cancel_stops_the_program_and_says_so() {
     stopper.stop(Stop::User);
     let (_, outcome, _) = ended.await.expect("no panic");
     assert_eq!((outcome.verdict.as_deref(), outcome.exit_code), (Some("cancelled"), Some(130)), "{outcome:#?}");
-    assert_eq!(pods(&lab), Vec::<String>::new());
+    assert_eq!(pods(&lab).await, Vec::<String>::new());
 }
 
 #[tokio::test(start_paused = true)]
@@ -101,5 +103,5 @@ async fn evicted_before_it_ran_it_is_made_again_and_runs_once() {
     let (log, outcome, _) = ended.await.expect("no panic");
     assert_eq!(log, "hello\n");
     assert_eq!((outcome.verdict.as_deref(), outcome.attempts.len()), (Some("succeeded"), 2), "{outcome:#?}");
-    assert_eq!(pods(&lab), Vec::<String>::new());
+    assert_eq!(pods(&lab).await, Vec::<String>::new());
 }
