@@ -52,6 +52,11 @@ impl Reply {
         Reply { code, body: None, retry_after: None }
     }
 
+    /// A refusal of the API server's own: `Reply::refusal(&ApiError::outdated(Resource::ResourceQuotas, "team-a"))`.
+    pub fn refusal(error: &ApiError) -> Reply {
+        Reply { code: error.code, body: Some(error.to_status().to_string()), retry_after: error.retry_after }
+    }
+
     /// The same with a `Retry-After`.
     pub fn retry_after(mut self, seconds: u32) -> Reply {
         self.retry_after = Some(seconds);

@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
@@ -14,10 +13,16 @@ use crate::error::ApiError;
 use crate::resource::Resource;
 use crate::time::Time;
 
-pub(crate) mod managed;
+mod binding;
+mod deletion;
+mod managed;
 mod random;
 
+use deletion::loses_last_finalizer;
 use random::Random;
+
+pub(crate) use deletion::check_preconditions;
+pub use deletion::{DeleteOptions, Deletion};
 
 /// How many changes are kept for watches. A cursor that is further behind gets [`Compacted`], as upstream's watch cache does it.
 const KEPT_CHANGES: usize = 16_384;
@@ -82,47 +87,6 @@ pub struct Compacted {
 impl From<Compacted> for ApiError {
     fn from(compacted: Compacted) -> ApiError {
         ApiError::expired(compacted.asked, compacted.oldest)
-    }
-}
-
-/// `metav1.DeleteOptions`, as far as the lab heeds them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DeleteOptions {
-    /// Grace in seconds. None: the pod's own; below 0 counts as 1.
-    pub grace: Option<i64>,
-    /// Precondition: the object's UID. None: any.
-    pub uid: Option<String>,
-    /// Precondition: the object's resourceVersion. None: any.
-    pub resource_version: Option<String>,
-}
-
-impl DeleteOptions {
-    /// A deletion with this grace, in seconds.
-    pub fn grace(seconds: i64) -> DeleteOptions {
-        DeleteOptions { grace: Some(seconds), ..DeleteOptions::default() }
-    }
-
-    /// The same, only if the object still has this UID.
-    pub fn uid(self, uid: impl Into<String>) -> DeleteOptions {
-        DeleteOptions { uid: Some(uid.into()), ..self }
-    }
-}
-
-/// What a deletion came to.
-#[derive(Clone, Debug)]
-pub enum Deletion {
-    /// The object is gone; its last state.
-    Gone(Arc<Value>),
-    /// The object is marked (`deletionTimestamp`) and waits for its grace or its finalizers.
-    Pending(Arc<Value>),
-}
-
-impl Deletion {
-    /// The object, gone or not.
-    pub fn object(&self) -> &Arc<Value> {
-        match self {
-            Deletion::Gone(object) | Deletion::Pending(object) => object,
-        }
     }
 }
 
@@ -325,23 +289,6 @@ impl Store {
         self.finish_update(now, resource, old, new, writer)
     }
 
-    /// Assigns a pod to a node: `spec.nodeName` and the condition `PodScheduled`, as `pods/binding` writes them, owned by nobody
-    /// (`registry/core/pod/storage/storage.go`, `setPodNodeAndMetadata`). The generation stays.
-    ///
-    /// # Errors
-    /// 404; 409 where the pod is being deleted, is assigned, or has gates.
-    pub fn bind(&mut self, now: Time, ns: &str, name: &str, node: &str) -> Result<Arc<Value>, ApiError> {
-        let pods = Resource::Pods;
-        let old = self.get(pods, ns, name).ok_or_else(|| ApiError::not_found(pods, name))?;
-        if let Some(why) = unbindable(&old, node) {
-            return Err(ApiError::conflict(pods, name, &why));
-        }
-        let mut new = (*old).clone();
-        new["spec"]["nodeName"] = node.into();
-        set_scheduled(now, &mut new);
-        Ok(self.put(ChangeKind::Modified, pods, new, Some(old)))
-    }
-
     /// The stored object and the new one with the fields that no client may change taken from it.
     pub(crate) fn prepare_update(
         &self,
@@ -389,38 +336,6 @@ impl Store {
         Ok(self.put(ChangeKind::Modified, resource, new, Some(old)))
     }
 
-    /// Deletes an object. A bound pod that has not ended is marked and keeps its grace; finalizers hold anything; else it is gone at once.
-    /// A pod that is marked already can only get a shorter grace (`registry/rest/delete.go`, `BeforeDelete`).
-    ///
-    /// # Errors
-    /// 404; 409 where a precondition fails.
-    pub fn delete(
-        &mut self,
-        now: Time,
-        resource: Resource,
-        ns: &str,
-        name: &str,
-        options: &DeleteOptions,
-    ) -> Result<Deletion, ApiError> {
-        let old = self.get(resource, ns, name).ok_or_else(|| ApiError::not_found(resource, name))?;
-        check_preconditions(resource, &old, options)?;
-        let held = has_finalizers(&old);
-        let graceful = matches!(resource, Resource::Pods);
-        if !graceful && !held {
-            return Ok(Deletion::Gone(self.remove(resource, old)));
-        }
-        let grace = if graceful { pod_grace(&old, options) } else { 0 };
-        let Some(marked) = mark(now, &old, grace, options.grace) else {
-            return Ok(Deletion::Pending(old));
-        };
-        let marked = self.put(ChangeKind::Modified, resource, marked, Some(old));
-        let left = marked["metadata"]["deletionGracePeriodSeconds"].as_i64();
-        if held || left.is_some_and(|seconds| seconds > 0) {
-            return Ok(Deletion::Pending(marked));
-        }
-        Ok(Deletion::Gone(self.remove(resource, marked)))
-    }
-
     fn put(&mut self, kind: ChangeKind, resource: Resource, mut object: Value, old: Option<Arc<Value>>) -> Arc<Value> {
         self.rv += 1;
         metadata_mut(&mut object).insert("resourceVersion".into(), self.rv.to_string().into());
@@ -463,13 +378,6 @@ impl Store {
             return old.clone();
         }
         self.put(ChangeKind::Modified, resource, new, Some(old.clone()))
-    }
-
-    /// Removes an object whatever holds it.
-    pub(crate) fn remove_now(&mut self, resource: Resource, ns: &str, name: &str) {
-        if let Some(old) = self.get(resource, ns, name) {
-            self.remove(resource, old);
-        }
     }
 
     /// The mutating webhook for pods. None: none is registered.
@@ -541,103 +449,6 @@ fn wrong_uid(resource: Resource, ns: &str, name: &str, asked: &Value, stored: &V
         plain(stored)
     );
     ApiError::conflict(resource, name, &why)
-}
-
-/// Whether the preconditions of a deletion hold.
-///
-/// # Errors
-/// 409 where one does not.
-pub(crate) fn check_preconditions(resource: Resource, object: &Value, options: &DeleteOptions) -> Result<(), ApiError> {
-    let meta = &object["metadata"];
-    let name = meta["name"].as_str().unwrap_or_default();
-    let text = |field: &str| meta[field].as_str().unwrap_or_default().to_owned();
-    if let Some(uid) = options.uid.as_ref().filter(|uid| **uid != text("uid")) {
-        let why = format!(
-            "the UID in the precondition ({uid}) does not match the UID in record ({}). \
-             The object might have been deleted and then recreated",
-            text("uid")
-        );
-        return Err(ApiError::precondition(resource, name, &why));
-    }
-    if let Some(rv) = options.resource_version.as_ref().filter(|rv| **rv != text("resourceVersion")) {
-        let why = format!(
-            "the ResourceVersion in the precondition ({rv}) does not match the ResourceVersion in record ({}). \
-             The object might have been modified",
-            text("resourceVersion")
-        );
-        return Err(ApiError::precondition(resource, name, &why));
-    }
-    Ok(())
-}
-
-/// `registry/core/pod/strategy.go`, `CheckGracefulDelete`.
-fn pod_grace(pod: &Value, options: &DeleteOptions) -> i64 {
-    let own = pod["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or(30);
-    let unbound = pod["spec"]["nodeName"].as_str().unwrap_or_default().is_empty();
-    let ended = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
-    match options.grace.unwrap_or(own) {
-        _ if unbound || ended => 0,
-        seconds if seconds < 0 => 1,
-        seconds => seconds,
-    }
-}
-
-/// The object with its deletion written into it; None where a deletion is pending that this one does not shorten.
-fn mark(now: Time, object: &Value, grace: i64, asked: Option<i64>) -> Option<Value> {
-    let meta = &object["metadata"];
-    let pending = meta.get("deletionTimestamp").is_some();
-    let grace = if pending { asked?.max(0) } else { grace };
-    if pending && meta["deletionGracePeriodSeconds"].as_i64().is_some_and(|left| grace >= left) {
-        return None;
-    }
-    let mut marked = object.clone();
-    let generation = meta["generation"].as_i64();
-    let meta = metadata_mut(&mut marked);
-    let at = now + Duration::from_secs(u64::try_from(grace).unwrap_or(0));
-    meta.insert("deletionTimestamp".into(), at.rfc3339().into());
-    meta.insert("deletionGracePeriodSeconds".into(), grace.into());
-    if let (false, Some(generation)) = (pending, generation) {
-        meta.insert("generation".into(), (generation + 1).into());
-    }
-    Some(marked)
-}
-
-pub(crate) fn has_finalizers(object: &Value) -> bool {
-    object["metadata"]["finalizers"].as_array().is_some_and(|list| !list.is_empty())
-}
-
-fn loses_last_finalizer(old: &Value, new: &Value) -> bool {
-    let meta = &new["metadata"];
-    meta.get("deletionTimestamp").is_some()
-        && has_finalizers(old)
-        && !has_finalizers(new)
-        && meta["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
-}
-
-fn unbindable(pod: &Value, node: &str) -> Option<String> {
-    let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-    if pod["metadata"].get("deletionTimestamp").is_some() {
-        return Some(format!("pod {name} is being deleted, cannot be assigned to a host"));
-    }
-    if let Some(assigned) = pod["spec"]["nodeName"].as_str().filter(|assigned| !assigned.is_empty()) {
-        return Some(format!("pod {name} is already assigned to node {assigned:?}"));
-    }
-    let gated = pod["spec"]["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty());
-    gated.then(|| format!("pod {name} has non-empty .spec.schedulingGates, cannot be assigned to {node:?}"))
-}
-
-fn set_scheduled(now: Time, pod: &mut Value) {
-    let condition = json!({
-        "lastProbeTime": null, "lastTransitionTime": now.rfc3339(), "status": "True", "type": "PodScheduled",
-    });
-    if !pod["status"]["conditions"].is_array() {
-        pod["status"]["conditions"] = json!([]);
-    }
-    let conditions = pod["status"]["conditions"].as_array_mut().expect("made an array above");
-    match conditions.iter_mut().find(|c| c["type"] == "PodScheduled") {
-        Some(scheduled) => *scheduled = condition,
-        None => conditions.push(condition),
-    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::{PODS, api_server, at, pod};
 use http_body_util::BodyExt as _;
-use kpo_lab::{Fault, Match, Reply};
+use kpo_lab::{ApiError, Fault, Match, Reply, Resource};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
@@ -94,4 +94,34 @@ async fn a_unary_body_is_cut() {
     let mut body = client.send("GET", &at("a"), "", &Value::Null).await.expect("an answer").into_body();
     assert_eq!(body.frame().await.expect("a frame").expect("data").into_data().expect("data").len(), 5);
     assert!(body.frame().await.expect("an error").is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_the_servers_own() {
+    let (lab, client) = api_server();
+    let conflict = ApiError::outdated(Resource::ResourceQuotas, "team-a");
+    let _once = lab.faults().inject(Match::of("create", "pods").times(1), Fault::Status(Reply::refusal(&conflict)));
+    let (code, status) = client.call("POST", PODS, pod("a")).await;
+    assert_eq!(
+        (code, &status["details"]["kind"], &status["reason"]),
+        (409, &json!("resourcequotas"), &json!("Conflict"))
+    );
+    assert_eq!(client.call("POST", PODS, pod("a")).await.0, 201);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_is_too_slow_is_told_so_and_slows_nobody() {
+    let (lab, client) = api_server();
+    let mut slow = client.watch(&format!("{PODS}?watch=1")).await;
+    let mut quick = client.watch(&format!("{PODS}?watch=1")).await;
+    client.create(PODS, pod("a")).await;
+    assert_eq!((slow.brief().await, quick.brief().await), ("ADDED a".to_owned(), "ADDED a".to_owned()));
+    client.create(PODS, pod("b")).await;
+    assert_eq!(quick.brief().await, "ADDED b");
+    lab.compact();
+    let (kind, status) = slow.next().await.expect("unbroken").expect("more");
+    assert_eq!((kind.as_str(), &status["code"]), ("ERROR", &json!(410)));
+    assert_eq!(slow.next().await.expect("a clean end"), None);
+    client.create(PODS, pod("c")).await;
+    assert_eq!(quick.brief().await, "ADDED c");
 }

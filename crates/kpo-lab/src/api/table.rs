@@ -90,13 +90,7 @@ fn cells(now: Time, resource: Resource, object: &Value) -> Vec<Value> {
     let status = |field: &str| json!(object["status"][field].as_i64().unwrap_or(0));
     match resource {
         Resource::Pods => pod_cells(now, object),
-        Resource::Nodes => vec![
-            name,
-            json!(node_status(object)),
-            json!("<none>"),
-            age,
-            object["status"]["nodeInfo"]["kubeletVersion"].clone(),
-        ],
+        Resource::Nodes => node_cells(now, object),
         Resource::Events => event_cells(now, object),
         Resource::Namespaces => vec![name, object["status"]["phase"].clone(), age],
         Resource::ConfigMaps => vec![name, count("data"), age],
@@ -217,6 +211,22 @@ fn container_reason(status: &Value, phase: String) -> String {
         }
     }
     if reason == "Completed" && running { "Running".to_owned() } else { reason }
+}
+
+fn node_cells(now: Time, node: &Value) -> Vec<Value> {
+    let addresses = node["status"]["addresses"].as_array().into_iter().flatten();
+    let internal =
+        addresses.filter(|address| address["type"] == "InternalIP").map(|address| address["address"].clone());
+    let info = &node["status"]["nodeInfo"];
+    vec![
+        node["metadata"]["name"].clone(),
+        json!(node_status(node)),
+        json!("<none>"),
+        json!(age(now, &node["metadata"]["creationTimestamp"])),
+        info["kubeletVersion"].clone(),
+        internal.into_iter().next().unwrap_or_else(|| json!("<none>")),
+        info["containerRuntimeVersion"].clone(),
+    ]
 }
 
 fn node_status(node: &Value) -> String {

@@ -62,13 +62,14 @@ pub struct WatchEvent {
 }
 
 impl WatchEvent {
-    /// As a line of the stream, its newline included.
-    pub fn line(&self) -> Vec<u8> {
-        let mut line = format!("{{\"type\":\"{}\",\"object\":", self.kind).into_bytes();
+    /// Appends it as a line of the stream, newline included.
+    pub fn write_line(&self, lines: &mut Vec<u8>) {
+        lines.extend_from_slice(b"{\"type\":\"");
+        lines.extend_from_slice(self.kind.as_bytes());
+        lines.extend_from_slice(b"\",\"object\":");
         // Writing a Value into memory cannot fail.
-        serde_json::to_writer(&mut line, &*self.object).unwrap_or_default();
-        line.extend_from_slice(b"}\n");
-        line
+        serde_json::to_writer(&mut *lines, &*self.object).unwrap_or_default();
+        lines.extend_from_slice(b"}\n");
     }
 }
 

@@ -204,7 +204,11 @@ fn befall_plain(response: Response, fault: &Fault) -> Answer {
 fn injected(reply: &Reply) -> http::Response<Body> {
     match &reply.body {
         None => plain(Response::from(reply.error())),
-        Some(text) => answer(reply.code, "text/plain; charset=utf-8", reply.retry_after, full(text.clone().into())),
+        Some(text) => {
+            let is_json = serde_json::from_str::<Value>(text).is_ok();
+            let content_type = if is_json { "application/json" } else { "text/plain; charset=utf-8" };
+            answer(reply.code, content_type, reply.retry_after, full(text.clone().into()))
+        }
     }
 }
 

@@ -28,7 +28,10 @@ pub(super) fn watch<C: Cluster>(shared: Arc<Shared<C>>, watch: Box<Watch>) -> Bo
                 watch.end();
                 return Some((Err(broken()), (shared, watch, changed)));
             };
-            let lines: Vec<u8> = events.iter().flat_map(|event| event.line()).collect();
+            let mut lines = Vec::new();
+            for event in &events {
+                event.write_line(&mut lines);
+            }
             if !lines.is_empty() {
                 return Some((Ok(lines.into()), (shared, watch, changed)));
             }

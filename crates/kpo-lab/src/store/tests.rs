@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 
 const NOW: Time = Time::from_secs(1_800_000_000);
