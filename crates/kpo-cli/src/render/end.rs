@@ -141,13 +141,12 @@ pub(super) fn noun(cause: Cause) -> &'static str {
 }
 
 fn failed(attempt: &AttemptRecord, verdict: &Verdict, last_line: Option<&str>) -> Ending {
-    let place = place(attempt);
     let what = match (verdict.reason, verdict.exit_code) {
         (Reason::ProgramFailed, Some(code)) => format!("the program exited {code}"),
         (reason, Some(code)) => format!("{} (exit {code})", clause(&told(reason, verdict))),
         (reason, None) => clause(&told(reason, verdict)),
     };
-    let mut line = sentence(&format!("failed: {what} {place}"));
+    let mut line = sentence(&format!("failed: {}", placed(&what, verdict, attempt)));
     if let Some(last) = last_line.filter(|last| verdict.reason == Reason::ProgramFailed && !last.trim().is_empty()) {
         line.push_str(&format!(" Last line: \"{}\".", words::shortened(&clause(last), 160)));
     }
@@ -156,42 +155,58 @@ fn failed(attempt: &AttemptRecord, verdict: &Verdict, last_line: Option<&str>) -
 }
 
 fn launch_failed(attempt: &AttemptRecord, verdict: &Verdict) -> Ending {
-    let place = if attempt.pod.node.is_some() { format!(" {}", place(attempt)) } else { String::new() };
-    let line = format!("{}: {}{place}", heading(verdict.reason), clause(&told(verdict.reason, verdict)));
-    Ending { tone: Tone::Bad, line: sentence(&line), next: vec![next_step(verdict.reason)] }
+    let what = clause(&told(verdict.reason, verdict));
+    let what = if attempt.pod.node.is_some() { placed(&what, verdict, attempt) } else { what };
+    let rule = verdict.detail.as_deref().filter(|_| verdict.reason == Reason::Forbidden).and_then(missing_rule);
+    let next = vec![rule.unwrap_or_else(|| next_step(verdict.reason))];
+    Ending { tone: Tone::Bad, line: sentence(&format!("{}: {what}", heading(verdict.reason))), next }
+}
+
+/// The rule that a refusal asks for, from the API server's own words
+/// (`cannot create resource "pods" in API group "" in the namespace "prod"`; `k8s.io/apiserver/pkg/endpoints/handlers/responsewriters/errors.go`).
+fn missing_rule(words: &str) -> Option<String> {
+    let (_, rest) = words.split_once(" cannot ")?;
+    let (verb, rest) = rest.split_once(" resource \"")?;
+    let (resource, rest) = rest.split_once("\" in API group \"")?;
+    let (group, _) = rest.split_once('"')?;
+    let verbs = if (verb, resource) == ("create", "pods") { "create, get, list, watch, patch, delete" } else { verb };
+    Some(clause(&format!("Add to its Role: - {{apiGroups: [\"{group}\"], resources: [{resource}], verbs: [{verbs}]}}")))
+}
+
+/// What happened, and where: behind the cluster's own words with a comma, so that they stay apart.
+fn placed(what: &str, verdict: &Verdict, attempt: &AttemptRecord) -> String {
+    let comma = if verdict.detail.is_some() { "," } else { "" };
+    format!("{what}{comma} {}", place(attempt))
 }
 
 fn lost(attempt: &AttemptRecord, verdict: &Verdict, cause: Cause, started: Started, why: Option<NoRerun>) -> Ending {
+    let what = clause(&told(verdict.reason, verdict));
+    let elsewhere = attempt.pod.node.as_ref().filter(|node| !what.contains(node.as_str()));
+    let on = elsewhere.map(|node| format!(" ({node})")).unwrap_or_default();
     let ran = match (started, ran_for(attempt)) {
-        (Started::Never, _) => "before it ran".to_owned(),
-        (Started::Started, Some(time)) => format!("after it had run for {}", span(time)),
-        (Started::Started, None) => "after its program had started".to_owned(),
-        (Started::Unknown, _) => "and it is not known whether it ran".to_owned(),
+        (Started::Never, _) => "it never ran".to_owned(),
+        (Started::Started, Some(time)) => format!("it had run for {}", span(time)),
+        (Started::Started, None) => "its program had started".to_owned(),
+        (Started::Unknown, _) => "it is not known whether it ran".to_owned(),
     };
-    let on = on_node(attempt, &told(verdict.reason, verdict));
-    let line = format!("lost: {}{on} {ran}", clause(&told(verdict.reason, verdict)));
     let mut next: Vec<String> = why.map(|why| no_rerun(why, cause, started)).into_iter().collect();
     next.push(next_step(verdict.reason));
-    Ending { tone: Tone::Bad, line: sentence(&line), next }
+    let line = format!("lost: {what}{on}; {ran} (attempt {}).", attempt.number);
+    Ending { tone: Tone::Bad, line, next }
 }
 
 /// Why no other attempt follows, and which flag would change that.
 fn no_rerun(why: NoRerun, cause: Cause, started: Started) -> String {
     let text = match why {
-        NoRerun::Policy if cause == Cause::Unreachable => {
-            "Nothing is started beside it: it may still run there; --replace-unreachable-after=10m would."
-        }
+        NoRerun::Policy if cause == Cause::Unreachable => "Nothing is started beside it.",
         NoRerun::Policy if started == Started::Never => "Not run again: --rerun=never.",
-        NoRerun::Policy => {
-            "Not run again, since it may have had effects. If it may run twice: --rerun=idempotent. If it marks its point of no return: \
-             --rerun=until-commit. (kpo help rerun)"
-        }
+        NoRerun::Policy => "Not run again: it may have had effects, and --rerun does not allow that (kpo help rerun).",
         NoRerun::Budget if started == Started::Never => {
             "Not run again: the reruns are used up (--rerun-never-started)."
         }
         NoRerun::Budget => "Not run again: the reruns are used up (--rerun-started).",
         NoRerun::Committed => "Not run again: the program had passed its point of no return.",
-        NoRerun::UnsignedDelete => "Not run again: somebody wanted it gone; --on-unsigned-delete=recreate would.",
+        NoRerun::UnsignedDelete => "Not run again: somebody wanted it gone.",
         NoRerun::Stopped => "Not run again: a stop was asked for.",
         NoRerun::Deadline => "Not run again: its total time is used up (--timeout).",
         NoRerun::Follower => "Not run again from here: this process only follows; kpo attach --take-over would.",
@@ -204,7 +219,8 @@ fn cancelled(attempt: &AttemptRecord, verdict: &Verdict) -> Ending {
         let line = format!("cancelled {}, its pod is deleted", place(attempt));
         return Ending { tone: Tone::Odd, line, next: Vec::new() };
     }
-    let line = format!("{}: {} {}", heading(verdict.reason), clause(&told(verdict.reason, verdict)), place(attempt));
+    let what = placed(&clause(&told(verdict.reason, verdict)), verdict, attempt);
+    let line = format!("{}: {what}", heading(verdict.reason));
     Ending { tone: Tone::Bad, line: sentence(&line), next: vec![next_step(verdict.reason)] }
 }
 
@@ -244,12 +260,6 @@ fn place(attempt: &AttemptRecord) -> String {
     let on = attempt.pod.node.as_ref().map(|node| format!("on {node} ")).unwrap_or_default();
     let after = ran_for(attempt).map(|time| format!("after {} ", span(time))).unwrap_or_default();
     format!("{on}{after}(attempt {})", attempt.number)
-}
-
-/// ` on node-1`, unless the words say so already.
-fn on_node(attempt: &AttemptRecord, words: &str) -> String {
-    let node = attempt.pod.node.as_ref().filter(|node| !words.contains(node.as_str()));
-    node.map(|node| format!(" on {node}")).unwrap_or_default()
 }
 
 fn ran_for(attempt: &AttemptRecord) -> Option<Duration> {

@@ -13,3 +13,6 @@ pub(crate) use gap::gap;
 pub(crate) use story::Teller;
 pub(crate) use why::{Case as WhyCase, page as why_page, record_page};
 pub(crate) use words::{clause, span as span_text};
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! What a task waits for: the phase, the clock that runs and what is left of it.
 
-use super::words::{clause, whole};
+use super::words::{clause, shortened, whole};
 use kpo_core::{Because, Time};
 
 /// What the task does, and what it waits for, for the live line. `since`: when that began.
@@ -40,8 +40,19 @@ fn detail(because: &Because) -> Option<String> {
         Because::Admission { message, .. } => Some(clause(message)),
         // The scheduler goes on with what preemption would have brought: the first sentence says what is missing.
         Because::Node { message, .. } => message.as_deref().and_then(|words| words.split(". ").next()).map(clause),
-        Because::Start { waiting, .. } => waiting.as_deref().map(clause),
+        Because::Start { waiting, message, .. } => start(waiting.as_deref(), message.as_deref()),
         _ => None,
+    }
+}
+
+/// What hinders a start: the container and its reason, and the kubelet's sentence.
+fn start(waiting: Option<&str>, message: Option<&str>) -> Option<String> {
+    /// Longer sentences are cut: `kpo why` has all.
+    const LONGEST: usize = 160;
+    let message = message.map(|message| shortened(&clause(message), LONGEST));
+    match (waiting.map(clause), message) {
+        (Some(waiting), Some(message)) => Some(format!("{waiting}: {message}")),
+        (waiting, message) => waiting.or(message),
     }
 }
 

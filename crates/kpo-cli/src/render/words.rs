@@ -9,9 +9,11 @@ pub(crate) fn span(span: Duration) -> String {
     let seconds = span.as_secs();
     let tenths = (span.as_millis() + 50) / 100;
     match seconds {
-        0..10 if tenths % 10 != 0 => format!("{}.{} s", tenths / 10, tenths % 10),
-        0..10 => format!("{} s", tenths / 10),
-        0..60 => format!("{seconds} s"),
+        0..10 => match tenths % 10 {
+            0 => format!("{} s", tenths / 10),
+            part => format!("{}.{part} s", tenths / 10),
+        },
+        10..60 => format!("{seconds} s"),
         60..3_600 => two(seconds / 60, "m", seconds % 60, "s"),
         3_600..86_400 => two(seconds / 3_600, "h", seconds / 60 % 60, "m"),
         _ => two(seconds / 86_400, "d", seconds / 3_600 % 24, "h"),

@@ -1,7 +1,10 @@
 //! Runs the built `kpo` with a cleared environment.
 
+#![allow(dead_code)] // each test file uses a part
+
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 
 /// What a run came to.
 #[must_use]
@@ -22,33 +25,73 @@ impl Ran {
     }
 }
 
+fn command(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kpo"));
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command.env("COLUMNS", "100").env("HOME", "/nonexistent").current_dir(folder).args(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
 /// `kpo` with these arguments, in the folder, standard input given.
 pub(crate) fn kpo_in(folder: &Path, arguments: &[&str], input: &str) -> Ran {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kpo"));
-    command
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .env("COLUMNS", "100")
-        .env("HOME", "/nonexistent");
-    command.current_dir(folder).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("the built kpo");
+    let mut child = command(folder, arguments).spawn().expect("the built kpo");
     let mut stdin = child.stdin.take().expect("a pipe");
     // Who does not read its input closes it: no failure.
-    let _ = std::io::Write::write_all(&mut stdin, input.as_bytes());
+    let _ = stdin.write_all(input.as_bytes());
     drop(stdin);
     let output = child.wait_with_output().expect("its end");
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
     Ran { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
 }
 
+/// `kpo` with these arguments, under way.
+pub(crate) fn spawn(arguments: &[&str]) -> Child {
+    command(Path::new("/"), arguments).spawn().expect("the built kpo")
+}
+
+/// The streams of a `kpo` that is under way.
+pub(crate) struct Rest {
+    out: BufReader<ChildStdout>,
+    err: BufReader<ChildStderr>,
+    said: String,
+}
+
+/// Waits until standard output shows that line.
+pub(crate) fn wait_for_line(child: &mut Child, wanted: &str) -> Rest {
+    let (out, err) = (child.stdout.take().expect("a pipe"), child.stderr.take().expect("a pipe"));
+    let mut rest = Rest { out: BufReader::new(out), err: BufReader::new(err), said: String::new() };
+    let mut line = String::new();
+    while line.trim_end() != wanted {
+        line.clear();
+        assert!(rest.out.read_line(&mut line).expect("UTF-8") > 0, "{wanted:?} never came");
+    }
+    rest
+}
+
+impl Rest {
+    /// Waits until standard error has said that.
+    pub(crate) fn wait_for_error(&mut self, wanted: &str) {
+        while !self.said.contains(wanted) {
+            assert!(self.err.read_line(&mut self.said).expect("UTF-8") > 0, "{wanted:?} was never said: {}", self.said);
+        }
+    }
+
+    /// What follows on both streams, and the exit code.
+    pub(crate) fn end(mut self, mut child: Child) -> (String, String, Option<i32>) {
+        let mut out = String::new();
+        self.out.read_to_string(&mut out).expect("UTF-8");
+        self.err.read_to_string(&mut self.said).expect("UTF-8");
+        (out, self.said, child.wait().expect("its end").code())
+    }
+}
+
 /// `kpo` with these arguments.
-#[allow(dead_code)]
 pub(crate) fn kpo(arguments: &[&str]) -> Ran {
     kpo_in(Path::new(env!("CARGO_MANIFEST_DIR")), arguments, "")
 }
 
 /// The recordings of a real cluster.
-#[allow(dead_code)]
 pub(crate) fn recordings() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../kpo-core/tests/recordings")
 }
