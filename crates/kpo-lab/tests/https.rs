@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::TokioIo;
-use kpo_lab::{Lab, LabOptions, Store};
+use kpo_lab::{Fault, Lab, LabOptions, Match, Store};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::TlsConnector;
@@ -39,10 +39,12 @@ async fn get(
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("a handshake");
     tokio::spawn(connection);
     let request = http::Request::get(path).header("host", address).header("authorization", format!("Bearer {token}"));
-    let response =
-        sender.send_request(request.body(Empty::<Bytes>::new()).expect("a request")).await.expect("an answer");
+    let response = sender
+        .send_request(request.body(Empty::<Bytes>::new()).expect("a request"))
+        .await
+        .map_err(std::io::Error::other)?;
     let code = response.status().as_u16();
-    let body = response.into_body().collect().await.expect("a whole body").to_bytes();
+    let body = response.into_body().collect().await.map_err(std::io::Error::other)?.to_bytes();
     Ok((code, String::from_utf8_lossy(&body).into_owned()))
 }
 
@@ -67,6 +69,19 @@ async fn only_its_authority_and_its_tokens_are_good() {
     let (code, counts) = get(&lab, trusted, "/lab/requests", &token).await.expect("trusted");
     assert_eq!((code, counts.contains("\"total\":5")), (200, true), "{counts}");
     assert!(!format!("{lab:?}").contains(&token));
+}
+
+#[tokio::test]
+async fn faults_break_real_connections() {
+    let lab = Lab::serve(Store::default(), LabOptions::default()).await.expect("a lab");
+    let (trusted, token) =
+        (authority(&lab.kubeconfig().expect("a kubeconfig")), lab.token().expect("a token").to_owned());
+    for fault in [Fault::Drop, Fault::DropReplyAfterEffect, Fault::CutAfter(3)] {
+        let guard = lab.faults().inject(Match::of("list", "namespaces"), fault.clone());
+        get(&lab, trusted.clone(), "/api/v1/namespaces", &token).await.expect_err("broken");
+        assert_eq!(guard.hits(), 1, "{fault:?}");
+    }
+    assert_eq!(get(&lab, trusted, "/api/v1/namespaces", &token).await.expect("whole again").0, 200);
 }
 
 #[tokio::test]

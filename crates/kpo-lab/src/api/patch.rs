@@ -1,7 +1,7 @@
 //! The patches that the API server takes: JSON patch (RFC 6902), merge patch (RFC 7386) and strategic merge patch
 //! (`k8s.io/apimachinery/pkg/util/strategicpatch`), apply among them as far as LIMITS.md says.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::error::ApiError;
 
@@ -76,8 +76,10 @@ fn json_patch(object: &mut Value, patch: &Value) -> Result<(), ApiError> {
     let steps = patch.as_array().ok_or_else(|| malformed("not a list"))?;
     for step in steps {
         json_step(object, step).map_err(|why| {
-            let message = format!("the server rejected our request due to an error in our request: {why}");
-            ApiError::new(422, "Invalid", message)
+            // The reason is lost upstream too (`NewGenericServerResponse`).
+            tracing::debug!(why, "a JSON patch does not fit");
+            let message = "the server rejected our request due to an error in our request";
+            ApiError { details: Some(json!({})), ..ApiError::new(422, "Invalid", message) }
         })?;
     }
     Ok(())
@@ -307,8 +309,6 @@ fn reorder(map: &mut Map<String, Value>, changes: &Map<String, Value>) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
