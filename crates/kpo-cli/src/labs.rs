@@ -19,7 +19,7 @@ pub(crate) async fn start(script: &str) -> Result<RunningLab, CliError> {
     let now = Time::wall_clock();
     let runtime = ProcessRuntime::new(ProcessOptions::default())
         .map_err(|error| CliError::because(ErrorKind::Local, "the lab cannot start", &error))?;
-    let mut world = World::new(now, SEED, Box::new(runtime));
+    let mut world = World::new(now, SEED, Box::new(script.runtime_beside(Box::new(runtime))));
     world.play(&script);
     Lab::serve(world, LabOptions::default())
         .await

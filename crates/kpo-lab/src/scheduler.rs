@@ -58,7 +58,7 @@ impl Scheduler {
         let gone = change.kind == ChangeKind::Deleted;
         match change.resource {
             Resource::Nodes if gone => {
-                self.nodes.remove(pod::name(&change.object));
+                self.forget_node(pod::name(&change.object));
                 self.retry();
             }
             Resource::Nodes if schedules_as_before(change) => self.renew(&change.object),
@@ -66,6 +66,13 @@ impl Scheduler {
             Resource::Pods if gone => self.pod_gone(&change.object),
             Resource::Pods => self.pod_changed(&change.object),
             _ => {}
+        }
+    }
+
+    /// The node is gone; pods that are assigned to its name count again if it comes back.
+    fn forget_node(&mut self, name: &str) {
+        if let Some(info) = self.nodes.get_mut(name) {
+            info.forget_object();
         }
     }
 
@@ -157,7 +164,7 @@ impl Scheduler {
         let Some(pod) = current.filter(|pod| pod::uid(pod) == uid && pod::node_name(pod).is_empty()) else { return };
         let mut misfits: BTreeMap<String, Misfit> = BTreeMap::new();
         let mut best: Option<(i64, i64, Reverse<String>)> = None;
-        for (name, node) in &self.nodes {
+        for (name, node) in self.nodes.iter().filter(|(_, node)| node.is_there()) {
             match node.check(&pod, &self.reserved(name, &pod)) {
                 Ok(free) => {
                     let nominated = i64::from(pod["status"]["nominatedNodeName"] == name.as_str()) << 32;
@@ -199,9 +206,10 @@ impl Scheduler {
         }
         let plan = self.plan_preemption(pod, misfits);
         let message = match &plan {
-            Ok(_) => fit::message(self.nodes.len(), misfits),
+            _ if misfits.is_empty() => fit::NO_NODES.to_owned(),
+            Ok(_) => fit::message(misfits),
             Err(why) => {
-                format!("{} no new claims to deallocate, preemption: {why}", fit::message(self.nodes.len(), misfits))
+                format!("{} no new claims to deallocate, preemption: {why}", fit::message(misfits))
             }
         };
         let said = self.pending.get_mut(pod::uid(pod)).and_then(|pending| pending.said.replace(message.clone()));

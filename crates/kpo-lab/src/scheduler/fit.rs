@@ -38,8 +38,17 @@ impl NodeInfo {
         self.object = Some(object);
     }
 
+    pub(crate) fn forget_object(&mut self) {
+        self.object = None;
+    }
+
     pub(crate) fn object(&self) -> &Value {
         self.object.as_deref().unwrap_or(&Value::Null)
+    }
+
+    /// Whether there is such a node, and not only pods that are assigned to its name.
+    pub(crate) fn is_there(&self) -> bool {
+        self.object.is_some()
     }
 
     pub(crate) fn pods(&self) -> impl Iterator<Item = &Arc<Value>> {
@@ -75,9 +84,6 @@ impl NodeInfo {
     /// Whether the pod fits beside what is there and `reserved`; if so how much is left free, in thousandths of the node, the larger the better.
     pub(crate) fn check(&self, pod: &Value, reserved: &[Arc<Value>]) -> Result<i64, Misfit> {
         let node = self.object();
-        if node.is_null() {
-            return Err(Misfit::for_good("node(s) had no object"));
-        }
         let unschedulable = serde_json::json!({"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"});
         let tolerated = pod::tolerations(pod).iter().any(|toleration| pod::tolerates(toleration, &unschedulable));
         if node["spec"]["unschedulable"] == true && !tolerated {
@@ -123,12 +129,13 @@ impl NodeInfo {
     }
 }
 
+/// `ErrNoNodesAvailable`.
+pub(super) const NO_NODES: &str = "no nodes available to schedule pods";
+
 /// `FitError.Error()`: how many nodes there are, and what is wrong with how many of them.
-pub(super) fn message(nodes: usize, misfits: &BTreeMap<String, Misfit>) -> String {
-    if nodes == 0 {
-        return "no nodes available to schedule pods".to_owned();
-    }
-    format!("0/{nodes} nodes are available: {}.", counted(misfits.values().flat_map(|misfit| misfit.reasons.iter())))
+pub(super) fn message(misfits: &BTreeMap<String, Misfit>) -> String {
+    let reasons = counted(misfits.values().flat_map(|misfit| misfit.reasons.iter()));
+    format!("0/{} nodes are available: {reasons}.", misfits.len())
 }
 
 /// `1 Insufficient cpu, 2 Too many pods`: sorted as text, as upstream sorts.

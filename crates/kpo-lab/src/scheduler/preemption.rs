@@ -42,12 +42,8 @@ impl Scheduler {
                 _ => drop(reasons.insert(name, why_not(misfit).to_owned())),
             }
         }
-        best.map(|(_, plan)| plan).ok_or_else(|| {
-            if self.nodes.is_empty() {
-                return "0/0 nodes are available: .".to_owned();
-            }
-            format!("0/{} nodes are available: {}.", self.nodes.len(), fit::counted(reasons.values()))
-        })
+        best.map(|(_, plan)| plan)
+            .ok_or_else(|| format!("0/{} nodes are available: {}.", misfits.len(), fit::counted(reasons.values())))
     }
 
     /// The pods that have to go from a node: all less important ones, but for those that can stay, the most important first.
@@ -76,7 +72,8 @@ impl Scheduler {
     /// Preempts a pod for another, whatever the scheduler would have decided.
     pub(crate) fn force(&mut self, cx: &mut Cx<'_>, preemptor: &Arc<Value>, victim: &Arc<Value>) {
         let node = pod::node_name(victim).to_owned();
-        let message = format!("0/{} nodes are available: {} Insufficient cpu.", self.nodes.len(), self.nodes.len());
+        let nodes = self.nodes.values().filter(|node| node.is_there()).count();
+        let message = format!("0/{nodes} nodes are available: {nodes} Insufficient cpu.");
         let report = Report::warning("FailedScheduling", message.clone());
         cx.events.scheduler(cx.store, cx.now, "Scheduling", events::reference(preemptor), None, &report);
         self.enqueue(preemptor);

@@ -609,3 +609,10 @@ fn whatever_happens_nothing_runs_that_the_api_does_not_know_and_nothing_goes_rou
         }
     }
 }
+
+#[test]
+fn without_nodes_the_scheduler_says_just_that() {
+    let mut world = played("pod task cpu=1\n");
+    run_for(&mut world, 1);
+    assert_eq!(message(&world, "FailedScheduling"), "no nodes available to schedule pods");
+}
