@@ -204,7 +204,15 @@ pub enum Reply {
     Done,
     /// The pod as it is now.
     Pod(Box<Pod>),
-    /// There is no pod of that name, or it has another UID.
+    /// Creating: the pod was accepted, but admission changed what must stay for the task to be run rightly (its own container, the
+    /// restart policy, kpo's marks).
+    Altered {
+        /// The pod as it is.
+        pod: Box<Pod>,
+        /// What was changed, one clause each.
+        differences: Vec<String>,
+    },
+    /// There is no pod of that name, or it has another UID. Creating: the answer was lost, and the pod it made has vanished since.
     NotFound,
     /// Somebody changed it in between.
     Conflict,

@@ -77,6 +77,8 @@ pub enum Reason {
     Unavailable,
     /// The API server refused the pod (quota demands limits, LimitRange, Pod Security, webhook, invalid).
     Refused,
+    /// Admission changed what must stay.
+    Altered,
     /// A right is missing.
     Forbidden,
     /// The namespace does not exist or is being terminated.
@@ -130,7 +132,7 @@ struct Page {
 
 impl Reason {
     /// All of them, in the order of docs/reasons.md.
-    pub const ALL: [Reason; 39] = [
+    pub const ALL: [Reason; 40] = [
         Reason::Succeeded,
         Reason::SucceededWhileTerminating,
         Reason::ProgramFailed,
@@ -150,6 +152,7 @@ impl Reason {
         Reason::QuotaExceeded,
         Reason::Unavailable,
         Reason::Refused,
+        Reason::Altered,
         Reason::Forbidden,
         Reason::Namespace,
         Reason::NameTaken,
@@ -234,6 +237,7 @@ impl Reason {
                 | Reason::QuotaExceeded
                 | Reason::Unavailable
                 | Reason::Refused
+                | Reason::Altered
                 | Reason::Forbidden
                 | Reason::Namespace
                 | Reason::NameTaken
@@ -397,6 +401,13 @@ impl Reason {
                 sentence: "the API server refused the pod",
                 next: "Change what the message names in the manifest; `--dry-run=server` asks without creating.",
                 example: "refused: violates PodSecurity \"restricted:latest\": allowPrivilegeEscalation != false",
+            },
+            Reason::Altered => Page {
+                code: "altered",
+                exit: exit::LAUNCH_FAILED,
+                sentence: "admission changed what must stay for the task to be run rightly",
+                next: "Exempt kpo's pods from the webhook that does it (label kpo.rs/task), or name the container that it leaves with -c.",
+                example: "altered: the container \"base\" was removed or renamed",
             },
             Reason::Forbidden => Page {
                 code: "forbidden",

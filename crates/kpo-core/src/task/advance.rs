@@ -105,8 +105,10 @@ impl Task {
     pub(super) fn created(&mut self, create: &Create, reply: Reply) {
         match reply {
             Reply::Pod(pod) if !self.state.current.is(&pod) => self.born(&pod, create.gated),
+            Reply::Altered { pod, differences } => self.altered(&pod, create.gated, &differences),
             Reply::Pod(_) => {}
             Reply::NameTaken { uid, terminating } => self.name_taken(&uid, terminating),
+            Reply::NotFound => self.vanished_unseen(),
             Reply::Refused(refusal) => self.refused(&refusal),
             _ => self.refused(&Refusal {
                 code: 0,
@@ -133,6 +135,21 @@ impl Task {
         });
         self.go(Stage::Following);
         self.tidy();
+    }
+
+    /// The create's answer was lost, and what it made is gone: whether it ran is not known.
+    fn vanished_unseen(&mut self) {
+        let class = Class::Disrupted { cause: Cause::Vanished, started: Started::Unknown };
+        self.end_without_pod(class, Reason::Vanished, None);
+    }
+
+    /// It was accepted, but is not what was sent: it is stopped, and that is the verdict.
+    fn altered(&mut self, pod: &Pod, gated: bool, differences: &[String]) {
+        if !self.state.current.is(pod) {
+            self.born(pod, gated);
+        }
+        self.state.refusal = Some(differences.join("; "));
+        self.go(Stage::Stopping { reason: Reason::Altered });
     }
 
     /// Another pod has the name. Ours on its way out, or anybody's that terminates, is waited for; an impostor is left alone.
@@ -373,7 +390,8 @@ impl Task {
             verdict.reason = reason;
             if reason.is_launch_failure() {
                 verdict.class = Class::LaunchFailed;
-                verdict.detail = self.state.current.ledger.hindrance(&self.state.spec.template);
+                let hindrance = || self.state.current.ledger.hindrance(&self.state.spec.template);
+                verdict.detail = self.state.refusal.clone().or_else(hindrance);
             }
         }
         Some(verdict)

@@ -563,6 +563,31 @@ fn a_full_quota_is_waited_for_until_its_clock_ends() {
 }
 
 #[test]
+fn a_create_whose_pod_vanished_before_its_answer_is_not_repeated() {
+    let mut bench = Bench::default();
+    let (id, _) = bench.command();
+    bench.reply(id, Reply::NotFound);
+    let outcome = bench.finish();
+    assert_eq!((outcome.verdict.as_deref(), outcome.reason), (Some("disrupted"), Some(Reason::Vanished)));
+    bench.finished();
+}
+
+#[test]
+fn a_pod_that_admission_altered_is_deleted_and_said() {
+    let mut bench = Bench::default();
+    let shown = Shown::new("t-1", 1);
+    let (id, _) = bench.command();
+    let differences = vec!["the container \"base\" was removed or renamed".to_owned()];
+    bench.reply(id, Reply::Altered { pod: Box::new(shown.pod()), differences: differences.clone() });
+    assert_eq!(bench.deleted().0, "uid-1");
+    bench.gone(&shown.terminating());
+    let outcome = bench.finish();
+    assert_eq!((outcome.verdict.as_deref(), outcome.reason), (Some("launchFailed"), Some(Reason::Altered)));
+    assert_eq!(bench.ended()[0].0.detail, Some(differences[0].clone()));
+    bench.finished();
+}
+
+#[test]
 fn a_start_without_progress_ends_after_its_clock_and_the_pod_is_deleted_first() {
     let mut bench = Bench::default();
     let shown = Shown::new("t-1", 1);

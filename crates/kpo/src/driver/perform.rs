@@ -1,7 +1,7 @@
 //! Each command of the core as a future that ends in its reply.
 
 use crate::body::Template;
-use crate::manager::{CreateError, DeleteOptions, PodManager, Precondition, Written};
+use crate::manager::{Admission, CreateError, DeleteOptions, PodManager, Precondition, Written};
 use crate::request::{Call, RequestError};
 use kpo_core::{Command, Create, Pod, Refusal, Reply, Spec, marks};
 use serde_json::{Map, Value, json};
@@ -42,30 +42,32 @@ pub(super) async fn perform(pods: PodManager, spec: Spec, template: Option<Templ
 
 async fn create_pod(pods: &PodManager, spec: &Spec, template: Option<&Template>, create: &Create) -> Reply {
     let Some(template) = template else {
-        return Reply::Refused(Refusal {
-            code: 0,
-            reason: "NoManifest".to_owned(),
-            message: "the manifest as submitted is not known here, and nothing is rebuilt from a live pod".to_owned(),
-            retry_after: None,
-        });
+        let message = "the manifest as submitted is not known here, and nothing is rebuilt from a live pod";
+        return for_good("NoManifest", message.to_owned());
     };
-    match pods.create(&template.body(spec, create), Call::forever()).await {
-        Ok(created) => seen(created.pod),
+    let body = template.body(spec, create);
+    match pods.create(&body, Call::forever()).await {
+        Ok(created) => accepted(&body, created.pod, &spec.template.container),
         Err(CreateError::NameTaken { uid, terminating, .. }) => Reply::NameTaken { uid, terminating },
         Err(CreateError::Request(error)) => refused(&error),
-        Err(error @ CreateError::NoName) => Reply::Refused(Refusal {
-            code: 0,
-            reason: "NoName".to_owned(),
-            message: error.to_string(),
-            retry_after: None,
-        }),
-        // Final: whether it ran is not known, and it is not run twice.
-        Err(error @ CreateError::InDoubt { .. }) => Reply::Refused(Refusal {
-            code: 410, // the core asks again where there is no code
-            reason: "InDoubt".to_owned(),
-            message: error.to_string(),
-            retry_after: None,
-        }),
+        Err(error @ CreateError::NoName) => for_good("NoName", error.to_string()),
+        // It was made and is gone: the core takes it as vanished unobserved.
+        Err(CreateError::InDoubt { .. }) => Reply::NotFound,
+    }
+}
+
+/// A refusal of ours, worded as the API server's for a bad request: asking again changes nothing.
+fn for_good(reason: &str, message: String) -> Reply {
+    Reply::Refused(Refusal { code: 400, reason: reason.to_owned(), message, retry_after: None })
+}
+
+/// The API server's answer, compared with what was sent.
+fn accepted(sent: &Value, stored: Value, own: &str) -> Reply {
+    let admission = Admission::compare(sent, &stored, own);
+    let differences: Vec<String> = admission.fatal().map(ToString::to_string).collect();
+    match seen(stored) {
+        Reply::Pod(pod) if !differences.is_empty() => Reply::Altered { pod, differences },
+        reply => reply,
     }
 }
 
@@ -92,12 +94,7 @@ fn written(answer: Result<Written, RequestError>, pod: bool) -> Reply {
 fn seen(pod: Value) -> Reply {
     match serde_json::from_value::<Pod>(pod) {
         Ok(pod) => Reply::Pod(Box::new(pod)),
-        Err(error) => Reply::Refused(Refusal {
-            code: 0,
-            reason: "Unreadable".to_owned(),
-            message: format!("the API server answered with something that is no pod: {error}"),
-            retry_after: None,
-        }),
+        Err(error) => for_good("Unreadable", format!("the API server answered with something that is no pod: {error}")),
     }
 }
 

@@ -152,7 +152,7 @@ impl Driver {
 
     /// A reply that shows a pod counts as a sight of it; one that shows it for the first time is where its watch begins.
     fn replied(&mut self, to: CommandId, reply: Reply) -> Input {
-        if let Reply::Pod(pod) = &reply {
+        if let Reply::Pod(pod) | Reply::Altered { pod, .. } = &reply {
             let created = self.core.state().pending.get(&to).is_some_and(|c| matches!(c, Command::Create(_)));
             if created {
                 self.eyes.look_at(&self.pods, &named(pod));
