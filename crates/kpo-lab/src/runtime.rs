@@ -28,7 +28,7 @@ pub type Waker = Arc<dyn Fn() + Send + Sync>;
 /// Exit code of a container whose program could not be executed, as containerd reports it beside the reason `StartError`.
 pub const START_ERROR_EXIT_CODE: i32 = 128;
 
-/// The most that is ever read of a termination message file, in bytes: `MaxContainerTerminationMessageLength` in
+/// The most that is ever read of a termination message file, in bytes, from its end: `MaxContainerTerminationMessageLength` in
 /// `pkg/kubelet/container/runtime.go`. (The kubelet divides 12 KiB among the containers of a pod: its own affair.)
 pub const TERMINATION_MESSAGE_LIMIT: usize = 4096;
 

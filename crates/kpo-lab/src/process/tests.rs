@@ -324,8 +324,9 @@ fn termination_messages() {
     };
     let (exit, log) = lab.run(at_result("echo 1 > /tmp/x; mv /tmp/x /airflow/xcom/return.json"));
     assert!(exit.exit_code != 0 && log.contains("busy"), "{log}");
-    let (exit, _) = lab.run(at_result("head -c 5000 /dev/zero | tr '\\0' x > /airflow/xcom/return.json"));
-    assert_eq!(exit.message, "x".repeat(4096));
+    let (exit, _) =
+        lab.run(at_result("{ head -c 5000 /dev/zero | tr '\\0' x; printf end; } > /airflow/xcom/return.json"));
+    assert_eq!(exit.message, format!("{}end", "x".repeat(4093)));
     let fallback = ContainerSpec {
         termination_message_policy: MessagePolicy::FallbackToLogsOnError,
         ..sh("echo the last words; exit 1")

@@ -155,6 +155,14 @@ fn what_a_container_writes_to_its_message_path_is_its_message() {
 }
 
 #[test]
+fn of_a_long_message_the_last_4096_bytes_are_read() {
+    let ending = Ending::exit(0).saying(format!("{}end", "x".repeat(5000)));
+    let mut runtime = ScriptedRuntime::new().with(Matching::all(), Behaviour::runs(secs(1), ending));
+    runtime.start(T, spec("base")).unwrap();
+    assert_eq!(only_exit(&mut runtime, T).message, format!("{}end", "x".repeat(4093)));
+}
+
+#[test]
 fn a_sidecar_hands_over_what_the_program_wrote_into_a_shared_volume() {
     let mut runtime = ScriptedRuntime::new()
         .with(
