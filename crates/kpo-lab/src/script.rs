@@ -8,6 +8,7 @@
 //! ```text
 //! # The cluster
 //! timing upstream                                   # kubelets as slow as real ones; default: quick
+//! distribution k3s                                  # one binary is all components: its name is theirs in managedFields
 //! node node-1 cpu=2 memory=4Gi pods=110 label zone=a taint gpu=yes:NoSchedule
 //! namespace team-a restricted                       # Pod Security "restricted"
 //! priority-class urgent 1000 [default] [never-preempts]
@@ -86,6 +87,8 @@ pub struct Script {
 pub enum Statement {
     /// How long kubelets take.
     Timing(Timing),
+    /// One binary is all components, under this name.
+    Distribution(String),
     /// A node.
     Node(NodeSpec),
     /// An object, created as by a client.

@@ -103,6 +103,8 @@ pub struct Store {
     log: VecDeque<Change>,
     random: Random,
     injection: Option<Injection>,
+    /// The one binary that is all components, where there is one.
+    distribution: Option<String>,
 }
 
 impl Default for Store {
@@ -121,6 +123,7 @@ impl Store {
             log: VecDeque::new(),
             random: Random::new(seed),
             injection: None,
+            distribution: None,
         }
     }
 
@@ -237,7 +240,7 @@ impl Store {
         if resource.has_generation() {
             meta.insert("generation".into(), 1.into());
         }
-        managed::record_submitted(now, resource, submitted, &mut object, writer);
+        managed::record_submitted(now, resource, submitted, &mut object, &self.seen_as(writer));
         Ok(object)
     }
 
@@ -329,7 +332,7 @@ impl Store {
         if *old == new {
             return Ok(old);
         }
-        managed::record(now, resource, &old, &mut new, writer);
+        managed::record(now, resource, &old, &mut new, &self.seen_as(writer));
         if loses_last_finalizer(&old, &new) {
             return Ok(self.remove(resource, old));
         }
@@ -388,6 +391,21 @@ impl Store {
     /// Registers a mutating webhook for pods, or takes it away. (Upstream keeps its configuration in the store as well.)
     pub fn set_injection(&mut self, injection: Option<Injection>) {
         self.injection = injection;
+    }
+
+    /// Lets one binary be all components, as `k3s` and `microk8s` are: in `managedFields` kubelet, scheduler and controllers then have its
+    /// name. None: each has its own.
+    pub fn set_distribution(&mut self, name: Option<String>) {
+        self.distribution = name;
+    }
+
+    /// The writer as `managedFields` shows it.
+    fn seen_as(&self, writer: &Writer) -> Writer {
+        let component = ["kubelet", "kube-scheduler", "kube-controller-manager"].contains(&writer.manager.as_str());
+        match &self.distribution {
+            Some(name) if component => Writer { manager: name.clone(), ..writer.clone() },
+            _ => writer.clone(),
+        }
     }
 
     /// A UID-shaped identifier that follows from the seed; also for container IDs and the like.

@@ -14,8 +14,9 @@ use crate::quantity::Quantity;
 use crate::resource::Resource;
 
 /// The words with which such statements begin.
-pub(super) const STARTS: [&str; 13] = [
+pub(super) const STARTS: [&str; 14] = [
     "timing",
+    "distribution",
     "node",
     "namespace",
     "priority-class",
@@ -35,6 +36,7 @@ pub(super) fn statement(line: &mut Line) -> Result<Statement, ScriptError> {
     let word = line.next("a statement")?;
     match word.text.as_str() {
         "timing" => timing(line),
+        "distribution" => Ok(Statement::Distribution(line.next("the binary's name, such as k3s")?.text)),
         "node" => Ok(Statement::Node(node(line)?)),
         "namespace" => namespace(line),
         "priority-class" => priority_class(line),

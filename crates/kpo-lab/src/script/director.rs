@@ -185,6 +185,7 @@ impl World {
     fn establish(&mut self, statement: &Statement) {
         match statement.clone() {
             Statement::Timing(timing) => self.set_timing(timing),
+            Statement::Distribution(name) => self.store.set_distribution(Some(name)),
             Statement::Node(node) => self.add_node(node),
             Statement::Image(pattern, node, pull) => self.images_mut().set(&pattern, node.as_deref(), pull),
             Statement::Webhook(injection) => self.store.set_injection(Some(injection)),

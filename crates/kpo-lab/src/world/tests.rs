@@ -616,3 +616,21 @@ fn without_nodes_the_scheduler_says_just_that() {
     run_for(&mut world, 1);
     assert_eq!(message(&world, "FailedScheduling"), "no nodes available to schedule pods");
 }
+
+#[test]
+fn in_one_binary_all_components_have_its_name() {
+    let mut world = played(
+        "distribution k3s\nnode node-1 cpu=2\ncontainer base runs forever on-term exits 0\npriority-class high 1000\nat 2s: pod urgent cpu=2 priority-class=high\n",
+    );
+    let mut spec = plain();
+    spec["containers"][0]["resources"]["requests"]["cpu"] = "1".into();
+    create(&mut world, "task", spec);
+    run_for(&mut world, 5);
+    let changes = world.store().changes_since(0).expect("all").filter(|change| pod::name(&change.object) == "task");
+    let task = changes.last().expect("there").object.clone();
+    assert_eq!(pod::phase(&task), "Succeeded");
+    let entries = pod::list(&task["metadata"], "managedFields").iter();
+    let components: Vec<&str> =
+        entries.filter(|e| e["subresource"] == "status").filter_map(|e| e["manager"].as_str()).collect();
+    assert_eq!(components, ["k3s"]);
+}
