@@ -121,7 +121,7 @@ impl<C: Cluster> Lab<C> {
         });
         // Not everything that was done is a change of the store.
         self.shared.wake.notify_one();
-        result.expect("the cluster is there as long as its lab is")
+        result.expect("a component of the cluster panicked: see what was printed before")
     }
 
     /// The faults of the way to the API server.

@@ -136,8 +136,14 @@ impl<C: Cluster> Shared<C> {
         journal.last.push_back(seen.clone());
     }
 
+    /// Ends the lab where this goes out of scope by a panic: whoever waits for the cluster hears of it instead of waiting for ever.
+    fn ends_on_panic(&self) -> EndsOnPanic<'_, C> {
+        EndsOnPanic(self)
+    }
+
     /// Advances the cluster whenever it is woken, or due, until the lab ends.
     pub(crate) async fn drive(self: Arc<Self>) {
+        let _guard = self.ends_on_panic();
         loop {
             let advanced = self.with(|now, cluster| {
                 cluster.advance(now);
@@ -148,6 +154,16 @@ impl<C: Cluster> Shared<C> {
                 () = self.wake.notified() => {}
                 () = self.clock.sleep_until(due) => {}
             }
+        }
+    }
+}
+
+struct EndsOnPanic<'a, C: Cluster>(&'a Shared<C>);
+
+impl<C: Cluster> Drop for EndsOnPanic<'_, C> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.end();
         }
     }
 }

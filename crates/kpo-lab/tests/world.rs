@@ -10,9 +10,14 @@ use common::{Client, PODS, at, pod};
 use futures::{SinkExt as _, StreamExt as _};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
+use kpo_lab::api::{LogTarget, SessionTarget};
 use kpo_lab::log::Stream;
+use kpo_lab::runtime::{Session, Waker};
 use kpo_lab::scripted::{Behaviour, ExecReply, Line, Matching, Run};
-use kpo_lab::{Fault, Lab, LabOptions, Match, NodeSpec, ScriptedRuntime, World};
+use kpo_lab::{
+    ApiError, Cluster, ContainerLog, Fault, Lab, LabOptions, Match, NodeSpec, Resource, ScriptedRuntime, Store, Time,
+    World,
+};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
@@ -165,4 +170,49 @@ async fn quotas_are_given_back_when_pods_end() {
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert_eq!(client.get(&format!("{quotas}/q")).await.1["status"]["used"], json!({ "pods": "0" }));
     client.create(PODS, pod("next")).await;
+}
+
+/// A store whose components have a bug.
+struct Buggy(Store);
+
+impl Cluster for Buggy {
+    fn store(&self) -> &Store {
+        &self.0
+    }
+
+    fn store_mut(&mut self, _: Time) -> &mut Store {
+        &mut self.0
+    }
+
+    fn advance(&mut self, _: Time) {
+        assert!(self.0.list(Resource::Pods, None).next().is_none(), "a pod: the bug shows");
+    }
+
+    fn next_wakeup(&self) -> Option<Time> {
+        None
+    }
+
+    fn open_log(&mut self, _: &LogTarget) -> Result<Option<Arc<ContainerLog>>, ApiError> {
+        Ok(None)
+    }
+
+    fn open_session(&mut self, _: Time, _: &SessionTarget) -> Result<Session, ApiError> {
+        Err(ApiError::no_such_path())
+    }
+
+    fn set_waker(&mut self, _: Waker) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_component_that_panics_ends_the_lab_instead_of_hanging_it() {
+    let lab = Lab::in_process(Buggy(Store::default()), LabOptions::default());
+    let client = Client::new(&lab);
+    let mut events = client.watch(&format!("{PODS}?watch=1")).await;
+    client.create(PODS, pod("task")).await;
+    let mut last = events.next().await;
+    while let Ok(Some(_)) = last {
+        last = events.next().await;
+    }
+    assert!(last.is_err(), "the watch breaks: {last:?}");
+    assert!(client.send("GET", PODS, "", &Value::Null).await.is_err());
 }
