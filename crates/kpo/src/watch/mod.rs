@@ -20,6 +20,8 @@
 mod fan;
 mod feed;
 #[cfg(test)]
+mod property;
+#[cfg(test)]
 mod tests;
 mod wire;
 
