@@ -349,3 +349,64 @@ fn gain(now: Time, resource: Resource, entries: &mut Vec<Value>, written: &Field
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// The entry of `new` that a write made or changed.
+    fn written<'a>(old: &Value, new: &'a Value) -> Option<&'a Value> {
+        let known = old["metadata"]["managedFields"].as_array()?;
+        let entries = new["metadata"]["managedFields"].as_array()?;
+        let before = |entry: &Value| {
+            known.iter().find(|k| k["manager"] == entry["manager"] && k["subresource"] == entry["subresource"])
+        };
+        // A writer gains or is stamped anew; the others only lose.
+        entries
+            .iter()
+            .find(|entry| before(entry).is_none_or(|before| before["time"] != entry["time"] || grew(before, entry)))
+    }
+
+    fn grew(before: &Value, after: &Value) -> bool {
+        after["fieldsV1"].to_string().len() > before["fieldsV1"].to_string().len()
+    }
+
+    /// Every write to a pod that a real cluster recorded, done again: the same entries in the same order.
+    #[test]
+    fn entries_are_a_real_clusters() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../kpo-core/tests/recordings");
+        let mut compared = 0;
+        for file in std::fs::read_dir(folder).expect("the recordings") {
+            let path = file.expect("an entry").path();
+            if path.extension().is_none_or(|kind| kind != "jsonl") {
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).expect("a recording");
+            let mut last: BTreeMap<String, Value> = BTreeMap::new();
+            for line in text.lines() {
+                let event: Value = serde_json::from_str(line).expect("JSON");
+                let object = event["object"].clone();
+                if event["kind"] != "Pod" {
+                    continue;
+                }
+                let old = last.insert(object["metadata"]["uid"].to_string(), object.clone());
+                let Some((old, entry)) = old.as_ref().and_then(|old| Some((old, written(old, &object)?))) else {
+                    continue;
+                };
+                let manager = entry["manager"].as_str().expect("a manager");
+                let writer =
+                    if entry["subresource"] == "status" { Writer::status(manager) } else { Writer::new(manager) };
+                let mut again = object.clone();
+                again["metadata"]["managedFields"] = old["metadata"]["managedFields"].clone();
+                let now = Time::parse(entry["time"].as_str().expect("a time")).expect("a time");
+                record(now, Resource::Pods, old, &mut again, &writer);
+                let (ours, theirs) = (&again["metadata"]["managedFields"], &object["metadata"]["managedFields"]);
+                assert_eq!(ours, theirs, "{} at {}", path.display(), event["t"]);
+                compared += 1;
+            }
+        }
+        assert!(compared > 100, "only {compared} writes were compared");
+    }
+}
