@@ -43,6 +43,8 @@ pub(crate) struct Seen {
 pub(crate) enum Reply {
     /// Answers with a code, headers and a body.
     Answer(u16, Vec<(&'static str, String)>, Bytes),
+    /// Answers a create with 201: what was sent, and over it what the server sets.
+    Created(Value),
     /// Takes the request and never answers.
     Silence,
     /// Breaks the connection after the request was taken.
@@ -162,11 +164,28 @@ impl ScriptedServer {
         let reply = self.replies.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         match reply.unwrap_or_else(|| Reply::foreign(418, "beyond the script")) {
             Reply::Answer(code, headers, body) => Ok(answer(code, headers, body)),
+            Reply::Created(set) => {
+                let mut object = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+                merge(&mut object, set);
+                Ok(answer(201, vec![], object.to_string().into()))
+            }
             Reply::Silence => std::future::pending().await,
             Reply::Cut => Err(io::ErrorKind::ConnectionReset.into()),
             Reply::Stream { chunks, cut } => Ok(streamed(chunks, cut)),
             Reply::Timed { steps, end } => Ok(timed(steps, end)),
         }
+    }
+}
+
+/// Sets what is given, deep down; the rest stays.
+fn merge(object: &mut Value, set: Value) {
+    match (object, set) {
+        (Value::Object(object), Value::Object(set)) => {
+            for (key, value) in set {
+                merge(object.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (object, set) => *object = set,
     }
 }
 

@@ -16,6 +16,14 @@ fn pod(version: &str, status: &Value) -> Value {
     })
 }
 
+/// The create's answer: what was sent, with what the server sets.
+fn created() -> Reply {
+    Reply::Created(json!({
+        "metadata": {"uid": "u1", "resourceVersion": "1", "creationTimestamp": CREATED},
+        "status": {"phase": "Pending"},
+    }))
+}
+
 fn event(kind: &str, pod: &Value) -> bytes::Bytes {
     format!("{}\n", json!({"type": kind, "object": pod})).into()
 }
@@ -36,7 +44,7 @@ fn request() -> TaskRequest {
 async fn an_undisturbed_task_takes_four_requests_and_prints_its_log_before_its_outcome() {
     let watch = Reply::Timed { steps: vec![(100, event("MODIFIED", &pod("2", &succeeded())))], end: Ending::Hang };
     let server = ScriptedServer::new([
-        Reply::Answer(201, vec![], pod("1", &json!({"phase": "Pending"})).to_string().into()),
+        created(),
         watch,
         Reply::Answer(200, vec![], "2026-11-23T22:10:07.5Z hello\n".into()),
         Reply::ok(json!({"kind": "Status", "status": "Success"})),
@@ -69,11 +77,8 @@ async fn an_undisturbed_task_takes_four_requests_and_prints_its_log_before_its_o
 #[tokio::test(start_paused = true)]
 async fn an_outcome_that_is_not_taken_deletes_nothing() {
     let watch = Reply::Timed { steps: vec![(100, event("MODIFIED", &pod("2", &succeeded())))], end: Ending::Hang };
-    let server = ScriptedServer::new([
-        Reply::Answer(201, vec![], pod("1", &json!({"phase": "Pending"})).to_string().into()),
-        watch,
-        Reply::Answer(200, vec![], "2026-11-23T22:10:07.5Z hello\n".into()),
-    ]);
+    let server =
+        ScriptedServer::new([created(), watch, Reply::Answer(200, vec![], "2026-11-23T22:10:07.5Z hello\n".into())]);
     let mut running = run(&server.hook(), request());
     while let Some(event) = running.next().await {
         if let What::Outcome(delivery) = event.what {
