@@ -387,7 +387,8 @@ impl Kubelet {
     pub(crate) fn lose_records(&mut self, cx: &mut Cx<'_>, uid: &str) {
         self.crash(cx, uid, true);
         if self.health == Health::Up {
-            self.with(cx, uid, |worker, cx, node, _| worker.touch(node, cx.now));
+            // Who waits for its containers to end need not wait any more.
+            self.with(cx, uid, |worker, cx, node, machine| worker.exited(cx, node, machine));
         }
     }
 

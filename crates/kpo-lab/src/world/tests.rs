@@ -588,7 +588,9 @@ fn mischief(seed: u64) -> World {
 
 #[test]
 fn whatever_happens_nothing_runs_that_the_api_does_not_know_and_nothing_goes_round_in_circles() {
-    for seed in 0..10 {
+    // KPO_MONKEYS=300 for a longer look.
+    let monkeys = std::env::var("KPO_MONKEYS").ok().and_then(|count| count.parse().ok()).unwrap_or(10);
+    for seed in 0..monkeys {
         let mut world = mischief(seed);
         run_for(&mut world, 900);
         let known: Vec<String> = world.store().list(Resource::Pods, None).map(|pod| pod::uid(pod).to_owned()).collect();
