@@ -325,7 +325,7 @@ async fn limit_ranges_default_and_bound() {
         created["spec"]["containers"][0]["resources"],
         json!({ "limits": { "cpu": "500m" }, "requests": { "cpu": "100m" } })
     );
-    assert_eq!(created["status"]["qosClass"], "Burstable");
+    assert_eq!((created["spec"].get("initContainers"), &created["status"]["qosClass"]), (None, &json!("Burstable")));
     let mut big = pod("b");
     big["spec"]["containers"][0]["resources"] = json!({ "limits": { "cpu": "2" } });
     let refused = client.call("POST", PODS, big).await;
@@ -410,4 +410,65 @@ async fn tables_discovery_and_counts() {
         row("list", "pods", "kubectl/v1.32"),
     ];
     assert_eq!(counts, expected);
+}
+
+/// Takes away what admission mounts into every pod of a real cluster, and the lab does not (LIMITS.md).
+fn without_token_volume(spec: &mut Value) {
+    let is_token = |name: &Value| name.as_str().is_some_and(|name| name.starts_with("kube-api-access-"));
+    let drop_from = |holder: &mut Value, list: &str| {
+        if let Some(items) = holder.get_mut(list).and_then(Value::as_array_mut) {
+            items.retain(|item| !is_token(&item["name"]));
+            if items.is_empty() {
+                holder.as_object_mut().expect("it has a list").remove(list);
+            }
+        }
+    };
+    for list in ["containers", "initContainers"] {
+        for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            drop_from(container, "volumeMounts");
+        }
+    }
+    drop_from(spec, "volumes");
+}
+
+/// Every pod that was created in the recordings, created again from what its creator submitted: the same spec, status and ownership of fields.
+#[tokio::test(start_paused = true)]
+async fn creates_answer_what_a_real_cluster_recorded() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../kpo-core/tests/recordings");
+    let mut compared = 0;
+    for file in std::fs::read_dir(folder).expect("the recordings") {
+        let path = file.expect("an entry").path();
+        let text = std::fs::read_to_string(&path).expect("a recording");
+        let created = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).filter(|event| {
+            let object = &event["object"];
+            event["kind"] == "Pod" && event["type"] == "ADDED" && object["spec"]["nodeName"].is_null()
+        });
+        for mut recorded in created.map(|event| event["object"].clone()) {
+            without_token_volume(&mut recorded["spec"]);
+            let (_lab, client) = api_server();
+            let spec = &recorded["spec"];
+            if let Some(class) = spec["priorityClassName"].as_str().filter(|class| !class.starts_with("system-")) {
+                let class = json!({ "metadata": { "name": class }, "value": spec["priority"] });
+                client.create("/apis/scheduling.k8s.io/v1/priorityclasses", class).await;
+            }
+            let mut submitted = json!({ "metadata": { "name": recorded["metadata"]["name"] }, "spec": spec });
+            for field in ["labels", "annotations", "finalizers"] {
+                if let Some(value) = recorded["metadata"].get(field) {
+                    submitted["metadata"][field] = value.clone();
+                }
+            }
+            // What admission added is not owned by the creator.
+            let owned = |object: &Value| object["metadata"]["managedFields"][0]["fieldsV1"].clone();
+            let theirs = owned(&recorded);
+            let fields = submitted["spec"].as_object_mut().expect("a spec");
+            fields.retain(|field, _| theirs["f:spec"].get(format!("f:{field}")).is_some());
+            let answer = client.create(PODS, submitted).await;
+            let place = path.display();
+            assert_eq!(answer["spec"], recorded["spec"], "{place}");
+            assert_eq!(answer["status"], recorded["status"], "{place}");
+            assert_eq!(owned(&answer), theirs, "{place}");
+            compared += 1;
+        }
+    }
+    assert!(compared >= 20, "only {compared} creates were compared");
 }

@@ -18,7 +18,8 @@ pub(super) fn apply(store: &Store, ns: &str, pod: &mut Value) -> Result<(), ApiE
     let mut violations = Vec::new();
     for rule in rules.filter(|rule| rule["type"] == "Container") {
         for list in ["initContainers", "containers"] {
-            for container in pod["spec"][list].as_array_mut().into_iter().flatten() {
+            let containers = pod["spec"].get_mut(list).and_then(Value::as_array_mut);
+            for container in containers.into_iter().flatten() {
                 fill(container, "limits", &rule["default"]);
                 fill(container, "requests", &rule["defaultRequest"]);
                 bounds(container, rule, &mut violations);
