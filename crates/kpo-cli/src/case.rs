@@ -94,9 +94,6 @@ impl PodCase {
 
     fn record(&self) -> AttemptRecord {
         let meta = &self.pod.metadata;
-        let entries = |verdict: &Verdict| {
-            verdict.evidence.iter().filter_map(|index| self.ledger.entries.get(*index as usize).cloned()).collect()
-        };
         AttemptRecord {
             number: self.attempt().and_then(|(_, number)| number.parse().ok()).unwrap_or(1),
             pod: PodRef {
@@ -105,7 +102,7 @@ impl PodCase {
                 uid: meta.uid.clone(),
                 node: self.ledger.node().map(str::to_owned),
             },
-            verdict: self.verdict.clone().map(|verdict| AttemptVerdict { entries: entries(&verdict), verdict }),
+            verdict: self.verdict.clone().map(|verdict| AttemptVerdict::of(verdict, &self.ledger.entries)),
             last_status: self.ledger.last.as_ref().map(|pod| pod.status.clone()),
             times: self.times(),
         }

@@ -60,7 +60,7 @@ fn json_is_the_outcome_and_the_log_goes_to_standard_error() {
         (outcome["kind"].as_str(), outcome["verdict"].as_str(), outcome["exitCode"].as_i64()),
         (Some("Outcome"), Some("succeeded"), Some(0))
     );
-    assert_eq!(outcome["result"].as_str().map(str::trim), Some("[1]"));
+    assert_eq!(outcome["result"], serde_json::json!([1]));
     assert!(ran.err.lines().any(|line| line == "out"), "{}", ran.err);
     let failed = task(&["-o", "json", "-q"], "exit 4");
     let outcome: Value = serde_json::from_str(&failed.out).unwrap();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// Something happened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Input {
     /// Time passed: the `until` of the last [`Wait`], or any moment that suits the driver.
     Tick,
@@ -46,7 +46,7 @@ pub enum Input {
 
 /// How a pod was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Sight {
     /// A watch's ADDED, an element of a list, a read, or the answer to a write.
     Present,
@@ -57,7 +57,7 @@ pub enum Sight {
 
 /// What stops a task, weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Stop {
     /// The observer leaves: nothing is deleted.
     Shutdown,
@@ -74,7 +74,7 @@ pub struct CommandId(pub u64);
 
 /// What the driver shall do. It answers each with one [`Reply`], when it has happened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Command {
     /// Create an attempt's pod from the template and these additions. A lost reply is resolved by name, nonce and UID before it is answered.
     Create(Box<Create>),
@@ -198,7 +198,7 @@ pub struct Carried {
 
 /// The answer to a [`Command`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Reply {
     /// It is done.
     Done,
@@ -248,7 +248,7 @@ pub struct Refusal {
 
 /// What [`Task::poll`](crate::Task::poll) returns.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Output {
     /// Do this.
     Command(CommandId, Command),
@@ -270,7 +270,7 @@ pub struct Wait {
 
 /// What a task waits for: the clock that runs, and the thing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", tag = "for")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "for")]
 pub enum Because {
     /// The reply to a create.
     Creation,
@@ -339,7 +339,7 @@ pub enum Because {
 
 /// What is worth saying, once, in order. Versioned: [`EVENT_VERSION`](crate::EVENT_VERSION).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", tag = "event")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "event")]
 #[non_exhaustive]
 pub enum Event {
     /// An attempt's pod was accepted by the API server.
@@ -438,7 +438,7 @@ pub enum Event {
 
 /// What follows an attempt's verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", tag = "next")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "next")]
 pub enum Next {
     /// Another attempt.
     Rerun {

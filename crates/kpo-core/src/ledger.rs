@@ -31,7 +31,7 @@ pub struct Entry {
 
 /// What was learnt.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", tag = "fact")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "fact")]
 pub enum Fact {
     /// The first sight of the pod.
     FirstSeen {
@@ -227,7 +227,7 @@ pub struct End {
 
 /// What an attempt is now: the one value that the task's transitions match.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Situation {
     /// Held by gates.
     Gated {

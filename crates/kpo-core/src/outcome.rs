@@ -5,7 +5,8 @@ use crate::pod::PodStatus;
 use crate::reason::Reason;
 use crate::time::Time;
 use crate::verdict::Verdict;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 
 /// What a task came to. Stable JSON: `apiVersion: kpo.rs/v1`, `kind: Outcome`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -29,7 +30,12 @@ pub struct Outcome {
     /// The one line.
     pub message: String,
     /// The result: JSON where it parses, else a string. `None`: none was asked for, or there is none.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        default,
+        serialize_with = "as_json",
+        deserialize_with = "as_text"
+    )]
     pub result: Option<String>,
     /// All attempts, in order.
     pub attempts: Vec<AttemptRecord>,
@@ -70,11 +76,11 @@ pub struct PodRef {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AttemptVerdict {
-    /// The verdict; its `evidence` are indexes into the ledger.
+    /// The verdict, without indexes: the ledger stays behind.
     #[serde(flatten)]
     pub verdict: Verdict,
-    /// The entries it rests on.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    /// The ledger's entries it rests on.
+    #[serde(rename = "evidence", skip_serializing_if = "Vec::is_empty", default)]
     pub entries: Vec<Entry>,
 }
 
@@ -94,6 +100,21 @@ pub struct Times {
     /// Its verdict was reached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended: Option<Time>,
+}
+
+/// A result that is JSON is written as that, not as a string that holds it.
+fn as_json<S: Serializer>(result: &Option<String>, to: S) -> Result<S::Ok, S::Error> {
+    match result.as_deref().map(serde_json::from_str::<Value>) {
+        Some(Ok(value)) => value.serialize(to),
+        _ => result.serialize(to),
+    }
+}
+
+fn as_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<Value>::deserialize(from)?.map(|value| match value {
+        Value::String(text) => text,
+        value => value.to_string(),
+    }))
 }
 
 impl Outcome {
@@ -130,11 +151,36 @@ impl Outcome {
     }
 }
 
+impl AttemptVerdict {
+    /// A verdict on an attempt with these ledger's entries.
+    pub fn of(mut verdict: Verdict, ledger: &[Entry]) -> Self {
+        let indexes = std::mem::take(&mut verdict.evidence);
+        let entries = indexes.iter().filter_map(|index| ledger.get(*index as usize).cloned()).collect();
+        Self { verdict, entries }
+    }
+}
+
 impl AttemptRecord {
     /// Small enough to travel in an annotation: without its last status and the spelt-out evidence.
     #[must_use]
     pub fn condensed(&self) -> Self {
         let verdict = self.verdict.clone().map(|verdict| AttemptVerdict { entries: Vec::new(), ..verdict });
         Self { verdict, last_status: None, ..self.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_is_json_where_it_is_json() {
+        for (text, written) in [("{\"a\":1}\n", "{\"a\":1}"), ("plain words", "\"plain words\""), ("7", "7")] {
+            let mut outcome = Outcome::living("t", "default", Vec::new());
+            outcome.result = Some(text.to_owned());
+            let json = serde_json::to_string(&outcome).unwrap();
+            assert!(json.contains(&format!("\"result\":{written}")), "{json}");
+            assert_eq!(serde_json::from_str::<Outcome>(&json).unwrap().result.as_deref(), Some(text.trim()));
+        }
     }
 }

@@ -37,7 +37,7 @@ pub mod exit {
 
 /// Why something is as it is. Each has a stable code, a sentence, a section of docs/reasons.md, an exit code and an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Reason {
     /// The program ended with 0.
     Succeeded,

@@ -176,7 +176,7 @@ impl Default for Clocks {
 
 /// What is kept when a task has finished (`--on-finish`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", tag = "keep")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "keep")]
 pub enum OnFinish {
     /// Nothing.
     #[default]

@@ -24,7 +24,9 @@ pub struct Verdict {
     /// Whether no process of the attempt can be alive any more: it never ran, or a kubelet wrote a terminal phase with
     /// every container terminated. A replacement demands it.
     pub stopped: bool,
-    /// The ledger's entries it rests on, by index.
+    /// The ledger's entries it rests on, by index. Where an attempt is reported they are spelt out
+    /// ([`AttemptVerdict`](crate::AttemptVerdict)).
+    #[serde(rename = "evidenceIndexes", skip_serializing_if = "Vec::is_empty", default)]
     pub evidence: Vec<u32>,
 }
 
@@ -38,7 +40,7 @@ impl Verdict {
 
 /// The class of a verdict.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(tag = "class", rename_all = "camelCase")]
+#[serde(tag = "class", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Class {
     /// The program ended with 0.
     Succeeded,
@@ -72,7 +74,7 @@ impl Class {
 
 /// Whether the program of a disrupted attempt ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Started {
     /// Proven: no container that counts ever ran ([`Proof`]).
     Never,

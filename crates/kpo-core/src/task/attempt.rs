@@ -111,9 +111,6 @@ impl Attempt {
 
     /// As it is reported and carried.
     pub fn record(&self, namespace: &str) -> AttemptRecord {
-        let entries = |verdict: &Verdict| {
-            verdict.evidence.iter().filter_map(|i| self.ledger.entries.get(*i as usize).cloned()).collect()
-        };
         AttemptRecord {
             number: self.number,
             pod: PodRef {
@@ -122,7 +119,7 @@ impl Attempt {
                 uid: self.uid(),
                 node: self.ledger.node().map(str::to_owned),
             },
-            verdict: self.verdict.clone().map(|verdict| AttemptVerdict { entries: entries(&verdict), verdict }),
+            verdict: self.verdict.clone().map(|verdict| AttemptVerdict::of(verdict, &self.ledger.entries)),
             last_status: self.ledger.last.as_ref().map(|pod| pod.status.clone()),
             times: self.times,
         }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// Where a task stands.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", tag = "stage")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "stage")]
 pub enum Stage {
     /// A create waits for its answer, or (`again_at`) is asked again after a refusal for now.
     Creating {
