@@ -21,6 +21,9 @@ pub(crate) async fn start(script: &str) -> Result<RunningLab, CliError> {
         .map_err(|error| CliError::because(ErrorKind::Local, "the lab cannot start", &error))?;
     let mut world = World::new(now, SEED, Box::new(script.runtime_beside(Box::new(runtime))));
     world.play(&script);
+    if let Some(why) = world.refusals().first() {
+        return Err(CliError::input(format!("the lab's API server refuses what the script says: {why}")));
+    }
     Lab::serve(world, LabOptions::default())
         .await
         .map_err(|error| CliError::because(ErrorKind::Local, "the lab cannot start", &error))

@@ -59,6 +59,8 @@ pub(crate) struct Kubelet {
     shutting_down: bool,
     /// The pressure condition under which it takes no pods, such as `MemoryPressure`.
     pub(crate) pressure: Option<String>,
+    /// With which reason and message it rejects new pods, such as a device plugin's.
+    pub(crate) rejects: Option<(String, String)>,
     machine: Machine,
     workers: BTreeMap<String, Worker>,
     /// When which worker goes on.
@@ -81,6 +83,7 @@ impl Kubelet {
             health: Health::Up,
             shutting_down: false,
             pressure: None,
+            rejects: None,
             machine: Machine::new(),
             workers: BTreeMap::new(),
             due: BTreeSet::new(),
@@ -244,6 +247,7 @@ impl Kubelet {
         let critical = pod::priority(&worker.pod) >= pod::SYSTEM_CRITICAL_PRIORITY;
         let verdict = match &self.pressure {
             _ if self.shutting_down => Err(admit::shutting_down()),
+            _ if self.rejects.is_some() => Err(admit::scripted(self.rejects.clone().unwrap_or_default())),
             Some(condition) if !critical => Err(admit::under_pressure(condition)),
             _ => admit::admit(&worker.pod, &node, &used),
         };

@@ -134,6 +134,43 @@ pub(crate) fn report_reboot(cx: &mut Cx<'_>, node: &str) {
     }
 }
 
+/// The condition of a node that is low on `memory`, `disk` or `pids`.
+pub(crate) fn pressure(what: &str) -> &'static str {
+    match what {
+        "disk" => "DiskPressure",
+        "pids" => "PIDPressure",
+        _ => "MemoryPressure",
+    }
+}
+
+/// Reason and message of a pressure condition that is true (`pkg/kubelet/nodestatus/setters.go`).
+fn under_pressure(kind: &str) -> (&'static str, &'static str) {
+    match kind {
+        "DiskPressure" => ("KubeletHasDiskPressure", "kubelet has disk pressure"),
+        "PIDPressure" => ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
+        _ => ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
+    }
+}
+
+/// The kubelet says what the node is low on; None: of nothing.
+pub(crate) fn report_pressure(cx: &mut Cx<'_>, node: &str, what: Option<&str>) {
+    let low = what.map(pressure);
+    let now = cx.now;
+    let change = |object: &mut Value| {
+        for (kind, status, reason, message) in CONDITIONS.iter().filter(|(kind, ..)| kind.ends_with("Pressure")) {
+            let is = if low == Some(kind) { "True" } else { status };
+            if pod::condition(object, kind).is_some_and(|old| old["status"] == is) {
+                continue;
+            }
+            let (reason, message) = if low == Some(kind) { under_pressure(kind) } else { (*reason, *message) };
+            let fresh = condition(now, kind, is, reason, message);
+            pod::set_condition(object, fresh);
+        }
+    };
+    // The object may be gone: then there is nobody to tell.
+    let _ = cx.store.update_status(now, Resource::Nodes, "", node, change, &Writer::status("kubelet"));
+}
+
 /// The kubelet says that it goes down.
 pub(crate) fn report_shutdown(cx: &mut Cx<'_>, node: &str) {
     let fresh = condition(cx.now, "Ready", "False", "KubeletNotReady", "node is shutting down");

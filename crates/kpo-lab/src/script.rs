@@ -42,7 +42,7 @@
 //! `preempt`, `evict … for memory` (node pressure), `evict … over volume x`, `kueue-evict`, `lose records of`, `mark … Reason "message"` (the
 //! condition DisruptionTarget alone), `unmark`, `fail … Reason "message" by virtual-kubelet` (phase Failed by another writer), `label … k=v`, `unlabel … k`, `annotate … k=v`, `set-finalizer … name`,
 //! `drop-finalizer … name`. To a node: `node N silent | answers | off | deleted | rebooted [records lost] | shuts down [in 5s] | cordoned |
-//! uncordoned | labelled k=v | tainted k=v:Effect | untainted k`. To a kubelet: `kubelet N stopped | started | restarted`. To the cluster: any
+//! uncordoned | rejects Reason "message" | accepts | low-on memory | recovered | labelled k=v | tainted k=v:Effect | untainted k`. To a kubelet: `kubelet N stopped | started | restarted`. To the cluster: any
 //! statement of its own part that makes something (`node`, `pod`, `config-map`, `image`, …), `delete config-map NAME`, `compact`. To the API
 //! server's clients: `api down 30s`, `api answers 500 to create pods [2 times] [after all] [retry-after 3] [for 10s]`, `api loses reply to create
 //! pods`, `api drops watch pods`, `api hangs watch pods for 20s`, `api delays get pods by 2s`, `tokens expire [for 5s]` (401 until then).
@@ -241,6 +241,10 @@ pub enum NodeAction {
     ShutDown(Duration),
     /// It takes no new pods (true), or does again.
     Cordoned(bool),
+    /// Its kubelet rejects new pods with this reason and message; None: no more.
+    Rejects(Option<(String, String)>),
+    /// It is low on `memory`, `disk` or `pids` and takes no new pods; None: no more.
+    LowOn(Option<String>),
     /// It gets a label.
     Labelled(String, String),
     /// It gets a taint: key, value, effect.

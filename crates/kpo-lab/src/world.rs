@@ -462,6 +462,25 @@ impl World {
         let _ = self.store.update_status(self.now, Resource::Nodes, "", node, change, &Writer::new("kubectl-cordon"));
     }
 
+    /// The kubelet rejects new pods with this reason and message; None: no more.
+    pub fn reject_on_node(&mut self, node: &str, why: Option<(String, String)>) {
+        if let Some(kubelet) = self.kubelets.get_mut(node) {
+            kubelet.rejects = why;
+        }
+    }
+
+    /// The node is low on `memory`, `disk` or `pids`: condition, taint, and no new pods. None: no more.
+    pub fn set_pressure(&mut self, node: &str, what: Option<&str>) {
+        let Some(kubelet) = self.kubelets.get_mut(node) else { return };
+        kubelet.pressure = what.map(|what| nodes::pressure(what).to_owned());
+        nodes::report_pressure(&mut cx!(self), node, what);
+        self.change_taints(node, |taints| {
+            taints.retain(|taint| !taint["key"].as_str().is_some_and(|key| key.ends_with("-pressure")));
+            let key = |what: &str| format!("node.kubernetes.io/{}-pressure", what.trim_end_matches('s'));
+            taints.extend(what.map(|what| nodes::taint(&key(what), "", "NoSchedule")));
+        });
+    }
+
     /// Changes a node's taints.
     pub(crate) fn change_taints(&mut self, node: &str, change: impl FnOnce(&mut Vec<Value>)) {
         let Some(object) = self.store.get(Resource::Nodes, "", node) else { return };

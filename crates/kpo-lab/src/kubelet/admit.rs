@@ -30,6 +30,11 @@ pub(super) fn shutting_down() -> Rejection {
     Rejection::new("NodeShutdown", "Pod was rejected as the node is shutting down.")
 }
 
+/// A rejection that a script asks for.
+pub(super) fn scripted((reason, message): (String, String)) -> Rejection {
+    Rejection { reason, message }
+}
+
 /// A node under pressure takes no pods (`eviction_manager.go`, `Admit`).
 pub(super) fn under_pressure(condition: &str) -> Rejection {
     Rejection::new("Evicted", format!("The node had condition: [{condition}]. "))

@@ -395,6 +395,8 @@ impl World {
             NodeAction::Rebooted(lost) => self.reboot_node(node, *lost),
             NodeAction::ShutDown(grace) => self.shut_down_node(node, *grace),
             NodeAction::Cordoned(on) => self.cordon_node(node, *on),
+            NodeAction::Rejects(why) => self.reject_on_node(node, why.clone()),
+            NodeAction::LowOn(what) => self.set_pressure(node, what.as_deref()),
             NodeAction::Labelled(key, value) => self.label_node(node, key, Some(value)),
             NodeAction::Tainted(key, value, effect) => {
                 let taint = nodes::taint(key, value, effect);

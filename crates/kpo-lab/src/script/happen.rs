@@ -53,7 +53,7 @@ const ACTIONS: [&str; 21] = [
     "image",
 ];
 
-const NODE_ACTIONS: [&str; 11] = [
+const NODE_ACTIONS: [&str; 15] = [
     "silent",
     "answers",
     "off",
@@ -62,6 +62,10 @@ const NODE_ACTIONS: [&str; 11] = [
     "shuts",
     "cordoned",
     "uncordoned",
+    "rejects",
+    "accepts",
+    "low-on",
+    "recovered",
     "labelled",
     "tainted",
     "untainted",
@@ -277,6 +281,20 @@ fn node_action(line: &mut Line) -> Result<NodeAction, ScriptError> {
         }
         "cordoned" => NodeAction::Cordoned(true),
         "uncordoned" => NodeAction::Cordoned(false),
+        "rejects" => {
+            let reason = line.next("the reason, such as UnexpectedAdmissionError")?.text;
+            NodeAction::Rejects(Some((reason, line.next("the message, in quotation marks")?.text)))
+        }
+        "accepts" => NodeAction::Rejects(None),
+        "low-on" => {
+            let word = line.next("memory, disk or pids")?;
+            let known = ["memory", "disk", "pids"];
+            if !known.contains(&word.text.as_str()) {
+                return Err(Line::unknown(&word, &known));
+            }
+            NodeAction::LowOn(Some(word.text))
+        }
+        "recovered" => NodeAction::LowOn(None),
         "labelled" => {
             let (key, value) = pair(&line.next("a label, as key=value")?)?;
             NodeAction::Labelled(key, value)

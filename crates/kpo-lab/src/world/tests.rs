@@ -636,3 +636,30 @@ fn in_one_binary_all_components_have_its_name() {
         entries.filter(|e| e["subresource"] == "status").filter_map(|e| e["manager"].as_str()).collect();
     assert_eq!(components, ["k3s"]);
 }
+
+#[test]
+fn kubelets_reject_for_their_own_reasons() {
+    let mut world = played(
+        "node node-1\nat 0s: node node-1 rejects UnexpectedAdmissionError \"Allocate failed\"\nat 1s: pod a node=node-1\n\
+         at 2s: node node-1 accepts\nat 3s: node node-1 low-on memory\nat 4s: pod b node=node-1\nat 4s: pod c cpu=1\n\
+         at 5s: node node-1 recovered\n",
+    );
+    run_for(&mut world, 4);
+    let told = |world: &World, name: &str| {
+        let status = pod(world, name)["status"].clone();
+        (
+            status["reason"].as_str().unwrap_or_default().to_owned(),
+            status["message"].as_str().unwrap_or_default().to_owned(),
+        )
+    };
+    assert_eq!(told(&world, "a"), ("UnexpectedAdmissionError".into(), "Pod was rejected: Allocate failed".into()));
+    assert_eq!(
+        told(&world, "b"),
+        ("Evicted".into(), "Pod was rejected: The node had condition: [MemoryPressure]. ".into())
+    );
+    let node = world.store().get(Resource::Nodes, "", "node-1").expect("there");
+    assert_eq!(pod::condition(&node, "MemoryPressure").expect("there")["reason"], "KubeletHasInsufficientMemory");
+    assert_eq!(pod::node_name(&pod(&world, "c")), "", "the taint keeps it away");
+    run_for(&mut world, 2);
+    assert_eq!(pod::phase(&pod(&world, "c")), "Running");
+}
