@@ -14,6 +14,7 @@ mod rest;
 mod route;
 pub mod selector;
 mod session;
+mod shape;
 mod table;
 pub mod validate;
 mod view;

@@ -248,10 +248,14 @@ impl Faults {
     pub(crate) fn on_open_stream(&self, seen: &Seen) -> Fault {
         let rules = self.rules();
         let rule = rules.iter().find(|rule| !rule.when.counts() && rule.when.fits(seen));
-        rule.map_or(Fault::Pass, |rule| {
-            rule.hits.fetch_add(1, Ordering::Relaxed);
-            rule.fault.clone()
-        })
+        match rule {
+            Some(rule) if matches!(rule.fault, Fault::HalfOpen | Fault::Drop) => {
+                rule.hits.fetch_add(1, Ordering::Relaxed);
+                rule.fault.clone()
+            }
+            // Nothing else can befall what is under way.
+            _ => Fault::Pass,
+        }
     }
 
     /// Wakes whenever a rule is added.

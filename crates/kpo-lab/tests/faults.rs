@@ -71,8 +71,13 @@ async fn an_open_watch_turns_half_open_for_good() {
 async fn open_and_new_watches_break_and_close() {
     let (lab, client) = api_server();
     let mut events = client.watch(&format!("{PODS}?watch=1")).await;
+    let refused = lab.faults().inject(Match::of("watch", "pods"), Fault::Status(Reply::status(503)));
+    assert!(events.is_silent(1).await, "what is open is not refused");
+    assert_eq!(refused.hits(), 0);
+    drop(refused);
     let cut = lab.faults().inject(Match::of("watch", "pods"), Fault::Drop);
     assert!(events.next().await.is_err(), "broken in the middle");
+    assert_eq!((cut.hits(), cut.seen()), (1, 0));
     drop(cut);
     let empty = lab.faults().inject(Match::of("watch", "pods"), Fault::CloseEmpty);
     assert_eq!(client.watch(&format!("{PODS}?watch=1")).await.next().await.expect("a clean end"), None);

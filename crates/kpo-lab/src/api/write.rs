@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::admission::{self, quota};
-use super::{defaults, validate};
+use super::{defaults, shape, validate};
 use crate::error::{ApiError, Cause};
 use crate::resource::Resource;
 use crate::store::{self, DeleteOptions, Deletion, Store, Writer, key, metadata_mut};
@@ -48,6 +48,7 @@ fn admit(store: &mut Store, resource: Resource, mut object: Value) -> Result<(Va
     if !object.is_object() {
         return Err(ApiError::bad_request("the object provided is not an object"));
     }
+    shape::check(resource, &object)?;
     store.name_it(&mut object);
     let (ns, name) = key(resource, &object);
     reset_status(resource, &mut object);
@@ -143,6 +144,7 @@ pub fn update(
     writer: &Writer,
     dry_run: bool,
 ) -> Result<Arc<Value>, ApiError> {
+    shape::check(resource, &object)?;
     let (old, sent) = store.prepare_update(resource, object)?;
     let new = match part {
         Part::Main => main_part(resource, &old, sent)?,
