@@ -1,5 +1,7 @@
 //! `kpo run`
 
+#![allow(rustdoc::broken_intra_doc_links, reason = "doc comments of arguments are the help: containers[0] is no link")]
+
 mod request;
 
 use super::Done;
