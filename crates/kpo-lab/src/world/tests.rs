@@ -1,9 +1,12 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::*;
+use crate::nodes::NodeSpec;
 use crate::scripted::ScriptedRuntime;
+use crate::store::{DeleteOptions, Writer};
 
 fn world() -> World {
     let mut world = World::new(Time::from_secs(1_000), 7, Box::new(ScriptedRuntime::new()));
