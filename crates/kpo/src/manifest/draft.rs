@@ -43,7 +43,8 @@ impl Draft {
             self.write("--name", &parsed("metadata.name"), name.as_str().into())?;
         }
         if request.image.is_some() && self.containers().is_empty() {
-            self.write("--image", &parsed("spec.containers[0].name"), BASE.into())?;
+            let name = request.container.as_deref().unwrap_or(BASE);
+            self.write("--image", &parsed("spec.containers[0].name"), name.into())?;
         }
         let own = self.own_container(request.container.as_deref()).map(|index| parsed("spec.containers").index(index));
         if let Some(own) = own {

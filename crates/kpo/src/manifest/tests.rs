@@ -82,7 +82,9 @@ fn an_image_and_a_command_are_a_pod() {
     };
     let wanted = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "hi"},
         "spec": {"containers": [{"name": "base", "image": "busybox", "command": ["echo", "hello"]}]}});
-    assert_eq!(read(request).pod, wanted);
+    assert_eq!(read(request.clone()).pod, wanted);
+    let named = read(Request { container: Some("juicer".into()), ..request });
+    assert_eq!((named.container.as_str(), &named.pod["spec"]["containers"][0]["name"]), ("juicer", &json!("juicer")));
 }
 
 const JOB: &str = "\

@@ -241,11 +241,12 @@ pub(super) fn run(args: RunArgs) -> Done {
 async fn run_task(args: RunArgs) -> Done {
     let signals = Signals::catch(args.how.on_sigterm)?;
     let manifest = request::manifest(&args)?;
-    let named = args.what.name.is_some() || manifest.name.is_some();
     let task = request::task_name(&args, &manifest);
+    // All that can be wrong without a cluster is told before one is asked; the namespace may be the connection's.
+    let namespace = manifest.namespace.clone().unwrap_or_else(|| "default".to_owned());
+    let mut request = request::task(&args, &manifest, &task, &namespace)?;
     if args.how.dry_run == Some(DryRun::Client) {
-        let namespace = manifest.namespace.clone().unwrap_or_else(|| "default".to_owned());
-        return show(&request::body(&request::task(&args, &manifest, &task, &namespace)?), &args);
+        return show(&request::body(&request), &args);
     }
     let lab = match &args.how.lab {
         Some(script) => Some(labs::start(script).await?),
@@ -256,12 +257,12 @@ async fn run_task(args: RunArgs) -> Done {
         None => args.connection.connect().await?,
     };
     let namespace = manifest.namespace.clone().unwrap_or_else(|| args.connection.namespace(&hook));
-    let request = request::task(&args, &manifest, &task, &namespace)?;
+    request.spec.namespace.clone_from(&namespace);
     if args.how.dry_run == Some(DryRun::Server) {
         let pod = hook.pods(&namespace).create_dry_run(&request::body(&request), Call::within(FIRST_ANSWER)).await?;
         return show(&pod, &args);
     }
-    if named && lab.is_none() {
+    if lab.is_none() {
         refuse_if_in_use(&hook, &request, &args).await?;
     }
     let printer = Printer::new(&args.output);
@@ -299,7 +300,8 @@ fn show(pod: &serde_json::Value, args: &RunArgs) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A task of that name has pods: nothing is created. Who may not list pods is told by the create, for the first attempt's name.
+/// The first request: a wrong address, certificate or token is told at once, where later outages are ridden out. And a task of that name
+/// that has pods is left alone: nothing is created. Who may not list pods is told by the create, for the first attempt's name.
 async fn refuse_if_in_use(hook: &KubernetesHook, request: &TaskRequest, args: &RunArgs) -> Result<(), CliError> {
     let (task, namespace) = (&request.spec.task, &request.spec.namespace);
     let selector = format!("{}={task}", kpo_core::marks::TASK);

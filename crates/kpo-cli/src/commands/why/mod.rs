@@ -24,7 +24,7 @@ use std::process::ExitCode;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct WhyArgs {
     /// A task's id or a pod's name. With -f: the pod, by default the first that it shows
-    #[arg(value_name = "POD", required_unless_present = "file")]
+    #[arg(value_name = "POD")]
     pub(crate) pod: Option<String>,
     /// What was recorded; - is standard input
     #[arg(short, long, value_name = "FILE", help_heading = "What to look at")]
@@ -55,6 +55,9 @@ Examples:
 pub(super) fn why(args: WhyArgs) -> Done {
     let text = match &args.file {
         Some(file) => explain(&recorded(file, &args)?, None, args.output)?,
+        None if args.pod.is_none() => {
+            return Err(CliError::input("whose end? Name a task or a pod, or give what was recorded with -f FILE"));
+        }
         None => block_on(live::explain(&args))?,
     };
     crate::printer::to_stdout(text.as_bytes());
