@@ -266,14 +266,7 @@ impl Worker {
     }
 
     /// A pull has come to its end.
-    pub(super) fn pulled(
-        &mut self,
-        cx: &mut Cx<'_>,
-        node: &mut Node<'_>,
-        machine: &mut PodOnMachine,
-        pull: &Pull,
-        since: Time,
-    ) {
+    pub(super) fn pulled(&mut self, cx: &mut Cx<'_>, node: &mut Node<'_>, pull: &Pull, since: Time) {
         let Some(next) = self.next.front().cloned() else { return self.end_sync(cx.now, node) };
         let container = self.container(&next.name);
         let image = container["image"].as_str().unwrap_or_default().to_owned();
@@ -299,7 +292,6 @@ impl Worker {
                 self.go_on_starting(cx, node);
             }
         }
-        let _ = machine;
     }
 
     /// The container whose turn it is comes up, or not.

@@ -184,7 +184,7 @@ impl Worker {
             Stage::Sync | Stage::Idle => self.sync(cx, node, machine),
             Stage::Mount => self.mount(cx, node, machine),
             Stage::Sandbox => self.make_sandbox(cx, node, machine),
-            Stage::Pull(pull, since) => self.pulled(cx, node, machine, &pull, since),
+            Stage::Pull(pull, since) => self.pulled(cx, node, &pull, since),
             Stage::Start => self.start(cx, node, machine),
             Stage::StopSidecars(stopping) | Stage::Killing(stopping) => self.overdue(cx, machine, stopping),
             Stage::StopSandboxInSync => self.sidecars_stopped(cx, node, machine),
