@@ -1,6 +1,7 @@
 //! The project's own commands: `cargo xtask`.
 
 mod api;
+mod picture;
 mod run;
 
 use run::{Step, cargo};
@@ -26,6 +27,7 @@ const TASKS: &[Task] = &[
         help: "foreign types in the public API, against docs/foreign-types.txt (--bless writes it)",
         run: api::check,
     },
+    Task { name: "picture", help: "run the main job and put what it printed into the README", run: picture::write },
     Task {
         name: "docs",
         help: "write the generated docs anew (docs/cli.md, docs/reasons.md) and the snapshots",
