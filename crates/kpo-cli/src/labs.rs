@@ -36,7 +36,7 @@ fn read(name: &str) -> Result<script::Script, CliError> {
     let path = Path::new(name);
     let source = crate::files::read_source(path)
         .map_err(|error| error.hint(format!("The lab brings along: {}", script::NAMES.join(", "))))?;
-    script::parse(&source.text).map_err(|error| CliError::input(format!("{name}: {error}")))
+    script::parse(&source.text).map_err(|error| CliError::input(format!("{name}:{error}")))
 }
 
 /// Connects to it as to any cluster.
