@@ -6,6 +6,7 @@ use kpo::driver::{self, Running, TaskRequest, What};
 use kpo::logs::LogEvent;
 use kpo::manifest::{Request, manifest};
 use kpo::request::RequestOptions;
+use kpo::watch::{Watch, WatchOptions};
 use kpo::{KubernetesHook, Outcome, Stop};
 use kpo_lab::scripted::{Behaviour, Ending, Matching};
 use kpo_lab::{Lab, LabOptions, NodeSpec, Pull, Resource, ScriptedRuntime, Time, World};
@@ -72,6 +73,25 @@ async fn an_undisturbed_task_prints_its_log_and_leaves_nothing_behind() {
     assert_eq!(pods(&lab).await, Vec::<String>::new());
     let total: u64 = asked(&lab).iter().map(|(_, count)| count).sum();
     assert!(total <= 5, "{:?}", asked(&lab));
+}
+
+/// They share one list and one watch: what is left is a create, a log and a delete each.
+#[tokio::test(start_paused = true)]
+async fn a_hundred_tasks_of_one_process_ask_for_little() {
+    let lab = Lab::in_process(world(says_hello()), LabOptions::default());
+    let hook = hook(&lab);
+    let watch = Watch::start(hook.requests().clone(), "default", WatchOptions::default());
+    let tasks = (0..100).map(|number| {
+        let mut request = request();
+        request.spec.task = format!("hello-{number}");
+        finish(driver::run_beside(&hook, &watch, request).expect("each has a name of its own"))
+    });
+    for (log, outcome, _) in futures::future::join_all(tasks).await {
+        assert_eq!((log.as_str(), outcome.verdict.as_deref()), ("hello\n", Some("succeeded")), "{outcome:#?}");
+    }
+    assert_eq!(pods(&lab).await, Vec::<String>::new());
+    let total: u64 = asked(&lab).iter().map(|(_, count)| count).sum();
+    assert!(total <= 320, "{:?}", asked(&lab));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,10 +1,15 @@
 //! Each command of the core as a future that ends in its reply.
 
+use super::pods::Sight;
 use crate::body::Template;
 use crate::manager::{Admission, CreateError, DeleteOptions, PodManager, Precondition, Written};
 use crate::request::{Call, RequestError};
 use kpo_core::{Command, Create, Pod, Refusal, Reply, Spec, marks};
 use serde_json::{Map, Value, json};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 /// Does what needs nothing but the API server. Logs, results and the outcome are the driver's own.
 pub(super) async fn perform(pods: PodManager, spec: Spec, template: Option<Template>, command: Command) -> Reply {
@@ -38,6 +43,41 @@ pub(super) async fn perform(pods: PodManager, spec: Spec, template: Option<Templ
             Reply::Done
         }
     }
+}
+
+/// How long a watch may take to show what a delete ran into.
+const SHOWN_WITHIN: Duration = Duration::from_secs(1);
+
+/// Deletes the pod of an attempt that is over and of which nothing is needed any more: in the version last seen when the request's turn
+/// has come, if that still names the same observer. Its kubelet may write meanwhile, and changes nothing by it: then the watch shows
+/// what is there now, and no read is needed.
+pub(super) async fn clean_up(
+    pods: PodManager,
+    mut sights: watch::Receiver<Sight>,
+    mark: String,
+    (name, uid, version): (String, String, String),
+) -> Reply {
+    let newest = |sight: &Sight| {
+        let ours = sight.pod.as_ref().filter(|pod| pod.metadata.annotations.get(marks::OBSERVER) == Some(&mark));
+        ours.map_or_else(|| version.clone(), |pod| pod.metadata.resource_version.clone())
+    };
+    let sent = Mutex::new(String::new());
+    let now = |sight: &Sight| {
+        let version = newest(sight);
+        sent.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&version);
+        DeleteOptions { precondition: Precondition::uid(&uid).at(version), grace_seconds: None }
+    };
+    let first = pods.delete_when_due(&name, || now(&sights.borrow()), Call::forever()).await;
+    if !matches!(first, Ok(Written::Conflict)) {
+        return written(first, false);
+    }
+    let refused = sent.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let is_shown =
+        timeout(SHOWN_WITHIN, sights.wait_for(|sight| newest(sight) != refused)).await.is_ok_and(|seen| seen.is_ok());
+    if !is_shown {
+        return Reply::Conflict;
+    }
+    written(pods.delete_when_due(&name, || now(&sights.borrow()), Call::forever()).await, false)
 }
 
 async fn create_pod(pods: &PodManager, spec: &Spec, template: Option<&Template>, create: &Create) -> Reply {

@@ -116,6 +116,11 @@ impl Driver {
             Command::CloseLogs { uid, .. } => self.logs.close(&uid),
             Command::ReadResult { name, uid } => self.read_result(name, uid),
             Command::Deliver(outcome) => self.deliver(outcome),
+            Command::Delete { name, uid, resource_version, grace_seconds: None } if self.is_leaving(&uid) => {
+                let (pods, sights) = (self.pods.clone(), self.sights.of(&uid));
+                let mark = self.core.state().observer.mark();
+                Box::pin(perform::clean_up(pods, sights, mark, (name, uid, resource_version)))
+            }
             command => {
                 let (pods, spec) = (self.pods.clone(), self.core.spec().clone());
                 let template = self.request.as_ref().map(|request| request.template.clone());
@@ -123,6 +128,11 @@ impl Driver {
             }
         };
         self.replies.push(Box::pin(async move { (id, reply.await) }));
+    }
+
+    /// Whether a pod's attempt is over, its log out and its verdict kept elsewhere.
+    fn is_leaving(&self, uid: &str) -> bool {
+        self.core.state().leaving.iter().any(|leaving| leaving.attempt.ledger.uid() == Some(uid))
     }
 
     fn read_result(&mut self, name: String, uid: String) -> BoxFuture<'static, Reply> {

@@ -1,6 +1,6 @@
 //! Changing and deleting a pod, bound to its UID.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -54,6 +54,17 @@ pub struct DeleteOptions {
     pub grace_seconds: Option<u32>,
 }
 
+impl DeleteOptions {
+    fn to_json(&self) -> Value {
+        let mut body =
+            json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": self.precondition.to_json()});
+        if let Some(seconds) = self.grace_seconds {
+            body["gracePeriodSeconds"] = json!(seconds);
+        }
+        body
+    }
+}
+
 /// What became of a write.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Written {
@@ -87,12 +98,21 @@ impl PodManager {
     /// # Errors
     /// Any other failure.
     pub async fn delete(&self, name: &str, options: &DeleteOptions, call: Call) -> Result<Written, RequestError> {
-        let mut body =
-            json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": options.precondition.to_json()});
-        if let Some(seconds) = options.grace_seconds {
-            body["gracePeriodSeconds"] = json!(seconds);
-        }
-        written(self.requests().send(&ApiRequest::delete(self.namespace(), "pods", name, body), call).await)
+        self.delete_when_due(name, || options.clone(), call).await
+    }
+
+    /// The same, bound to what is known when the request's turn has come.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) async fn delete_when_due(
+        &self,
+        name: &str,
+        options: impl Fn() -> DeleteOptions,
+        call: Call,
+    ) -> Result<Written, RequestError> {
+        let make = || Cow::Owned(ApiRequest::delete(self.namespace(), "pods", name, options().to_json()));
+        written(self.requests().send_made(make, call).await)
     }
 
     /// Changes the pod by a JSON merge patch (lists are replaced, `null` removes). The precondition travels in the patch's metadata.

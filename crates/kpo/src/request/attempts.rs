@@ -1,6 +1,6 @@
 //! The attempts at one request: when the next one is due, and when there is none.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{borrow::Cow, sync::atomic::Ordering, time::Duration};
 
 use serde_json::Value;
 use tokio::{
@@ -76,10 +76,21 @@ impl<'a> Attempts<'a> {
     /// # Errors
     /// As [`begin`](Self::begin).
     pub(crate) async fn unary(&mut self, request: &ApiRequest) -> Result<transport::Attempt<Value>, RequestError> {
+        self.unary_made(|| Cow::Borrowed(request)).await
+    }
+
+    /// The same with a request that is made when its turn has come.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub(crate) async fn unary_made<'r>(
+        &mut self,
+        make: impl Fn() -> Cow<'r, ApiRequest>,
+    ) -> Result<transport::Attempt<Value>, RequestError> {
         let (limit, _slot) = self.begin(true).await?;
         let inner = &self.requests.inner;
         let timeout = sooner(self.call.timeout.unwrap_or(inner.options.timeout), limit);
-        Ok(transport::unary(&inner.connection, request, timeout).await)
+        Ok(transport::unary(&inner.connection, &make(), timeout).await)
     }
 
     /// Tells of a success that took more than one attempt.

@@ -25,6 +25,7 @@ mod transport;
 mod tests;
 
 use std::{
+    borrow::Cow,
     fmt,
     sync::{
         Arc,
@@ -274,9 +275,22 @@ impl Requests {
     /// # Errors
     /// The last attempt's failure: one that does not pass by itself, the deadline, or (for a create) an unknown effect.
     pub async fn send(&self, request: &ApiRequest, call: Call) -> Result<Value, RequestError> {
-        let mut attempts = self.attempts(request, call);
+        self.send_made(|| Cow::Borrowed(request), call).await
+    }
+
+    /// The same with a request that is made anew for each attempt when its turn has come: the limit may let it wait for long.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) async fn send_made<'r>(
+        &self,
+        make: impl Fn() -> Cow<'r, ApiRequest>,
+        call: Call,
+    ) -> Result<Value, RequestError> {
+        let first = make();
+        let mut attempts = self.attempts(&first, call);
         loop {
-            match attempts.unary(request).await? {
+            match attempts.unary_made(&make).await? {
                 (_, Ok(value)) => return Ok(attempts.succeeded(value)),
                 (generation, Err(failure)) => attempts.failed(generation, failure).await?,
             }
