@@ -1,6 +1,7 @@
 //! The project's own commands: `cargo xtask`.
 
 mod api;
+mod bench;
 mod picture;
 mod run;
 
@@ -28,6 +29,11 @@ const TASKS: &[Task] = &[
         run: api::check,
     },
     Task { name: "picture", help: "run the main job and put what it printed into the README", run: picture::write },
+    Task {
+        name: "bench",
+        help: "figures beside their targets, of a release build (NAME…, --check: a miss is an error, --small: a try)",
+        run: bench::run,
+    },
     Task {
         name: "docs",
         help: "write the generated docs anew (docs/cli.md, docs/reasons.md) and the snapshots",
