@@ -16,7 +16,7 @@ const EXPLAIN_FOR: Duration = Duration::from_secs(5);
 /// A refused create is asked again after this, where the server names no time.
 const ASK_AGAIN: Duration = Duration::from_secs(8);
 /// A write that was refused or met a conflict is tried again after this.
-const TRY_AGAIN: Duration = Duration::from_secs(5);
+pub(super) const TRY_AGAIN: Duration = Duration::from_secs(5);
 /// Steps in one call to `handle`, at most: more is a livelock, and a bug.
 const STEPS: usize = 64;
 
@@ -102,11 +102,17 @@ impl Task {
         self.go(Stage::Creating { again_at: None })
     }
 
+    /// The create's answer. Its pod may have been seen before it, and even have ended: then it is followed, judged or replaced already, and
+    /// of the answer only that it is altered is news.
     pub(super) fn created(&mut self, create: &Create, reply: Reply) {
+        let same = self.state.current.number == create.attempt;
+        let awaited = same && matches!(self.state.stage, Stage::Creating { .. });
         match reply {
-            Reply::Pod(pod) if !self.state.current.is(&pod) => self.born(&pod, create.gated),
-            Reply::Altered { pod, differences } => self.altered(&pod, create.gated, &differences),
-            Reply::Pod(_) => {}
+            Reply::Altered { pod, differences } if awaited || (same && self.state.stage == Stage::Following) => {
+                self.altered(&pod, create.gated, &differences);
+            }
+            _ if !awaited => {}
+            Reply::Pod(pod) => self.born(&pod, create.gated),
             Reply::NameTaken { uid, terminating } => self.name_taken(&uid, terminating),
             Reply::NotFound => self.vanished_unseen(),
             Reply::Refused(refusal) => self.refused(&refusal),
@@ -134,6 +140,7 @@ impl Task {
             backoff,
         });
         self.go(Stage::Following);
+        self.yield_to_other_observer();
         self.tidy();
     }
 
@@ -238,7 +245,10 @@ impl Task {
         }
     }
 
-    pub(super) fn ungated(&mut self, reply: Reply) {
+    pub(super) fn ungated(&mut self, uid: &str, reply: Reply) {
+        if self.state.current.ledger.uid() != Some(uid) {
+            return;
+        }
         match reply {
             Reply::Pod(pod) => {
                 self.state.current.not_before = None;
@@ -320,7 +330,7 @@ impl Task {
         match self.state.situation() {
             Situation::Ended => return self.ended(Some(reason)),
             Situation::Doubtful => self.read(),
-            _ if !self.state.current.ledger.our_delete => self.delete_current(),
+            _ if !self.state.current.ledger.our_delete && self.is_active() => self.delete_current(),
             _ => {}
         }
         false
@@ -328,7 +338,7 @@ impl Task {
 
     /// Deletes the current pod, as it was last seen and no other.
     fn delete_current(&mut self) {
-        if self.awaits(|c| matches!(c, Command::Delete { .. } | Command::Read { .. })) {
+        if self.awaits_read() || self.awaits(|c| matches!(c, Command::Delete { .. })) {
             return;
         }
         let current = &self.state.current;
@@ -406,7 +416,7 @@ impl Task {
 
     fn step_explaining(&mut self, until: Time) -> bool {
         let awaits_events = self.awaits(|c| matches!(c, Command::ListEvents { .. }));
-        let awaits_successor = self.state.current.verdict.is_some();
+        let awaits_successor = self.state.current.verdict.is_some() && !self.is_active();
         if (awaits_events || awaits_successor) && until > self.state.now {
             return false;
         }

@@ -134,7 +134,7 @@ impl Task {
     /// Writes this observer's mark with the next epoch onto the current pod, if it shall take over and has not asked yet.
     pub(super) fn take_over(&mut self) {
         let observer = &self.state.observer;
-        if !observer.takes_over || self.awaits(|c| matches!(c, Command::Annotate { .. } | Command::Read { .. })) {
+        if !observer.takes_over || self.awaits_read() || self.awaits(|c| matches!(c, Command::Annotate { .. })) {
             return;
         }
         let current = &self.state.current;
@@ -225,7 +225,8 @@ fn carried(how: &Attach, pod: &Pod) -> Result<Carried, AttachError> {
 
 fn found(now: Time, how: &Attach, pod: &Pod, carried: Carried) -> State {
     let mut spec = carried.spec;
-    if !how.has_manifest {
+    // Without a manifest nothing can be made; with a verdict on the pod (it was kept) the task is over, and its outcome was taken.
+    if !how.has_manifest || carried.verdict.is_some() {
         spec.rerun.policy = RerunPolicy::Never;
         spec.rerun.retries = 0;
     }

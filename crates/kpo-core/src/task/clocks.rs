@@ -118,7 +118,7 @@ impl Task {
         let clock = state.clock().map(|clock| clock.end).filter(|_| self.may_time_out());
         let turns = state.current.ledger.turns_at(state.now, &state.spec.template);
         // What was due has been done, or waits for something else than time.
-        [stage, total, clock, turns].into_iter().flatten().filter(|at| *at > state.now).min()
+        [stage, total, clock, turns, state.read_again_at].into_iter().flatten().filter(|at| *at > state.now).min()
     }
 
     fn following_deadline(&self) -> Option<Time> {

@@ -125,7 +125,9 @@ impl Task {
 
     pub(super) fn step_cleaning(&mut self) -> bool {
         self.tidy();
-        if !self.state.leaving.is_empty() || !self.state.pending.is_empty() {
+        // A follower cleans nothing up, and waits for nobody who does.
+        let owes = self.is_active() && !self.state.leaving.is_empty();
+        if owes || !self.state.pending.is_empty() {
             return false;
         }
         self.say(Event::Finished);
@@ -164,11 +166,13 @@ impl Task {
     }
 
     fn writes_to(&self, pod: &str) -> bool {
-        self.awaits(|command| match command {
-            Command::Delete { uid, .. } | Command::Release { uid, .. } | Command::Annotate { uid, .. } => uid == pod,
-            Command::Read { .. } => true,
-            _ => false,
-        })
+        self.awaits_read()
+            || self.awaits(|command| match command {
+                Command::Delete { uid, .. } | Command::Release { uid, .. } | Command::Annotate { uid, .. } => {
+                    uid == pod
+                }
+                _ => false,
+            })
     }
 
     /// The answer to the deletion of an ended attempt's pod.
@@ -194,7 +198,7 @@ impl Task {
 
     pub(super) fn released(&mut self, uid: &str, reply: Reply) {
         let Some(leaving) = self.state.leaving.iter_mut().find(|l| l.attempt.ledger.uid() == Some(uid)) else { return };
-        leaving.protected = false;
+        leaving.protected = reply == Reply::Conflict;
         if let Reply::Refused(refusal) = reply {
             leaving.given_up = true;
             self.hinder(Hindrance::Release, &refusal);

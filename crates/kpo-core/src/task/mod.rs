@@ -87,6 +87,9 @@ pub struct State {
     pub waiting: Option<Because>,
     /// What the API server said when it refused the last create for now.
     pub refusal: Option<String>,
+    /// Not before this is a pod read again by name, after a refusal. `None`: at once.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub read_again_at: Option<Time>,
 }
 
 /// Who observes a task. Only the one whose name and epoch stand on the pod writes; all others follow.
@@ -219,7 +222,8 @@ impl Task {
         let ours = pod.annotation(marks::NONCE) == Some(&self.state.spec.nonce);
         let current = &self.state.current;
         let unborn = current.ledger.uid().is_none() && number == current.number && pod.metadata.name == current.name;
-        ours && (unborn || (self.state.observer.follows && number > current.number))
+        let next = self.state.observer.follows && number > current.number && !self.state.stage.is_concluded();
+        ours && (unborn || next)
     }
 
     fn gap(&mut self) {
@@ -259,7 +263,7 @@ impl Task {
             Command::Create(create) => self.created(&create, reply),
             Command::Read { name } => self.was_read(&name, reply),
             Command::Delete { uid, .. } => self.deleted(&uid, reply),
-            Command::Ungate { .. } => self.ungated(reply),
+            Command::Ungate { uid, .. } => self.ungated(&uid, reply),
             Command::Release { uid, .. } => self.released(&uid, reply),
             Command::Annotate { uid, .. } => self.annotated(&uid, reply),
             Command::ListEvents { uid } => self.told(&uid, reply),
@@ -274,7 +278,10 @@ impl Task {
         let found = match reply {
             Reply::Pod(pod) => Some(pod),
             Reply::NotFound => None,
-            Reply::Refused(refusal) => return self.hinder(Hindrance::Read, &refusal),
+            Reply::Refused(refusal) => {
+                self.state.read_again_at = Some(self.state.now + advance::TRY_AGAIN);
+                return self.hinder(Hindrance::Read, &refusal);
+            }
             _ => return,
         };
         let now = self.state.now;
@@ -330,10 +337,16 @@ impl Task {
 
     /// Asks for the current pod by name: one GET, compared by UID, decides.
     fn read(&mut self) {
-        if !self.awaits(|c| matches!(c, Command::Read { .. })) {
+        if !self.awaits_read() {
             let name = self.state.current.name.clone();
             self.command(Command::Read { name });
         }
+    }
+
+    /// Whether a pod is being read, or, refused, is not to be read again yet. What it would show is awaited before a write is tried again.
+    fn awaits_read(&self) -> bool {
+        let refused = self.state.read_again_at.is_some_and(|at| at > self.state.now);
+        refused || self.awaits(|c| matches!(c, Command::Read { .. }))
     }
 
     /// Whether this observer may write: it is no follower, and the last sight of the pod names it (or there was none).
@@ -341,14 +354,21 @@ impl Task {
         !self.state.observer.follows
     }
 
-    /// Who sees another observer of a later epoch on the pod has been taken over: from now on it follows.
+    /// Who sees another observer of its own or a later epoch on the pod has been taken over: from now on it follows. Who was about to take
+    /// over comes after that one: of two who try at once each would else believe to be the one.
     fn yield_to_other_observer(&mut self) {
         let Some(mark) = self.state.current.ledger.last.as_ref().and_then(|pod| pod.annotation(marks::OBSERVER)) else {
             return;
         };
-        if Observer::epoch_of(mark) > self.state.observer.epoch && !self.state.observer.follows {
+        let (epoch, observer) = (Observer::epoch_of(mark), &mut self.state.observer);
+        if epoch < observer.epoch || mark == observer.mark() {
+            return;
+        }
+        if observer.takes_over {
+            observer.epoch = epoch + 1;
+        } else if !observer.follows {
             let by = mark.to_owned();
-            self.state.observer.follows = true;
+            observer.follows = true;
             self.say(Event::TakenOver { by });
         }
     }
@@ -377,6 +397,7 @@ impl State {
             next_command: 0,
             waiting: None,
             refusal: None,
+            read_again_at: None,
         }
     }
 }

@@ -87,6 +87,7 @@ pub const MOVES: &[(StageName, StageName, &str)] = &[
     (Following, Delaying, "it failed, and retries are left, but no gate can hold the next attempt"),
     (Following, Completing, "it ended by itself"),
     (Following, Detached, "the observer leaves"),
+    (Stopping, Following, "taken over meanwhile, it sees the next attempt"),
     (Stopping, Explaining, "it was taken away by somebody else meanwhile"),
     (Stopping, Completing, "it has ended"),
     (Stopping, Detached, "the observer leaves"),

@@ -1,5 +1,7 @@
 //! The task driven by hand: each test says what is seen, and asserts every command and the silence after it.
 
+mod races;
+
 use super::*;
 use crate::contract::{Create, Next, NoRerun};
 use crate::outcome::Outcome;

@@ -1,0 +1,184 @@
+//! What comes late, twice, or from another observer.
+
+use super::*;
+
+#[test]
+fn a_creates_answer_that_comes_after_its_pods_end_changes_nothing() {
+    let mut bench = Bench::default();
+    let (late, Command::Create(_)) = bench.command() else { panic!("a create is expected") };
+    let first = Shown::new("t-1", 1);
+    bench.see(&first);
+    bench.gone(&first.preempted());
+    bench.tell(Vec::new());
+    let (second, Command::Create(create)) = bench.command() else { panic!("a create is expected") };
+    assert_eq!(create.attempt, 2);
+    bench.reply(late, Reply::NotFound);
+    assert_eq!(bench.wait().because, Because::Creation, "the answer awaited is the second's");
+    bench.reply(second, Reply::Pod(Box::new(Shown::new("t-2", 2).gated().pod())));
+    assert_eq!(bench.wait().because, Because::Backoff);
+    assert_eq!(bench.ended().len(), 1, "{:?}", bench.ended());
+}
+
+#[test]
+fn a_pod_that_another_observer_made_under_our_name_is_only_followed() {
+    let mut bench = Bench::default();
+    bench.create(&Shown::new("t-1", 1).with("/metadata/annotations/kpo.rs~1observer", json!("you/2")));
+    bench.silence();
+    bench.stop(Stop::User);
+    assert_eq!(bench.wait().because, Because::Detached);
+}
+
+/// One who attaches to the first attempt, which stands as it is shown.
+fn attached(take_over: bool, shown: impl Fn(Shown) -> Vec<Shown>) -> Bench {
+    let mut creator = Bench::default();
+    let (_, Command::Create(create)) = creator.command() else { panic!() };
+    let pods = shown(Shown::new("t-1", 1).with("/metadata/annotations/kpo.rs~1state", json!(create.state.to_json())));
+    let (task, observer) = ("t".to_owned(), "you".to_owned());
+    let how = attach::Attach { task, observer, take_over, has_manifest: true, nonce: None };
+    let task = Task::attach(creator.now, &how, pods.iter().map(Shown::pod).collect()).unwrap();
+    Bench { task, now: creator.now, events: Vec::new(), versions: 1 }
+}
+
+#[test]
+fn of_two_who_take_over_at_once_one_follows() {
+    let pod = |shown: Shown| shown.on("node-1");
+    let mut bench = attached(true, |shown| vec![pod(shown)]);
+    let (id, Command::Annotate { .. }) = bench.command() else { panic!() };
+    bench.reply(id, Reply::Conflict);
+    let (read, Command::Read { .. }) = bench.command() else { panic!() };
+    let theirs = pod(Shown::new("t-1", 1)).with("/metadata/annotations/kpo.rs~1observer", json!("third/2"));
+    bench.reply(read, Reply::Pod(Box::new(theirs.pod())));
+    let (_, Command::Annotate { annotations, .. }) = bench.command() else { panic!() };
+    assert_eq!(annotations, [(marks::OBSERVER.to_owned(), "you/3".to_owned())], "later than the one that won");
+    // And who holds the mark yields to another of his own epoch.
+    let mut holder = Bench::default();
+    let shown = holder.run(Shown::new("t-1", 1));
+    holder.see(&shown.with("/metadata/annotations/kpo.rs~1observer", json!("you/1")));
+    holder.silence();
+    assert!(holder.events.contains(&Event::TakenOver { by: "you/1".to_owned() }), "{:?}", holder.events);
+}
+
+#[test]
+fn one_who_is_taken_over_while_it_stops_a_pod_deletes_it_no_more() {
+    let mut bench = Bench::default();
+    bench.create(&Shown::new("t-1", 1));
+    let shown = Shown::new("t-1", 1).on("node-1");
+    bench.see(&shown);
+    let (id, command) = loop {
+        bench.pass(Duration::from_secs(601));
+        let commands = bench.commands();
+        if let Some(delete) = commands.into_iter().find(|(_, c)| matches!(c, Command::Delete { .. })) {
+            break delete;
+        }
+    };
+    assert!(matches!(command, Command::Delete { .. }));
+    bench.reply(id, Reply::Conflict);
+    let (read, Command::Read { .. }) = bench.command() else { panic!() };
+    let taken = shown.with("/metadata/annotations/kpo.rs~1observer", json!("you/2"));
+    bench.reply(read, Reply::Pod(Box::new(taken.with("/metadata/resourceVersion", json!("9")).pod())));
+    bench.silence();
+}
+
+#[test]
+fn a_follower_does_not_wait_for_others_to_clean_up() {
+    let older = Shown::new("t-0", 0).with("/metadata/uid", json!("uid-0"));
+    let mut follower = attached(false, |shown| vec![older.clone(), shown.on("node-1").exited(0)]);
+    let (close, _) = follower.commands().pop().expect("its log is closed");
+    follower.reply(close, Reply::Done);
+    follower.finish();
+    follower.finished();
+}
+
+#[test]
+fn a_follower_that_has_its_outcome_stays_with_it() {
+    let mut follower = attached(false, |shown| vec![shown.on("node-1").exited(0)]);
+    let commands = follower.commands();
+    assert!(matches!(commands.first(), Some((_, Command::FollowLog { .. }))), "{commands:?}");
+    follower.see(&Shown::new("t-2", 2));
+    assert_eq!(follower.wait().because, Because::Completion);
+}
+
+#[test]
+fn the_late_answer_of_a_predecessors_gate_does_not_lift_the_next() {
+    let mut bench = preempted_before_start(Spec::minimal("t", "default", "n"));
+    let gated = Shown::new("t-2", 2).gated();
+    bench.create(&gated);
+    bench.commands();
+    bench.pass(Duration::from_secs(3));
+    let commands = bench.commands();
+    let lift = commands.iter().find(|(_, c)| matches!(c, Command::Ungate { .. })).expect("the gate is lifted").0;
+    let lifted = gated.on("node-2").never_ran().preempted().never_ran();
+    bench.see(&lifted);
+    let (events, Command::ListEvents { .. }) = bench.command() else { panic!() };
+    bench.reply(events, Reply::Events(Vec::new()));
+    bench.create(&Shown::new("t-3", 3).gated());
+    bench.commands();
+    bench.reply(lift, Reply::Pod(Box::new(lifted.with("/metadata/resourceVersion", json!("1")).pod())));
+    assert_eq!(bench.commands().iter().filter(|(_, c)| matches!(c, Command::Ungate { .. })).count(), 0);
+    assert_eq!(bench.wait().because, Because::Backoff);
+}
+
+#[test]
+fn a_read_that_is_refused_is_not_asked_again_at_once() {
+    let mut bench = Bench::default();
+    let shown = bench.run(Shown::new("t-1", 1));
+    bench.sight(Sight::Deleted, &shown);
+    let refusal = Refusal { code: 403, reason: "Forbidden".into(), message: "no".into(), retry_after: None };
+    let (id, Command::Read { .. }) = bench.command() else { panic!() };
+    bench.reply(id, Reply::Refused(refusal));
+    assert_eq!(bench.wait().until, Some(bench.now + Duration::from_secs(5)));
+    bench.pass(Duration::from_secs(5));
+    assert!(matches!(bench.command().1, Command::Read { .. }));
+}
+
+#[test]
+fn a_finalizer_that_others_were_too_quick_for_is_released_again() {
+    let mut spec = Spec::minimal("t", "default", "n");
+    spec.protect = true;
+    let mut bench = Bench::new(spec);
+    let shown = bench.run(Shown::new("t-1", 1));
+    bench.see(&shown.exited(0));
+    bench.finish();
+    bench.deleted();
+    let (id, Command::Release { .. }) = bench.command() else { panic!() };
+    bench.reply(id, Reply::Conflict);
+    let (id, Command::Release { .. }) = bench.command() else { panic!("it is released again") };
+    bench.reply(id, Reply::Done);
+    bench.finished();
+}
+
+#[test]
+fn a_task_that_was_finished_and_kept_is_not_run_again_by_who_takes_over() {
+    let mut spec = Spec::minimal("t", "default", "n");
+    spec.on_finish = OnFinish::All;
+    let mut bench = Bench::new(spec);
+    bench.create(&Shown::new("t-1", 1));
+    let failed = Shown::new("t-1", 1).on("node-1").preempted().never_ran();
+    bench.see(&failed);
+    let (events, Command::ListEvents { .. }) = bench.command() else { panic!() };
+    bench.stop(Stop::User);
+    bench.silence();
+    bench.reply(events, Reply::Events(Vec::new()));
+    bench.finish();
+    let (_, Command::Annotate { annotations, .. }) = bench.command() else { panic!() };
+    let kept = annotations.into_iter().fold(failed, |pod, (key, value)| {
+        pod.with(&format!("/metadata/annotations/{}", key.replace('/', "~1")), json!(value))
+    });
+    let mut later = attached(true, |_| vec![kept.clone()]);
+    for (id, command) in later.commands() {
+        let reply = match command {
+            Command::Annotate { .. } => {
+                Reply::Pod(Box::new(kept.clone().with("/metadata/annotations/kpo.rs~1observer", json!("you/2")).pod()))
+            }
+            Command::ListEvents { .. } => Reply::Events(Vec::new()),
+            other => panic!("{other:?}"),
+        };
+        later.commands();
+        later.reply(id, reply);
+    }
+    let commands = later.commands();
+    assert!(!commands.iter().any(|(_, c)| matches!(c, Command::Create(_))), "{commands:?}");
+    later.pass(Duration::from_secs(300));
+    let commands = later.commands();
+    assert!(!commands.iter().any(|(_, c)| matches!(c, Command::Create(_))), "{commands:?}");
+}
