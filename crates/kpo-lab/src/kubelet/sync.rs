@@ -297,19 +297,24 @@ impl Worker {
     /// The container whose turn it is comes up, or not.
     pub(super) fn start(&mut self, cx: &mut Cx<'_>, node: &mut Node<'_>, machine: &mut PodOnMachine) {
         if let Some(next) = self.next.pop_front() {
-            self.start_one(cx, node, machine, &next);
-            self.touch(node, cx.now);
+            if self.start_one(cx, node, machine, &next) {
+                self.touch(node, cx.now);
+            }
         }
         self.go_on_starting(cx, node);
     }
 
-    fn start_one(&mut self, cx: &mut Cx<'_>, node: &Node<'_>, machine: &mut PodOnMachine, next: &Next) {
+    /// Whether there is a container now, for the next look to find.
+    fn start_one(&mut self, cx: &mut Cx<'_>, node: &Node<'_>, machine: &mut PodOnMachine, next: &Next) -> bool {
         let container = self.container(&next.name);
         let ip = machine.sandbox.as_ref().map(|sandbox| sandbox.ip.clone()).unwrap_or_default();
         let facts = Facts { store: cx.store, pod: &self.pod, host_ip: node.ip, pod_ip: &ip };
         let env = match env::environment(&facts, &container) {
             Ok(env) => env,
-            Err(why) => return self.fail(cx, node, &next.name, "CreateContainerConfigError", &why, &why),
+            Err(why) => {
+                self.fail(cx, node, &next.name, "CreateContainerConfigError", &why, &why);
+                return false;
+            }
         };
         let before = self.restart_count(machine, &next.name);
         let asked = spec::container(&self.key, &self.pod, &container, next.kind, before, env);
@@ -321,6 +326,7 @@ impl Worker {
                 self.reasons.remove(&next.name);
                 cx.owners.insert(id.clone(), (self.key.node.clone(), self.key.uid.clone()));
                 self.add(cx, machine, &next.name, Instance { id, started: cx.now, restart_count: before, ended: None });
+                true
             }
             Err(StartError::NotExecutable { id, message }) => {
                 self.created(cx, node, &next.name);
@@ -328,9 +334,11 @@ impl Worker {
                 let ended = Ended { exit_code: 128, reason: "StartError".into(), message, at: cx.now };
                 let instance = Instance { id, started: Time(0), restart_count: before, ended: Some(ended) };
                 self.add(cx, machine, &next.name, instance);
+                true
             }
             Err(StartError::Create { message }) => {
                 self.fail(cx, node, &next.name, "CreateContainerError", &message, &message);
+                false
             }
         }
     }

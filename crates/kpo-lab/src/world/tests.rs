@@ -666,3 +666,22 @@ fn kubelets_reject_for_their_own_reasons() {
     run_for(&mut world, 2);
     assert_eq!(pod::phase(&pod(&world, "c")), "Running");
 }
+
+#[test]
+fn a_container_that_cannot_be_made_is_tried_again_after_the_retry_and_not_before() {
+    use crate::scripted::{Behaviour, Matching, Start};
+    let fails = Behaviour { start: Start::Fails("no command specified".into()), ..Behaviour::default() };
+    let runtime = ScriptedRuntime::new().with(Matching::all(), fails);
+    let mut world = World::new(Time::from_secs(1_000), 7, Box::new(runtime));
+    world.add_node(NodeSpec::named("node-1"));
+    create(&mut world, "task", plain());
+    run_for(&mut world, 1);
+    let quiet = world.store().rv();
+    run_for(&mut world, 8);
+    assert_eq!(world.store().rv(), quiet, "nothing is written before the kubelet tries again");
+    run_for(&mut world, 60);
+    assert_eq!(
+        pod(&world, "task")["status"]["containerStatuses"][0]["state"]["waiting"]["reason"],
+        "CreateContainerError"
+    );
+}
