@@ -404,6 +404,11 @@ impl Task {
                 verdict.detail = self.state.refusal.clone().or_else(hindrance);
             }
         }
+        let timed_out = self.state.total_deadline().is_some_and(|end| end <= self.state.now);
+        if verdict.reason == Reason::DeadlineExceeded && timed_out {
+            // The pod carries the total clock too: it has ended by it, unwatched.
+            (verdict.class, verdict.reason) = (Class::Cancelled, Reason::Timeout);
+        }
         Some(verdict)
     }
 
@@ -469,7 +474,9 @@ impl Task {
         let template =
             state.spec.template.active_deadline_seconds.map(|limit| limit.saturating_sub(state.active_seconds()));
         let held = state.current.not_before.map_or(Duration::ZERO, |at| at.since(state.now));
-        let total = state.total_deadline().map(|end| end.since(state.now + held).as_secs());
+        // The kubelet counts from `status.startTime`, cut to whole seconds: rounded up and one more, it never strikes before our own clock,
+        // whose end is a timeout and not a failure of the program.
+        let total = state.total_deadline().map(|end| end.since(state.now + held).as_millis().div_ceil(1_000) + 1);
         let total = total.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX));
         template.into_iter().chain(total).min().map(|seconds| seconds.max(1))
     }

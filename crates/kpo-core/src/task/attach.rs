@@ -148,6 +148,15 @@ impl Task {
         self.command(annotate);
     }
 
+    /// Whether its mark is on its way to a pod that is there: until then nobody would clean up.
+    pub(super) fn is_taking_over(&mut self) -> bool {
+        let taking_over = self.state.observer.takes_over && self.state.current.is_there();
+        if taking_over {
+            self.take_over();
+        }
+        taking_over
+    }
+
     pub(super) fn annotated(&mut self, uid: &str, reply: Reply) {
         if self.state.current.ledger.uid() != Some(uid) {
             return;

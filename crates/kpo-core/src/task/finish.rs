@@ -39,7 +39,7 @@ impl Task {
             self.command(Command::ReadResult { name, uid });
         }
         let logs_out = self.state.leaving.iter().all(|leaving| leaving.attempt.logs_closed);
-        if wanted || !self.state.current.logs_closed || !logs_out {
+        if wanted || !self.state.current.logs_closed || !logs_out || self.is_taking_over() {
             return false;
         }
         let outcome = Box::new(self.outcome(result));

@@ -242,10 +242,13 @@ impl Task {
         if self.state.current.ledger.uid() == Some(uid) && self.state.current.ledger.gone.is_none() {
             self.read();
         }
-        // A pod that is only cleaned up: its absence is what was wanted.
-        let now = self.state.now;
-        for leaving in self.state.leaving.iter_mut().filter(|l| l.attempt.ledger.uid() == Some(uid)) {
-            leaving.attempt.ledger.gone(now, Absence::Unobserved);
+        // An absence from a list proves nothing of a pod that is to be cleaned up either: it may only have lost its label.
+        let there = |l: &&Leaving| l.attempt.ledger.uid() == Some(uid) && l.attempt.is_there();
+        let leaving: Vec<String> = self.state.leaving.iter().filter(there).map(|l| l.attempt.name.clone()).collect();
+        for name in leaving {
+            if !self.awaits(|command| matches!(command, Command::Read { name: read } if *read == name)) {
+                self.command(Command::Read { name });
+            }
         }
     }
 
@@ -355,12 +358,16 @@ impl Task {
     }
 
     /// Who sees another observer of its own or a later epoch on the pod has been taken over: from now on it follows. Who was about to take
-    /// over comes after that one: of two who try at once each would else believe to be the one.
+    /// over comes after that one: of two who try at once each would else believe to be the one. Who sees its own mark has taken over: the
+    /// answer to its write may have been lost.
     fn yield_to_other_observer(&mut self) {
         let Some(mark) = self.state.current.ledger.last.as_ref().and_then(|pod| pod.annotation(marks::OBSERVER)) else {
             return;
         };
         let (epoch, observer) = (Observer::epoch_of(mark), &mut self.state.observer);
+        if mark == observer.mark() && observer.takes_over {
+            (observer.takes_over, observer.follows) = (false, false);
+        }
         if epoch < observer.epoch || mark == observer.mark() {
             return;
         }
