@@ -204,7 +204,7 @@ fn start(
     let (event_sender, events) = mpsc::unbounded_channel();
     let (piece_sender, logs) = mpsc::channel(PIECES);
     let (stops, stop_receiver) = mpsc::unbounded_channel();
-    let eyes = shared.map_or_else(|| Eyes::Own(Vec::new()), Eyes::Shared);
+    let eyes = shared.map_or_else(|| Eyes::Own(Vec::new()), |shared| Eyes::Shared(shared, None));
     let spec = core.spec().clone();
     let logs_of = Logs::new(pods.clone(), clock, piece_sender, vec![CONTAINER.to_owned()]);
     let driver = turn::Driver::new(pods, core, request, eyes, logs_of, clock, event_sender, stop_receiver);

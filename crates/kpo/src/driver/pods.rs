@@ -11,8 +11,8 @@ use tokio::sync::watch;
 pub(super) enum Eyes {
     /// One watch a pod, by name: the newest last. A predecessor's stays as long as the pod may still be there.
     Own(Vec<Subscription>),
-    /// A share of one watch on the namespace.
-    Shared(Subscription),
+    /// A share of one watch on the namespace; and one by name for a pod that lost its label, and with it that watch's sight.
+    Shared(Subscription, Option<Subscription>),
 }
 
 impl Eyes {
@@ -25,14 +25,25 @@ impl Eyes {
                 watches.drain(..old);
                 watches.push(Watch::pod(pods.requests().clone(), pods.namespace(), pod, WatchOptions::default()));
             }
-            Eyes::Shared(subscription) => subscription.expect(pod),
+            Eyes::Shared(subscription, _) => subscription.expect(pod),
+        }
+    }
+
+    /// A read found a pod that no longer has the task's label: from there on it is seen by its name.
+    pub(super) fn look_at_stray(&mut self, pods: &PodManager, pod: &PodVersion) {
+        if let Eyes::Shared(_, stray) = self {
+            *stray = Some(Watch::pod(pods.requests().clone(), pods.namespace(), pod, WatchOptions::default()));
         }
     }
 
     /// The next observation. Cancel safe. A gap in a predecessor's watch is nobody's business.
     pub(super) async fn next(&mut self) -> Option<Observation> {
         match self {
-            Eyes::Shared(subscription) => subscription.next().await,
+            Eyes::Shared(all, None) => all.next().await,
+            Eyes::Shared(all, Some(stray)) => tokio::select! {
+                seen = stray.next() => seen,
+                seen = all.next() => seen,
+            },
             Eyes::Own(watches) => match watches.as_mut_slice() {
                 [] => std::future::pending().await,
                 [only] => only.next().await,

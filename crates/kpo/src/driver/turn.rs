@@ -166,6 +166,8 @@ impl Driver {
             let created = self.core.state().pending.get(&to).is_some_and(|c| matches!(c, Command::Create(_)));
             if created {
                 self.eyes.look_at(&self.pods, &named(pod));
+            } else if !pod.metadata.labels.contains_key(kpo_core::marks::TASK) {
+                self.eyes.look_at_stray(&self.pods, &named(pod));
             }
             self.sights.saw(&Arc::new(pod.as_ref().clone()), false);
         }
