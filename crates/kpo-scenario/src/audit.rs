@@ -2,7 +2,7 @@
 //!
 //! The book is kept below the kubelets: neither kpo nor the API server has a say in it.
 
-use kpo_core::{Event, RerunPolicy, Spec, marks};
+use kpo_core::{RerunPolicy, Spec, marks};
 use kpo_lab::runtime::{
     ContainerId, ContainerSpec, ContainerState, ExecRequest, PodSetup, PrepareError, Runtime, RuntimeEvent, Session,
     SessionError, Signal, StartError, Waker,
@@ -29,6 +29,8 @@ pub(crate) struct Life {
     pub(crate) started: Time,
     /// When it had ended. `None`: it runs.
     pub(crate) ended: Option<Time>,
+    /// Its exit code, where it ended by itself or was killed. `None`: it runs, or it was removed.
+    pub(crate) exit_code: Option<i32>,
     /// Its log.
     pub(crate) log: Option<Arc<ContainerLog>>,
 }
@@ -47,6 +49,12 @@ impl Book {
     /// What is written in it.
     pub(crate) fn read(&self) -> Vec<Life> {
         self.lives().iter().map(|(_, life)| life.clone()).collect()
+    }
+
+    fn exited(&self, id: &ContainerId, exit_code: i32) {
+        for (_, life) in self.lives().iter_mut().filter(|(known, _)| known == id) {
+            life.exit_code = Some(exit_code);
+        }
     }
 
     fn end(&self, at: Time, is: impl Fn(&ContainerId, &Life) -> bool) {
@@ -91,6 +99,7 @@ impl Runtime for Audited {
             container: spec.name.clone(),
             started: now,
             ended: None,
+            exit_code: None,
             log: None,
         };
         let id = self.inner.start(now, spec)?;
@@ -109,6 +118,7 @@ impl Runtime for Audited {
         let events = self.inner.poll(now);
         for RuntimeEvent::Exited { id, exit } in &events {
             self.book.end(exit.at, |known, _| known == id);
+            self.book.exited(id, exit.exit_code);
         }
         events
     }
@@ -277,9 +287,7 @@ fn second_starts(evidence: &Evidence<'_>) -> Vec<String> {
     for (index, (_, name, at)) in evidence.born.pods.iter().enumerate() {
         let before = &evidence.born.pods[..index];
         let started = lives.iter().find(|life| {
-            life.started <= *at
-                && before.iter().any(|(uid, ..)| *uid == life.pod)
-                && !failed(evidence, &life.name, before)
+            life.started <= *at && before.iter().any(|(uid, ..)| *uid == life.pod) && !failed(evidence, life, *at)
         });
         seen.extend(
             started.map(|life| format!("{name} was created after {}/{} had started", life.name, life.container)),
@@ -288,16 +296,11 @@ fn second_starts(evidence: &Evidence<'_>) -> Vec<String> {
     seen
 }
 
-/// Whether that attempt failed by itself, so that the user's `--retries` are for it.
-fn failed(evidence: &Evidence<'_>, pod: &str, before: &[(String, String, Time)]) -> bool {
-    let number = before.iter().position(|(_, name, _)| name == pod).map_or(0, |index| index + 1);
+/// Whether its program had failed by then, so that the user's `--retries` are for it.
+fn failed(evidence: &Evidence<'_>, life: &Life, by: Time) -> bool {
     evidence.spec.rerun.retries > 0
-        && evidence.records.iter().any(|record| match &record.what {
-            What::Said(Event::Ended { attempt, verdict, .. }) => {
-                *attempt as usize == number && verdict.class == kpo_core::Class::Failed
-            }
-            _ => false,
-        })
+        && life.exit_code.is_some_and(|code| code != 0)
+        && life.ended.is_some_and(|at| at <= by)
 }
 
 fn bare_deletes(evidence: &Evidence<'_>) -> Vec<String> {
@@ -308,15 +311,20 @@ fn bare_deletes(evidence: &Evidence<'_>) -> Vec<String> {
     bare.collect()
 }
 
-/// The task's pods that are there: name and finalizers.
+/// The task's pods that are there, by nonce: a label may be gone.
+fn pods<'e>(evidence: &'e Evidence<'_>) -> impl Iterator<Item = &'e Arc<Value>> {
+    let all = evidence.store.list(Resource::Pods, Some(&evidence.spec.namespace));
+    all.filter(|pod| pod["metadata"]["annotations"][marks::NONCE] == evidence.spec.nonce.as_str())
+}
+
+/// Their names and finalizers.
 fn present(evidence: &Evidence<'_>) -> Vec<(String, Vec<String>)> {
-    let ours = |pod: &&Arc<Value>| pod["metadata"]["annotations"][marks::NONCE] == evidence.spec.nonce.as_str();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let shown = |pod: &Arc<Value>| {
         let finalizers = pod["metadata"]["finalizers"].as_array().into_iter().flatten().map(text).collect();
         (text(&pod["metadata"]["name"]), finalizers)
     };
-    evidence.store.list(Resource::Pods, Some(&evidence.spec.namespace)).filter(ours).map(shown).collect()
+    pods(evidence).map(shown).collect()
 }
 
 fn leftovers(evidence: &Evidence<'_>) -> Vec<String> {
@@ -328,11 +336,16 @@ fn leftovers(evidence: &Evidence<'_>) -> Vec<String> {
     for (name, finalizers) in present(evidence) {
         if finalizers.iter().any(|name| name == marks::FINALIZER) {
             seen.push(format!("{name} still has the finalizer {}", marks::FINALIZER));
-        } else if kept.as_deref() != Some(name.as_str()) && finalizers.is_empty() {
+        } else if kept.as_deref() != Some(name.as_str()) && finalizers.is_empty() && !is_terminating(evidence, &name) {
             seen.push(format!("{name} is left behind"));
         }
     }
     seen
+}
+
+/// Whether its deletion is under way: a node that does not answer holds it, and nobody may force it.
+fn is_terminating(evidence: &Evidence<'_>, name: &str) -> bool {
+    pods(evidence).any(|pod| pod["metadata"]["name"] == name && pod["metadata"]["deletionTimestamp"].is_string())
 }
 
 /// The pod that the policy keeps, if it keeps one.
@@ -349,9 +362,12 @@ fn kept(evidence: &Evidence<'_>) -> Option<String> {
     outcome.attempts.last().filter(|_| keeps).map(|attempt| attempt.pod.name.clone())
 }
 
+/// Lost is a task without an outcome of which nobody watches any more, or that has no living pod to wait for.
 fn lost(evidence: &Evidence<'_>) -> Vec<String> {
     let has_outcome = evidence.records.iter().any(|record| matches!(record.what, What::Outcome(_)));
-    if evidence.cut || evidence.left || (evidence.over && has_outcome) {
+    let ended = |pod: &Value| ["Succeeded", "Failed"].contains(&pod["status"]["phase"].as_str().unwrap_or_default());
+    let lives = !evidence.over && pods(evidence).any(|pod| !ended(pod));
+    if evidence.cut || evidence.left || has_outcome || lives {
         return Vec::new();
     }
     vec![format!("no outcome came, and nothing more happens; pods there: {:?}", present(evidence))]
@@ -365,7 +381,7 @@ fn repeated_lines(evidence: &Evidence<'_>) -> Vec<String> {
     };
     let mut written: BTreeMap<String, usize> = BTreeMap::new();
     for life in evidence.book.read().iter().filter(|life| own(life)) {
-        let text = life.log.as_ref().map(|log| log.last(u64::MAX)).unwrap_or_default();
+        let text = life.log.as_ref().map(|log| log.last(u64::from(u32::MAX))).unwrap_or_default();
         for line in String::from_utf8_lossy(&text).lines() {
             *written.entry(line.to_owned()).or_default() += 1;
         }

@@ -10,7 +10,7 @@ use crate::grammar::{Deed, Doing, Moment, Scenario};
 use crate::seat::{self, Coming, Eyes, Seat};
 use crate::task::TaskPart;
 use crate::transcript::{Record, What};
-use kpo_core::{Command, CommandId, Input, Observer, Outcome, Output, Pod, Reply, Sight, Stop, Task, Wait};
+use kpo_core::{Command, CommandId, Input, Observer, Outcome, Output, Pod, Reply, Stop, Task, Wait, marks};
 use kpo_lab::World;
 use kpo_lab::api::{Request, Response, User};
 use serde_json::Value;
@@ -82,7 +82,9 @@ pub struct Run {
     pub writes: usize,
     /// Pods that were created for the task.
     pub created: usize,
-    /// Whether the upset took place.
+    /// What went wrong.
+    pub upset_was: Upset,
+    /// Whether it took place.
     pub upset: bool,
     /// Whether the task could not be found again after the crash, no pod of it being there.
     pub lost: bool,
@@ -281,17 +283,18 @@ impl<'s> Runner<'s> {
     fn do_doings(&mut self) -> bool {
         let mut busy = false;
         for (index, doing) in self.scenario.doings.iter().enumerate() {
-            if !self.done.contains(&index) && self.is_due(doing) {
+            // Whoever just crashed is told when the next one is there.
+            let away = self.seats.iter().any(|seat| seat.name == doing.observer && seat.back_at.is_some());
+            if !self.done.contains(&index) && !away && self.is_due(doing) {
                 self.done.insert(index);
                 self.do_it(doing);
                 busy = true;
             }
         }
-        for index in 0..self.seats.len() {
-            if self.seats[index].back_at.is_some_and(|at| at <= self.now()) {
-                self.come_back(index);
-                busy = true;
-            }
+        let now = self.now();
+        while let Some(index) = self.seats.iter().position(|seat| seat.back_at.is_some_and(|at| at <= now)) {
+            self.come_back(index);
+            busy = true;
         }
         busy
     }
@@ -324,6 +327,8 @@ impl<'s> Runner<'s> {
                 // Whoever takes over cleans up again.
                 self.left = false;
             }
+            // It was lost in the crash.
+            (_, None) if self.lost => {}
             (Deed::Follows | Deed::TakesOver, Some(_)) | (_, None) => {
                 self.stuck =
                     Some(format!("line {}: no such observer, or one too many: {}", doing.line, doing.observer));
@@ -420,14 +425,17 @@ impl<'s> Runner<'s> {
         if let Some(input) = seat.inbox.pop_front() {
             return Some(input);
         }
+        // What has happened is seen before an answer that was given later.
+        if let Some(sight) = seat.eyes.next(now, self.world.store()) {
+            return Some(sight);
+        }
         if let Some(coming) = seat.reply_due(now) {
             let name = seat.name.clone();
             let reply = coming.lost.map_or(coming.reply, |command| self.resolve(&name, &command));
             return Some(Input::Reply { to: coming.id, reply });
         }
-        let sight = seat.eyes.next(now, self.world.store());
         let due = seat.tick_due || seat.until.is_some_and(|until| lab_time(until) <= now);
-        sight.or_else(|| due.then_some(Input::Tick))
+        due.then_some(Input::Tick)
     }
 
     /// Does one command. Whether the observer is gone.
@@ -660,7 +668,9 @@ impl<'s> Runner<'s> {
         if rigour == Rigour::Exact {
             faults.extend(expect::compare(&self.scenario.expected, &self.records, rigour));
             faults.extend(self.waits());
-            faults.extend(self.keeps());
+            if !self.cut {
+                faults.extend(expect::keeps(&self.scenario.expected, self.world.store(), &self.part().spec));
+            }
         }
         let evidence = Evidence {
             spec: &self.part().spec,
@@ -687,6 +697,7 @@ impl<'s> Runner<'s> {
             commands: self.commands,
             writes: self.writes,
             created: self.born.pods.len(),
+            upset_was: self.upset,
             upset: self.has_upset,
             lost: self.lost,
             records: self.records,
@@ -705,26 +716,6 @@ impl<'s> Runner<'s> {
         }
         faults
     }
-
-    fn keeps(&self) -> Vec<String> {
-        let mut wanted: Vec<&str> = self
-            .scenario
-            .expected
-            .iter()
-            .filter_map(|expected| match &expected.what {
-                expect::Expectation::Keeps(pod) => Some(pod.as_str()),
-                _ => None,
-            })
-            .collect();
-        wanted.sort_unstable();
-        let there = seat::pods_of(self.world.store(), &self.part().spec.namespace, &self.part().spec.task);
-        let mut there: Vec<&str> = there.iter().map(|pod: &Pod| pod.metadata.name.as_str()).collect();
-        there.sort_unstable();
-        if self.cut || wanted == there {
-            return Vec::new();
-        }
-        vec![format!("left at the end: {there:?}; expected: {wanted:?}")]
-    }
 }
 
 /// The pod from which on an input has it watched by name: one that was just created, or that only stopped matching.
@@ -734,7 +725,8 @@ fn begins_watch(seat: &Seat, input: &Input) -> Option<Pod> {
             let created = matches!(seat.task.state().pending.get(to), Some(Command::Create(_)));
             created.then(|| (**pod).clone())
         }
-        Input::Seen { sight: Sight::Deleted, pod } if seat.eyes.is_shared() && !pod.is_terminating() => {
+        // Without the label it is only to be seen by its name.
+        Input::Reply { reply: Reply::Pod(pod), .. } if !pod.metadata.labels.contains_key(marks::TASK) => {
             Some((**pod).clone())
         }
         _ => None,

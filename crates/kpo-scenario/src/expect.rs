@@ -2,7 +2,8 @@
 
 use crate::text::{Mistake, Statement, Word};
 use crate::transcript::{Record, Sent, What, said};
-use kpo_core::{Because, Class, Event, Next, NoRerun, Proof, Reason, Started, Verdict};
+use kpo_core::{Because, Class, Event, Next, NoRerun, Proof, Reason, Spec, Started, Verdict};
+use kpo_lab::Store;
 use std::time::Duration;
 
 /// One expectation.
@@ -19,8 +20,9 @@ pub struct Expected {
 /// What is expected.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Expectation {
-    /// The observer sends this next; between so long and so long after the expectation before it, where that is said.
-    Sends(Sent, Option<(Duration, Duration)>),
+    /// The observer sends this next; between so long and so long after what came before it, where that is said. True: or it does
+    /// not, for it only is in time to learn that there is no need.
+    Sends(Sent, Option<(Duration, Duration)>, bool),
     /// The verdict on an attempt.
     Verdict(u32, String),
     /// It says something that begins so, after what was said before.
@@ -80,10 +82,11 @@ fn sends(statement: &mut Statement) -> Result<Expectation, Mistake> {
     let known = ["create", "read", "delete", "ungate", "release", "annotate"];
     let found = known.iter().find(|known| **known == verb.text).ok_or_else(|| verb.unknown(&known))?;
     let mut sent = Sent::new(found, &statement.next("the pod's name")?.text);
-    let mut later = None;
+    let (mut later, mut perhaps) = (None, false);
     while statement.peek().is_some() {
         let word = statement.next("a word")?;
         match word.text.as_str() {
+            "perhaps" => perhaps = true,
             "gated" => sent.gated = true,
             "protected" => sent.protected = true,
             "deadline" => sent.deadline = Some(statement.next("how long")?.duration()?.as_secs()),
@@ -91,7 +94,7 @@ fn sends(statement: &mut Statement) -> Result<Expectation, Mistake> {
             _ => later = Some(span_later(&word, statement)?),
         }
     }
-    Ok(Expectation::Sends(sent, later))
+    Ok(Expectation::Sends(sent, later, perhaps))
 }
 
 /// `2s..2.4s later`, `at once`, `10m later`.
@@ -301,41 +304,72 @@ pub(crate) fn compare(expected: &[Expected], records: &[Record], rigour: Rigour)
 /// What was sent, in order: all of it, and the silence after it.
 fn steps(expected: &[&Expected], records: &[&Record], rigour: Rigour) -> Vec<String> {
     let counts = |sent: &Sent| rigour == Rigour::Exact || sent.is_write();
-    let found: Vec<(Duration, &Sent)> = records
-        .iter()
-        .filter_map(|record| match &record.what {
-            What::Sent(sent) if counts(sent) => Some((record.at, sent)),
-            _ => None,
-        })
-        .collect();
+    let found: Vec<Found<'_>> = found(records, &counts);
     let wanted = expected.iter().filter_map(|expected| match &expected.what {
-        Expectation::Sends(sent, later) if counts(sent) => Some((expected.line, sent, *later)),
+        Expectation::Sends(sent, later, perhaps) if counts(sent) => Some((expected.line, sent, *later, *perhaps)),
         _ => None,
     });
     let wanted: Vec<_> = wanted.collect();
-    let mut last = Duration::ZERO;
-    for (index, (line, sent, later)) in wanted.iter().enumerate() {
-        let Some((at, got)) = found.get(index) else {
-            return vec![format!("line {line}: expected: sends {sent}; nothing more was sent")];
-        };
-        if got != sent {
-            return vec![format!("line {line}: expected: sends {sent}; found: sends {got}, at {at:?}")];
-        }
-        // What is timed is timed from the verdict before it, or from what was sent before it.
-        let since = last_verdict(records, *at).map_or(last, |verdict| verdict.max(last));
-        if let Some((from, to)) = later.filter(|(from, to)| !(*from..=*to).contains(&at.saturating_sub(since))) {
-            let passed = at.saturating_sub(since);
-            return vec![format!("line {line}: sends {sent} after {passed:?}; expected between {from:?} and {to:?}")];
-        }
-        last = *at;
+    if wanted.is_empty() {
+        return Vec::new();
     }
-    let extra = found.get(wanted.len());
-    extra.map(|(at, sent)| format!("expected silence; found: sends {sent}, at {at:?}")).into_iter().collect()
+    let mut rest = found.as_slice();
+    let mut last = Duration::ZERO;
+    for (line, sent, later, perhaps) in wanted {
+        let got = rest.first().filter(|got| got.sent == sent);
+        let Some(got) = got else {
+            if perhaps {
+                continue;
+            }
+            let instead = rest.first().map_or("nothing more was sent".to_owned(), |got| {
+                format!("found: sends {}, at {:?}", got.sent, got.at)
+            });
+            return vec![format!("line {line}: expected: sends {sent}; {instead}")];
+        };
+        let since =
+            |verdict: Option<Duration>| got.at.saturating_sub(verdict.map_or(last, |verdict| verdict.max(last)));
+        // A request and a verdict of one instant are written down in either order.
+        let passed = [since(got.verdict), since(got.verdict_by_then), since(None)];
+        if let Some((from, to)) = later.filter(|(from, to)| !passed.iter().any(|passed| (*from..=*to).contains(passed)))
+        {
+            return vec![format!(
+                "line {line}: sends {sent} after {:?}; expected between {from:?} and {to:?}",
+                passed[0]
+            )];
+        }
+        (rest, last) = (&rest[1..], got.at);
+    }
+    rest.first()
+        .map(|got| format!("expected silence; found: sends {}, at {:?}", got.sent, got.at))
+        .into_iter()
+        .collect()
 }
 
-fn last_verdict(records: &[&Record], before: Duration) -> Option<Duration> {
-    let ended = |record: &&&Record| matches!(record.what, What::Said(Event::Ended { .. })) && record.at <= before;
-    records.iter().rev().find(ended).map(|record| record.at)
+/// Something that was sent.
+struct Found<'a> {
+    at: Duration,
+    sent: &'a Sent,
+    /// When the last verdict before it was said.
+    verdict: Option<Duration>,
+    /// When the last verdict by the same moment was said.
+    verdict_by_then: Option<Duration>,
+}
+
+fn found<'a>(records: &[&'a Record], counts: &dyn Fn(&Sent) -> bool) -> Vec<Found<'a>> {
+    let mut verdict = None;
+    let mut found = Vec::new();
+    let ended = |record: &&&Record| matches!(record.what, What::Said(Event::Ended { .. }));
+    let by = |at: Duration| records.iter().filter(ended).map(|record| record.at).filter(|ended| *ended <= at).max();
+    for record in records {
+        match &record.what {
+            What::Said(Event::Ended { .. }) => verdict = Some(record.at),
+            What::Sent(sent) if counts(sent) => {
+                found.push(Found { at: record.at, sent, verdict, verdict_by_then: by(record.at) })
+            }
+            _ => {}
+        }
+    }
+    found
 }
 
 /// What is said is a part of what was said, in order.
@@ -455,4 +489,18 @@ fn lines(expected: &[&Expected], records: &[&Record]) -> Vec<String> {
         }
     }
     faults
+}
+
+/// Which of the task's pods are left.
+pub(crate) fn keeps(expected: &[Expected], store: &Store, spec: &Spec) -> Vec<String> {
+    let kept = expected.iter().filter_map(|expected| match &expected.what {
+        Expectation::Keeps(pod) => Some(pod.clone()),
+        _ => None,
+    });
+    let mut wanted: Vec<String> = kept.collect();
+    let there = crate::seat::pods_of(store, &spec.namespace, &spec.task);
+    let mut there: Vec<String> = there.into_iter().map(|pod| pod.metadata.name).collect();
+    wanted.sort_unstable();
+    there.sort_unstable();
+    if wanted == there { Vec::new() } else { vec![format!("left at the end: {there:?}; expected: {wanted:?}")] }
 }

@@ -103,6 +103,11 @@ impl Scenario {
         draft.finish(file, text, script).map_err(named)
     }
 
+    /// Whether the user cancels.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.doings.iter().any(|doing| doing.deed == Deed::Cancels)
+    }
+
     /// When the run is ended though the task goes on. `None`: never.
     pub(crate) fn cut_at(&self) -> Option<Duration> {
         let waits = self.expected.iter().filter_map(|expected| match expected.what {

@@ -64,16 +64,18 @@
 //! permits "the user opted into a second life" # why the first two invariants do not count
 //! engine-only "why"
 //! ```
-//! `sends` is complete and in order, and after the last there is silence; verdicts are complete. On the engine reads are left out: they
+//! `sends`, where there is one, is complete and in order, and after the last there is silence; verdicts are complete. On the engine reads are left out: they
 //! are its own affair.
 //!
 //! # Runs
 //! On the core ([`on_core`]): `kpo_core::Task` and the lab's cluster, synchronous, under virtual time. Then again with a crash of the observer at
 //! each command it gives, before and after its effect, going on from the cluster alone and from a snapshot; and with a lost reply at each
-//! write. [`Invariant`]s are checked in all runs, against a book that is kept below the kubelets.
+//! write. On the engine ([`on_engine`]): `kpo`'s driver over the lab's API server in-process, under tokio's paused clock, with a crash before and
+//! after each write, and a lost reply at each. [`Invariant`]s are checked in all runs, against a book that is kept below the kubelets.
 
 mod audit;
 mod core_run;
+mod engine_run;
 mod expect;
 mod grammar;
 mod rerun;
@@ -81,12 +83,14 @@ mod seat;
 mod task;
 mod text;
 mod transcript;
+mod wire;
 
 pub use audit::{Invariant, Violation};
 pub use core_run::{Run, Sabotage, Upset, run as run_on_core};
+pub use engine_run::run as run_on_engine;
 pub use expect::{Expectation, Expected, Rigour};
 pub use grammar::{Deed, Doing, Moment, Scenario};
-pub use rerun::{Report, on_core};
+pub use rerun::{Report, on_core, on_engine};
 pub use task::TaskPart;
 pub use text::ScenarioError;
 pub use transcript::{Record, Sent, What};

@@ -3,6 +3,7 @@
 use crate::text::{Mistake, Statement, Word};
 use kpo::body::Template;
 use kpo::manifest::{Manifest, Request, Source, manifest};
+use kpo::result::{self, Plan};
 use kpo_core::spec::{ExitZeroAfterTerm, Naming, OnUnsignedDelete, RerunPolicy};
 use kpo_core::{OnFinish, Spec};
 use serde_json::{Value, json};
@@ -15,12 +16,17 @@ pub struct TaskPart {
     pub spec: Spec,
     /// The template.
     pub template: Template,
+    /// How its result is handed over. `None`: it has none.
+    pub plan: Option<Plan>,
     /// Whether it is seen by a watch that it shares with others, selected by label, instead of one of its own by name.
     pub beside_others: bool,
 }
 
 /// The nonce of all tasks: the same file gives the same backoffs.
 pub(crate) const NONCE: &str = "5ce7a210";
+
+/// Where a result is written.
+const RESULT: &str = "/airflow/xcom/return.json";
 
 const CONTAINER: [&str; 6] = ["image=", "cpu=", "memory=", "ephemeral-storage=", "env=", "mount="];
 const POD: [&str; 6] = ["grace=", "deadline=", "priority-class=", "node=", "gate=", "volume="];
@@ -159,12 +165,14 @@ impl Draft {
     }
 
     fn finish(mut self, name: &Word) -> Result<TaskPart, Mistake> {
-        let manifest = self.manifest().map_err(|error| name.mistake(format!("the task's pod is none: {error}")))?;
+        let mut manifest = self.manifest().map_err(|error| name.mistake(format!("the task's pod is none: {error}")))?;
         self.spec.template = manifest.template();
+        let plan = self.spec.result.then(|| result::add_message(&mut manifest.pod, &manifest.container, RESULT));
+        let plan = plan.transpose().map_err(|error| name.mistake(error.to_string()))?;
         let template =
             Template::new(manifest.pod, self.undisturbed && self.spec.rerun.policy != RerunPolicy::Idempotent);
         let template = template.map_err(|error| name.mistake(error.to_string()))?;
-        Ok(TaskPart { spec: self.spec, template, beside_others: self.beside_others })
+        Ok(TaskPart { spec: self.spec, template, plan, beside_others: self.beside_others })
     }
 
     fn manifest(&self) -> Result<Manifest, kpo::manifest::ManifestError> {

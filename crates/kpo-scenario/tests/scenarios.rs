@@ -6,6 +6,7 @@
 use kpo_scenario::{Report, Scenario};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// What was asked on the command line: cargo's words that mean something here.
@@ -27,13 +28,12 @@ fn main() -> ExitCode {
     }
     println!("\nrunning {} tests", chosen.len());
     let (begun, mut total, mut failed) = (Instant::now(), Report::default(), Vec::new());
-    for test in &chosen {
-        let report = test.run(&asked);
+    for (test, report) in chosen.iter().zip(run_all(&chosen, &asked)) {
         println!("test {} ... {} ({report})", test.name, if report.failures.is_empty() { "ok" } else { "FAILED" });
-        if !report.failures.is_empty() {
+        if let Some(first) = report.failures.first() {
             failed.push(test);
             // The first tells the most; the others mostly follow from it.
-            println!("\n---- {} ----\n{}\n", test.name, report.failures[0]);
+            println!("\n---- {} ----\n{first}\n", test.name);
         }
         total.add(report);
     }
@@ -46,6 +46,33 @@ fn main() -> ExitCode {
         begun.elapsed().as_secs_f64()
     );
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(101) }
+}
+
+/// Runs them side by side; the reports in their order.
+fn run_all(chosen: &[&Test], asked: &Asked) -> Vec<Report> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        while let Some((index, test)) =
+            Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, chosen.get(i)?)))
+        {
+            let run = std::panic::catch_unwind(|| test.run(asked));
+            let panicked =
+                || Report { failures: vec!["it panicked; its message stands above".to_owned()], ..Report::default() };
+            done.push((index, run.unwrap_or_else(|_| panicked())));
+        }
+        done
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut done: Vec<(usize, Report)> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        workers
+            .into_iter()
+            .flat_map(|worker| worker.join().expect("a run panicked; its message stands above"))
+            .collect()
+    });
+    done.sort_by_key(|(index, _)| *index);
+    done.into_iter().map(|(_, report)| report).collect()
 }
 
 fn asked() -> Asked {
@@ -79,7 +106,6 @@ struct Test {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum On {
     Core,
-    #[expect(dead_code, reason = "the engine's runner is the next step")]
     Engine,
 }
 
@@ -94,14 +120,14 @@ impl Test {
         }
         match self.on {
             On::Core => kpo_scenario::on_core(&scenario),
-            On::Engine => Report::default(),
+            On::Engine => kpo_scenario::on_engine(&scenario),
         }
     }
 
     fn tell(&self, scenario: &Scenario) {
         let run = match self.on {
             On::Core => kpo_scenario::run_on_core(scenario, kpo_scenario::Upset::None, None),
-            On::Engine => return,
+            On::Engine => kpo_scenario::run_on_engine(scenario, kpo_scenario::Upset::None),
         };
         println!("# {}", scenario.title);
         run.records.iter().for_each(|record| println!("{record}"));
@@ -132,7 +158,7 @@ fn tests() -> Vec<Test> {
         if !engine_only {
             tests.push(Test { name: format!("core::{stem}"), file: file.clone(), on: On::Core });
         }
-        // ENGINE
+        tests.push(Test { name: format!("engine::{stem}"), file, on: On::Engine });
     }
     tests
 }
