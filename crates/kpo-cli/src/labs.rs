@@ -3,8 +3,10 @@
 use crate::error::{CliError, ErrorKind};
 use kpo::KubernetesHook;
 use kpo::hook::{ConnectOptions, Source};
+use kpo::manifest::Manifest;
 use kpo_lab::process::ProcessOptions;
 use kpo_lab::{Lab, LabOptions, ProcessRuntime, Time, World, script};
+use serde_json::Value;
 use std::path::Path;
 
 /// A cluster that ends with this value.
@@ -27,6 +29,18 @@ pub(crate) async fn start(script: &str) -> Result<RunningLab, CliError> {
     Lab::serve(world, LabOptions::default())
         .await
         .map_err(|error| CliError::because(ErrorKind::Local, "the lab cannot start", &error))
+}
+
+/// In a lab that no script fills with life, a container without command and arguments can never start: said before anything is made.
+pub(crate) fn demand_programs(script: &str, manifest: &Manifest) -> Result<(), CliError> {
+    let has = |container: &Value, key: &str| container[key].as_array().is_some_and(|words| !words.is_empty());
+    let lists = ["initContainers", "containers"].map(|key| &manifest.pod["spec"][key]);
+    let mut containers = lists.into_iter().filter_map(Value::as_array).flatten();
+    let idle = containers.find(|container| !has(container, "command") && !has(container, "args"));
+    let Some(idle) = idle.filter(|_| script::built_in(script).is_some()) else { return Ok(()) };
+    let name = idle["name"].as_str().unwrap_or_default();
+    Err(CliError::input(format!("container {name:?} has no command, and in the lab images are only names"))
+        .hint("Say what it shall run: kpo run --lab --image busybox -- echo hello"))
 }
 
 fn read(name: &str) -> Result<script::Script, CliError> {

@@ -22,6 +22,7 @@ fn bad_input_is_one_clear_line_and_exit_code_2() {
         (&["run", "--image=x", "--on-finish=stay"], ""),
         (&["run", "--image=x", "--rerun=sometimes"], ""),
         (&["run", "--lab=/nonexistent/script", "--image=x"], ""),
+        (&["run", "--lab", "--image=x"], ""),
         (&["run", "--image=x", "--kubeconfig=/nonexistent/config"], ""),
         (&["run", "--image=x"], ""),
         (&["help", "nothing"], ""),
@@ -40,7 +41,7 @@ fn bad_input_is_one_clear_line_and_exit_code_2() {
 
 #[test]
 fn a_namespace_that_is_not_there_is_named() {
-    let ran = kpo(&["run", "--lab", "--image=x", "--name=t", "-n", "nowhere", "-q"]);
+    let ran = kpo(&["run", "--lab", "--image=x", "--name=t", "-n", "nowhere", "-q", "--", "true"]);
     assert_eq!((ran.code, ran.out.as_str()), (Some(126), ""));
     assert!(ran.err.contains("namespaces \"nowhere\" not found"), "{}", ran.err);
 }

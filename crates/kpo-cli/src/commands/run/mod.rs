@@ -249,7 +249,10 @@ async fn run_task(args: RunArgs) -> Done {
         return show(&request::body(&request), &args);
     }
     let lab = match &args.how.lab {
-        Some(script) => Some(labs::start(script).await?),
+        Some(script) => {
+            labs::demand_programs(script, &manifest)?;
+            Some(labs::start(script).await?)
+        }
         None => None,
     };
     let hook = match &lab {
