@@ -65,6 +65,8 @@ pub enum Sabotage {
     NoDelete,
     /// Observations are dropped after the first running one.
     BlindEyes,
+    /// Each line is printed twice (on the engine only).
+    Stutter,
 }
 
 /// How a run went.
@@ -553,6 +555,7 @@ impl<'s> Runner<'s> {
                 let body = seat::annotation(command);
                 seat::written(self.request(observer, "PATCH", name, Some(&body)), true)
             }
+            Command::ListEvents { .. } if self.sabotage == Some(Sabotage::BlindRerun) => Reply::Events(Vec::new()),
             Command::ListEvents { uid } => {
                 Reply::Events(seat::events(self.world.store(), &self.part().spec.namespace, uid))
             }

@@ -1,7 +1,7 @@
 //! A scenario on the engine: kpo's driver, its requests over the lab's API server in-process, under tokio's paused clock.
 
 use crate::audit::{self, Audited, Book, Evidence, Invariant, Violation};
-use crate::core_run::{BACK_AFTER, Run, Upset};
+use crate::core_run::{BACK_AFTER, Run, Sabotage, Upset};
 use crate::expect::{self, Expectation, Rigour};
 use crate::grammar::{Deed, Doing, Moment, Scenario};
 use crate::seat;
@@ -31,12 +31,13 @@ const LONGEST: Duration = Duration::from_secs(86_400);
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Runs a scenario once on the engine and the lab. For [`Upset::Crash`], `command` counts writes.
-pub fn run(scenario: &Scenario, upset: Upset) -> Run {
+pub fn run(scenario: &Scenario, upset: Upset, sabotage: Option<Sabotage>) -> Run {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     // Only a system without threads or timers refuses.
     let runtime = runtime.expect("a runtime of one thread can be made");
     runtime.block_on(async {
         let mut runner = Runner::new(scenario, upset);
+        runner.sabotage = sabotage;
         runner.run().await;
         runner.finish()
     })
@@ -75,6 +76,7 @@ struct Runner<'s> {
     lost: bool,
     cut: bool,
     upset: Upset,
+    sabotage: Option<Sabotage>,
     stuck: Option<String>,
 }
 
@@ -107,6 +109,7 @@ impl<'s> Runner<'s> {
             lost: false,
             cut: false,
             upset,
+            sabotage: None,
             stuck: None,
         };
         runner.start();
@@ -246,7 +249,11 @@ impl<'s> Runner<'s> {
                     open.extend_from_slice(line.bytes);
                     if !line.partial {
                         let text = String::from_utf8_lossy(&std::mem::take(open)).into_owned();
-                        self.wire.record(name, What::Line(text.trim_end_matches(['\n', '\r']).to_owned()));
+                        let line = What::Line(text.trim_end_matches(['\n', '\r']).to_owned());
+                        if self.sabotage == Some(Sabotage::Stutter) {
+                            self.wire.record(name, line.clone());
+                        }
+                        self.wire.record(name, line);
                     }
                 }
             }

@@ -73,7 +73,7 @@ pub fn on_core(scenario: &Scenario) -> Report {
 /// Runs a scenario on the engine: undisturbed, then with a crash before and after each write, and each lost reply in turn.
 pub fn on_engine(scenario: &Scenario) -> Report {
     let mut report = Report { runs: 1, ..Report::default() };
-    let base = engine_run::run(scenario, Upset::None);
+    let base = engine_run::run(scenario, Upset::None, None);
     if !base.is_good() {
         report.fail("undisturbed, on the engine", scenario, &base, &base.faults);
         return report;
@@ -84,9 +84,9 @@ pub fn on_engine(scenario: &Scenario) -> Report {
     for write in 0..base.writes {
         for done in crashes.iter().copied() {
             let upset = Upset::Crash { command: write, done, snapshot: false };
-            crashed(&mut report, scenario, &base, "engine", engine_run::run(scenario, upset));
+            crashed(&mut report, scenario, &base, "engine", engine_run::run(scenario, upset, None));
         }
-        lost_reply(&mut report, scenario, &base, "engine", engine_run::run(scenario, Upset::LostReply { write }));
+        lost_reply(&mut report, scenario, &base, "engine", engine_run::run(scenario, Upset::LostReply { write }, None));
     }
     report
 }

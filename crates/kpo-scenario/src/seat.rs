@@ -324,5 +324,8 @@ pub(crate) fn launder(input: &mut Input) {
         pod.status.container_statuses.clear();
         pod.status.init_container_statuses.clear();
         pod.spec.node_name = None;
+        if pod.status.phase == kpo_core::pod::Phase::Running {
+            pod.status.phase = kpo_core::pod::Phase::Pending;
+        }
     }
 }

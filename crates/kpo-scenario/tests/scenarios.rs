@@ -127,7 +127,7 @@ impl Test {
     fn tell(&self, scenario: &Scenario) {
         let run = match self.on {
             On::Core => kpo_scenario::run_on_core(scenario, kpo_scenario::Upset::None, None),
-            On::Engine => kpo_scenario::run_on_engine(scenario, kpo_scenario::Upset::None),
+            On::Engine => kpo_scenario::run_on_engine(scenario, kpo_scenario::Upset::None, None),
         };
         println!("# {}", scenario.title);
         run.records.iter().for_each(|record| println!("{record}"));

@@ -1,0 +1,52 @@
+//! Each invariant has a twin: a defect that is put in on purpose, and is caught.
+
+use kpo_scenario::{Invariant, Run, Sabotage, Scenario, Upset, run_on_core, run_on_engine};
+
+fn scenario(name: &str) -> Scenario {
+    let path = format!("{}/../../scenarios/{name}.scenario", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(&path).expect("a scenario of that name");
+    Scenario::parse(name, &text).expect("it is sound")
+}
+
+fn run(name: &str, sabotage: Sabotage) -> Run {
+    let scenario = scenario(name);
+    assert!(run_on_core(&scenario, Upset::None, None).is_good(), "without the defect all is well");
+    run_on_core(&scenario, Upset::None, Some(sabotage))
+}
+
+fn catches(invariant: Invariant, run: &Run) {
+    let found: Vec<String> = run.violations.iter().map(ToString::to_string).collect();
+    assert!(run.violations.iter().any(|violation| violation.invariant == invariant), "found only: {found:?}");
+}
+
+#[test]
+fn a_second_pod_beside_the_first_is_a_second_life() {
+    catches(Invariant::OneLife, &run("exit_code", Sabotage::Twin));
+}
+
+#[test]
+fn a_started_program_that_is_run_again_is_caught() {
+    catches(Invariant::NoSecondStart, &run("preempted_while_running", Sabotage::BlindRerun));
+}
+
+#[test]
+fn a_delete_without_preconditions_is_caught() {
+    catches(Invariant::FencedDeletes, &run("exit_code", Sabotage::BareDelete));
+}
+
+#[test]
+fn a_pod_that_is_left_behind_is_caught() {
+    catches(Invariant::NothingLeft, &run("exit_code", Sabotage::NoDelete));
+}
+
+#[test]
+fn a_task_that_is_never_heard_of_again_is_caught() {
+    catches(Invariant::NeverLost, &run("exit_code", Sabotage::BlindEyes));
+}
+
+#[test]
+fn a_line_that_is_printed_twice_is_caught() {
+    let scenario = scenario("undisturbed");
+    assert!(run_on_engine(&scenario, Upset::None, None).is_good(), "without the defect all is well");
+    catches(Invariant::LinesOnce, &run_on_engine(&scenario, Upset::None, Some(Sabotage::Stutter)));
+}
