@@ -39,20 +39,20 @@ const GROUPS: &[Group] = &[
 ];
 
 /// Measures the groups of these names, all without a name; prints the table, and tells whether every target was met.
-pub(crate) fn all(names: &[&str], small: bool) -> Result<bool, Error> {
+pub(crate) fn all(names: &[&str], divisor: u64) -> Result<bool, Error> {
     if let Some(unknown) = names.iter().find(|name| GROUPS.iter().all(|group| group.name != **name)) {
         let known: Vec<String> = GROUPS.iter().map(|group| format!("  {:12} {}", group.name, group.help)).collect();
         return Err(format!("there are no figures {unknown:?}; there are\n{}", known.join("\n")).into());
     }
     let machine = machine::describe();
-    let size = Size { divisor: if small { 100 } else { 1 } };
+    let size = Size { divisor };
     let mut rows = Vec::new();
     for group in GROUPS.iter().filter(|group| names.is_empty() || names.contains(&group.name)) {
         rows.extend((group.measure)(size)?);
     }
     say(&machine);
-    if small {
-        say("sizes divided by 100: to try the benchmark, not kpo");
+    if divisor > 1 {
+        say(&format!("large sizes divided by {divisor}"));
     }
     say(&format!("\n{}", Table(&rows)));
     Ok(rows.iter().all(|row| row.is_met != Some(false)))

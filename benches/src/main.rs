@@ -38,11 +38,15 @@ fn main() -> ExitCode {
 
 fn measure(words: &[&str]) -> ExitCode {
     let (flags, names): (Vec<&str>, Vec<&str>) = words.iter().partition(|word| word.starts_with('-'));
-    if let Some(unknown) = flags.iter().find(|flag| !["--check", "--small"].contains(flag)) {
-        return failed(&format!("there is no flag {unknown}: --check, --small").into());
+    let mut divisor = 1;
+    for flag in flags.iter().filter(|flag| **flag != "--check") {
+        divisor = match flag.strip_prefix("--divide=").map(str::parse) {
+            Some(Ok(number @ 1..)) => number,
+            None if *flag == "--small" => 100,
+            _ => return failed(&format!("there is no flag {flag}: --check, --small, --divide=NUMBER").into()),
+        };
     }
-    let measured = figures::all(&names, flags.contains(&"--small"));
-    match measured {
+    match figures::all(&names, divisor) {
         Ok(is_met) if is_met || !flags.contains(&"--check") => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => failed(&error),

@@ -1,7 +1,7 @@
 //! The logs of a task's pods, one pump a container: from its stream to the reader, at the reader's pace.
 
 use super::clock::Clock;
-use super::{Event, What};
+use super::{Boxed, Event, What};
 use crate::logs::{LogEvent, LogOptions, LogStream, LogTarget};
 use crate::manager::PodManager;
 use futures::future::BoxFuture;
@@ -26,7 +26,7 @@ pub struct Piece {
 pub(super) struct Logs {
     pods: PodManager,
     clock: Clock,
-    out: mpsc::Sender<Event>,
+    out: mpsc::Sender<Boxed>,
     /// Containers that are kpo's own business: their logs are not the task's.
     hidden: Vec<String>,
     pumps: BTreeMap<String, Vec<Pump>>,
@@ -38,7 +38,7 @@ struct Pump {
 }
 
 impl Logs {
-    pub(super) fn new(pods: PodManager, clock: Clock, out: mpsc::Sender<Event>, hidden: Vec<String>) -> Self {
+    pub(super) fn new(pods: PodManager, clock: Clock, out: mpsc::Sender<Boxed>, hidden: Vec<String>) -> Self {
         Self { pods, clock, out, hidden, pumps: BTreeMap::new() }
     }
 
@@ -86,7 +86,7 @@ async fn pump(
     pod: Arc<str>,
     container: Arc<str>,
     clock: Clock,
-    out: mpsc::Sender<Event>,
+    out: mpsc::Sender<Boxed>,
 ) {
     let mut told = false;
     loop {
@@ -100,7 +100,7 @@ async fn pump(
         };
         let Some(event) = event.filter(|event| !matches!(event, LogEvent::End)) else { return };
         let piece = Piece { pod: Arc::clone(&pod), container: Arc::clone(&container), event };
-        if out.send(Event { at: clock.now(), what: What::Log(piece) }).await.is_err() {
+        if out.send(Box::new(Event { at: clock.now(), what: What::Log(piece) })).await.is_err() {
             // Nobody reads: the task goes on, its log is left on the node.
             return;
         }

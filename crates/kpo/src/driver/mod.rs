@@ -48,6 +48,9 @@ pub use logs::Piece;
 /// Pieces of logs that wait for the reader, at most: a slow reader slows the streams, not the task.
 const PIECES: usize = 16;
 
+/// An event on its way: a channel sets aside room for 32 at once, for each of a thousand tasks.
+type Boxed = Box<Event>;
+
 /// A task to be run: what decisions need, and the template.
 #[derive(Debug, Clone)]
 pub struct TaskRequest {
@@ -107,9 +110,9 @@ impl Delivery {
 #[derive(Debug)]
 pub struct Running {
     spec: Spec,
-    events: mpsc::UnboundedReceiver<Event>,
-    logs: mpsc::Receiver<Event>,
-    outcome: Option<Event>,
+    events: mpsc::UnboundedReceiver<Boxed>,
+    logs: mpsc::Receiver<Boxed>,
+    outcome: Option<Boxed>,
     stops: mpsc::UnboundedSender<Stop>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -123,14 +126,14 @@ impl Running {
                 biased;
                 event = self.events.recv() => match event {
                     Some(event) if matches!(event.what, What::Outcome(_)) => self.outcome = Some(event),
-                    event => return event,
+                    event => return event.map(|event| *event),
                 },
-                Some(piece) = self.logs.recv() => return Some(piece),
+                Some(piece) = self.logs.recv() => return Some(*piece),
             }
         }
         match self.logs.try_recv() {
-            Ok(piece) => Some(piece),
-            Err(_) => self.outcome.take(),
+            Ok(piece) => Some(*piece),
+            Err(_) => self.outcome.take().map(|outcome| *outcome),
         }
     }
 

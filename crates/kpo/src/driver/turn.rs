@@ -3,7 +3,7 @@
 use super::clock::Clock;
 use super::logs::Logs;
 use super::pods::{Eyes, LastSights};
-use super::{Delivery, Event, TaskRequest, What, perform};
+use super::{Boxed, Delivery, Event, TaskRequest, What, perform};
 use crate::manager::PodManager;
 use crate::watch::{Observation, PodVersion};
 use futures::StreamExt;
@@ -27,7 +27,7 @@ pub(super) struct Driver {
     logs: Logs,
     clock: Clock,
     replies: FuturesUnordered<BoxFuture<'static, (CommandId, Reply)>>,
-    events: mpsc::UnboundedSender<Event>,
+    events: mpsc::UnboundedSender<Boxed>,
     stops: mpsc::UnboundedReceiver<Stop>,
     trouble_said: Option<Time>,
 }
@@ -41,7 +41,7 @@ impl Driver {
         eyes: Eyes,
         logs: Logs,
         clock: Clock,
-        events: mpsc::UnboundedSender<Event>,
+        events: mpsc::UnboundedSender<Boxed>,
         stops: mpsc::UnboundedReceiver<Stop>,
     ) -> Self {
         let sights = LastSights::default();
@@ -105,7 +105,7 @@ impl Driver {
 
     fn say(&self, what: What) {
         // Nobody listens any more: the task goes on all the same.
-        let _ = self.events.send(Event { at: self.clock.now(), what });
+        let _ = self.events.send(Box::new(Event { at: self.clock.now(), what }));
     }
 
     // --- commands -----------------------------------------------------------------------------------------------------------------
