@@ -20,7 +20,9 @@ impl Task {
     pub(super) fn close_logs(&mut self) {
         let current = &mut self.state.current;
         let (name, uid) = (current.name.clone(), current.uid());
-        if current.followed.is_empty() || current.logs_closed {
+        // What runs on, since it may not be deleted, would keep writing: its log has no end to wait for.
+        let runs_on = current.undeletable && !current.ledger.is_over();
+        if current.followed.is_empty() || current.logs_closed || runs_on {
             current.logs_closed = true;
             return;
         }

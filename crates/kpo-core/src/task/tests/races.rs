@@ -182,3 +182,15 @@ fn a_task_that_was_finished_and_kept_is_not_run_again_by_who_takes_over() {
     let commands = later.commands();
     assert!(!commands.iter().any(|(_, c)| matches!(c, Command::Create(_))), "{commands:?}");
 }
+
+#[test]
+fn the_log_of_a_pod_that_may_not_be_deleted_is_not_waited_for() {
+    let mut bench = Bench::default();
+    bench.run(Shown::new("t-1", 1));
+    bench.stop(Stop::User);
+    let (id, Command::Delete { .. }) = bench.command() else { panic!() };
+    let refusal = Refusal { code: 403, reason: "Forbidden".into(), message: "no".into(), retry_after: None };
+    bench.reply(id, Reply::Refused(refusal));
+    let (_, command) = bench.command();
+    assert!(matches!(command, Command::Deliver(_)), "{command:?}");
+}
