@@ -188,7 +188,9 @@ impl Task {
             }
             Reply::NotFound => leaving.attempt.ledger.gone(now, Absence::Unobserved),
             Reply::Refused(refusal) => {
-                leaving.given_up = true;
+                // Our finalizer goes all the same: whoever deletes the pod one day would wait for it for ever.
+                leaving.delete = false;
+                leaving.given_up = !leaving.protected;
                 self.hinder(Hindrance::Delete, &refusal);
             }
             _ => {

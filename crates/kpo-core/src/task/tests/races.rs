@@ -194,3 +194,34 @@ fn the_log_of_a_pod_that_may_not_be_deleted_is_not_waited_for() {
     let (_, command) = bench.command();
     assert!(matches!(command, Command::Deliver(_)), "{command:?}");
 }
+
+#[test]
+fn a_protected_pod_that_may_not_be_deleted_is_released_all_the_same() {
+    let mut spec = Spec::minimal("t", "default", "n");
+    spec.protect = true;
+    let mut bench = Bench::new(spec);
+    let shown = bench.run(Shown::new("t-1", 1));
+    bench.see(&shown.exited(0));
+    bench.finish();
+    let (id, Command::Delete { .. }) = bench.command() else { panic!() };
+    let refusal = Refusal { code: 403, reason: "Forbidden".into(), message: "no".into(), retry_after: None };
+    bench.reply(id, Reply::Refused(refusal));
+    let (id, Command::Release { .. }) = bench.command() else { panic!("who deletes it later would wait for ever") };
+    bench.reply(id, Reply::Done);
+    bench.finished();
+}
+
+#[test]
+fn who_takes_over_an_ended_attempt_makes_the_next_as_soon_as_it_may() {
+    let mut bench = attached(true, |shown| vec![shown.on("node-1").preempted().never_ran()]);
+    let commands = bench.commands();
+    let id = |is: fn(&Command) -> bool| commands.iter().find(|(_, c)| is(c)).expect("it is commanded").0;
+    let (mark, events) =
+        (id(|c| matches!(c, Command::Annotate { .. })), id(|c| matches!(c, Command::ListEvents { .. })));
+    bench.reply(events, Reply::Events(Vec::new()));
+    bench.silence();
+    let ours = Shown::new("t-1", 1).on("node-1").preempted().never_ran();
+    let ours = ours.with("/metadata/annotations/kpo.rs~1observer", json!("you/2"));
+    bench.reply(mark, Reply::Pod(Box::new(ours.pod())));
+    assert!(matches!(bench.command().1, Command::Create(create) if create.attempt == 2));
+}
