@@ -6,10 +6,14 @@ use tracing_subscriber::EnvFilter;
 pub(crate) fn start(verbose: u8) {
     let filter = match verbose {
         0 | 1 => return,
-        2 => "kpo=debug",
+        2 => "kpo=debug,kpo_lab=warn",
         _ => "kpo=trace,hyper=debug,tower=debug",
     };
-    let subscriber = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(EnvFilter::new(filter));
+    let colour = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(colour)
+        .with_env_filter(EnvFilter::new(filter));
     // A second start in one process (a test) changes nothing.
     let _ = subscriber.try_init();
 }

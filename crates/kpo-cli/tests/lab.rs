@@ -84,3 +84,19 @@ fn a_pod_that_is_not_kpos_is_explained_too() {
         (Some("failed"), Some(5), Some("foreign"))
     );
 }
+
+#[test]
+fn a_full_quota_is_named_while_it_is_waited_for_and_all_namespaces_are_all() {
+    let ran = in_lab(
+        "
+        kubectl create quota none --hard=pods=0 >/dev/null
+        timeout -s INT 2 $KPO run --image=x --name=t --command -- true
+        $KPO sweep -A; echo exit $?
+        $KPO ls -A; echo exit $?",
+    );
+    assert_eq!(ran.code, Some(0), "{}", ran.out);
+    assert!(ran.out.contains("waiting: pods \"t-1\" is forbidden: exceeded quota: none"), "{}", ran.out);
+    assert!(ran.out.contains("cancelled (attempt 1), no pod was made"), "{}", ran.out);
+    assert!(!ran.out.contains("deleted"), "{}", ran.out);
+    assert!(ran.out.contains("nothing to remove\nexit 0\n") && ran.out.ends_with("exit 0\n"), "{}", ran.out);
+}

@@ -216,7 +216,8 @@ fn no_rerun(why: NoRerun, cause: Cause, started: Started) -> String {
 
 fn cancelled(attempt: &AttemptRecord, verdict: &Verdict) -> Ending {
     if verdict.reason == Reason::CancelledByUser {
-        let line = format!("cancelled {}, its pod is deleted", place(attempt));
+        let pod = if attempt.pod.uid.is_empty() { "no pod was made" } else { "its pod is deleted" };
+        let line = format!("cancelled {}, {pod}", place(attempt));
         return Ending { tone: Tone::Odd, line, next: Vec::new() };
     }
     let what = placed(&clause(&told(verdict.reason, verdict)), verdict, attempt);

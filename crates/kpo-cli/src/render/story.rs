@@ -162,6 +162,7 @@ impl Teller {
 
     fn stopping(&self, stop: Stop, now: Time) -> Vec<Line> {
         let text = match stop {
+            Stop::User if self.pod.is_none() => "cancelling (once more Ctrl-C leaves at once)",
             Stop::User => "cancelling: the pod is deleted, with its grace (once more Ctrl-C leaves at once)",
             Stop::Deadline => "its time is up: the pod is deleted",
             Stop::Shutdown => return Vec::new(),

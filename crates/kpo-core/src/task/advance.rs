@@ -483,7 +483,7 @@ impl Task {
 
     /// Says what it waits for, when that is something new.
     fn say_wait(&mut self) {
-        if self.state.stage != Stage::Following {
+        if !matches!(self.state.stage, Stage::Following | Stage::Creating { again_at: Some(_) }) {
             return;
         }
         let because = self.because();

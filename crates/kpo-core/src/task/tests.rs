@@ -561,6 +561,8 @@ fn a_full_quota_is_waited_for_until_its_clock_ends() {
     bench.pass(Duration::from_secs(2));
     let outcome = bench.finish();
     assert_eq!((outcome.verdict.as_deref(), outcome.reason), (Some("launchFailed"), Some(Reason::QuotaExceeded)));
+    let said = |event: &&Event| matches!(event, Event::Waiting { because: Because::Admission { .. }, .. });
+    assert_eq!(bench.events.iter().filter(said).count(), 1, "said once, though it was refused twice");
     bench.finished();
 }
 

@@ -215,7 +215,7 @@ impl ApiRequest {
         Self::core(Verb::Delete, namespace, resource, Some(name)).json(options)
     }
 
-    /// Any verb on a namespaced resource of the core group.
+    /// Any verb on a namespaced resource of the core group. An empty namespace: all of them.
     pub fn core(verb: Verb, namespace: &str, resource: &'static str, name: Option<&str>) -> Self {
         Self::new(Target {
             verb,
@@ -223,7 +223,7 @@ impl ApiRequest {
             version: "v1",
             resource,
             subresource: None,
-            namespace: Some(namespace.to_owned()),
+            namespace: Some(namespace).filter(|namespace| !namespace.is_empty()).map(str::to_owned),
             name: name.map(str::to_owned),
         })
     }
@@ -283,6 +283,13 @@ mod tests {
         let request = ApiRequest::get("a b", "pods", "x/../y").subresource("log");
         assert_eq!(request.uri(), "/api/v1/namespaces/a%20b/pods/x%2F..%2Fy/log");
         assert_eq!(request.target.rbac_resource(), "pods/log");
+    }
+
+    #[test]
+    fn an_empty_namespace_is_all_of_them() {
+        let request = ApiRequest::list("", "pods");
+        assert_eq!(request.uri(), "/api/v1/pods");
+        assert_eq!(request.target.to_string(), "list pods");
     }
 
     #[test]
