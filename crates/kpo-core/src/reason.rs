@@ -109,6 +109,8 @@ pub enum Reason {
     ProviderFailed,
     /// Disrupted by a controller that is not known here.
     DisruptedByOther,
+    /// The attempt before was seen to have run after all.
+    StartedAfterAll,
     /// Somebody deleted it; nobody signed.
     DeletedOutside,
     /// It vanished unobserved.
@@ -132,7 +134,7 @@ struct Page {
 
 impl Reason {
     /// All of them, in the order of docs/reasons.md.
-    pub const ALL: [Reason; 40] = [
+    pub const ALL: [Reason; 41] = [
         Reason::Succeeded,
         Reason::SucceededWhileTerminating,
         Reason::ProgramFailed,
@@ -168,6 +170,7 @@ impl Reason {
         Reason::QueueEvicted,
         Reason::ProviderFailed,
         Reason::DisruptedByOther,
+        Reason::StartedAfterAll,
         Reason::DeletedOutside,
         Reason::Vanished,
         Reason::Unreachable,
@@ -513,6 +516,13 @@ impl Reason {
                 sentence: "taken away by a controller that is not known to kpo",
                 next: "See its words, and `kubectl describe pod`. If the task may run twice: `--rerun=idempotent`.",
                 example: "lost: DisruptionTarget SpotInterruption: the instance is being reclaimed",
+            },
+            Reason::StartedAfterAll => Page {
+                code: "startedAfterAll",
+                exit: exit::DISRUPTED,
+                sentence: "the attempt before was seen to have run after all, so its replacement was stopped before it ran",
+                next: "Find out from the first attempt's node and log what it did. If the task may run twice: --rerun=idempotent.",
+                example: "lost: a Started event of t-1 came after it was judged never to have started; t-2 was not run",
             },
             Reason::DeletedOutside => Page {
                 code: "deletedOutside",

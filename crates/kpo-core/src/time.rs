@@ -1,6 +1,7 @@
 //! Time as the decisions know it: an integer that the driver hands in.
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Deserializer, Error as _};
+use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
@@ -8,9 +9,24 @@ use std::time::Duration;
 /// A moment: nanoseconds since 1970-01-01T00:00:00 UTC.
 ///
 /// The driver advances it monotonically; the core never asks a clock.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
-#[serde(transparent)]
+///
+/// As JSON it is RFC 3339 with nanoseconds: an integer of that size does not survive readers whose numbers are doubles.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Time(pub i64);
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let (year, month, day, hour, minute, second, nanos) = self.civil();
+        to.collect_str(&format_args!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanos:09}Z"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        Time::parse(&text).ok_or_else(|| D::Error::custom(format_args!("{text:?} is no time in UTC by RFC 3339")))
+    }
+}
 
 impl Time {
     /// The moment `seconds` after the epoch.
@@ -158,6 +174,16 @@ mod tests {
             let (year, month, date) = civil_from_days(day);
             assert_eq!(days_from_civil(year, month, date), day);
         }
+    }
+
+    #[test]
+    fn json_keeps_every_nanosecond() {
+        for time in [Time(0), Time(1_795_490_818_799_308_693), Time::from_secs(1_000)] {
+            let json = serde_json::to_string(&time).unwrap();
+            assert_eq!(serde_json::from_str::<Time>(&json).unwrap(), time, "{json}");
+        }
+        assert_eq!(serde_json::to_string(&Time(1)).unwrap(), "\"1970-01-01T00:00:00.000000001Z\"");
+        assert!(serde_json::from_str::<Time>("\"yesterday\"").is_err());
     }
 
     #[test]

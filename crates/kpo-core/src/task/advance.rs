@@ -5,8 +5,10 @@ use super::{Attempt, Leaving, Stage, Task};
 use crate::classify;
 use crate::contract::{Command, Create, Event, Hindrance, Next, Refusal, Reply, Stop};
 use crate::ledger::Situation;
+use crate::marks;
 use crate::pod::Pod;
 use crate::reason::Reason;
+use crate::spec::RerunPolicy;
 use crate::time::Time;
 use crate::verdict::{Cause, Class, Started, Verdict};
 use std::time::Duration;
@@ -112,6 +114,10 @@ impl Task {
                 self.altered(&pod, create.gated, &differences);
             }
             _ if !awaited => {}
+            Reply::Pod(pod) if create.gated && !self.may_run_ungated(&pod) => {
+                let lost = "the scheduling gate was removed, and nobody attested that the attempt before stands still";
+                self.altered(&pod, true, &[lost.to_owned()]);
+            }
             Reply::Pod(pod) => self.born(&pod, create.gated),
             Reply::NameTaken { uid, terminating } => self.name_taken(&uid, terminating),
             Reply::NotFound => self.vanished_unseen(),
@@ -148,6 +154,13 @@ impl Task {
     fn vanished_unseen(&mut self) {
         let class = Class::Disrupted { cause: Cause::Vanished, started: Started::Unknown };
         self.end_without_pod(class, Reason::Vanished, None);
+    }
+
+    /// Whether that pod is held by our gate as it was to be, or need not be: the attempt before stands still.
+    fn may_run_ungated(&self, pod: &Pod) -> bool {
+        let held = pod.spec.scheduling_gates.iter().any(|gate| gate.name == marks::GATE);
+        let before = self.state.past.last().and_then(|attempt| attempt.verdict.as_ref());
+        held || before.is_none_or(|before| before.verdict.stopped)
     }
 
     /// It was accepted, but is not what was sent: it is stopped, and that is the verdict.
@@ -220,6 +233,7 @@ impl Task {
     /// What the active observer does about a living pod.
     fn act_on(&mut self, situation: Situation) -> bool {
         match situation {
+            Situation::Gated { ours: true, .. } if self.predecessor_ran() => return self.stop_held(),
             Situation::Gated { ours: true, .. } => self.lift_gate(),
             Situation::Starting { fatal: Some(reason), .. } if self.state.spec.fail_fast_images => {
                 return self.go(Stage::Stopping { reason });
@@ -235,6 +249,20 @@ impl Task {
             self.list_events();
         }
         false
+    }
+
+    /// Whether the attempt before, judged never to have started, was seen since to have run; and the program may not run twice.
+    fn predecessor_ran(&self) -> bool {
+        let template = &self.state.spec.template;
+        let ran =
+            |attempt: &Attempt| attempt.is_believed_unstarted() && attempt.ledger.started(template).next().is_some();
+        let may_run_twice = self.state.spec.rerun.policy == RerunPolicy::Idempotent;
+        !may_run_twice && self.state.leaving.iter().any(|leaving| ran(&leaving.attempt))
+    }
+
+    /// What is seen to the contrary wins, also during the backoff (design rule 3): the attempt that is held never runs.
+    fn stop_held(&mut self) -> bool {
+        self.go(Stage::Stopping { reason: Reason::StartedAfterAll })
     }
 
     fn lift_gate(&mut self) {
@@ -383,7 +411,8 @@ impl Task {
     /// The current attempt has ended; `ours` says why we were stopping it.
     fn ended(&mut self, ours: Option<Reason>) -> bool {
         let Some(verdict) = self.verdict(ours) else { return false };
-        if matches!(verdict.class, Class::Disrupted { .. }) && !self.state.current.uid().is_empty() {
+        let to_explain = matches!(verdict.class, Class::Disrupted { .. }) && verdict.reason != Reason::StartedAfterAll;
+        if to_explain && !self.state.current.uid().is_empty() {
             self.state.current.said.explained_at = Some(self.state.now);
             self.list_events();
             return self.go(Stage::Explaining { until: self.state.now + EXPLAIN_FOR });
@@ -398,7 +427,10 @@ impl Task {
             && let Some(reason) = ours
         {
             verdict.reason = reason;
-            if reason.is_launch_failure() {
+            if reason == Reason::StartedAfterAll {
+                verdict.class = Class::Disrupted { cause: Cause::Other, started: Started::Unknown };
+                (verdict.proof, verdict.stopped) = (None, false);
+            } else if reason.is_launch_failure() {
                 verdict.class = Class::LaunchFailed;
                 let hindrance = || self.state.current.ledger.hindrance(&self.state.spec.template);
                 verdict.detail = self.state.refusal.clone().or_else(hindrance);

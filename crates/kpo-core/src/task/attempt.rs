@@ -6,7 +6,7 @@ use crate::outcome::{AttemptRecord, AttemptVerdict, PodRef, Times};
 use crate::pod::Pod;
 use crate::spec::{Naming, Spec};
 use crate::time::Time;
-use crate::verdict::Verdict;
+use crate::verdict::{Class, Started, Verdict};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -102,6 +102,12 @@ impl Attempt {
     /// Whether its pod is (as far as known) still in the cluster.
     pub(super) fn is_there(&self) -> bool {
         self.ledger.last.is_some() && self.ledger.gone.is_none()
+    }
+
+    /// Whether it was judged never to have started: what is seen to the contrary wins, as long as its successor is held.
+    pub(super) fn is_believed_unstarted(&self) -> bool {
+        let class = self.verdict.as_ref().map(|verdict| &verdict.class);
+        matches!(class, Some(Class::Disrupted { started: Started::Never, .. }))
     }
 
     /// Whether its deletion was requested, by whomever.

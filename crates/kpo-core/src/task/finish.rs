@@ -18,8 +18,12 @@ impl Task {
 
     /// Asks for what the current attempt's logs still hold.
     pub(super) fn close_logs(&mut self) {
+        let uid = self.state.current.uid();
+        if self.awaits(|c| matches!(c, Command::CloseLogs { uid: closing, .. } if *closing == uid)) {
+            return;
+        }
         let current = &mut self.state.current;
-        let (name, uid) = (current.name.clone(), current.uid());
+        let name = current.name.clone();
         // What runs on, since it may not be deleted, would keep writing: its log has no end to wait for.
         let runs_on = current.undeletable && !current.ledger.is_over();
         if current.followed.is_empty() || current.logs_closed || runs_on {
@@ -141,7 +145,10 @@ impl Task {
     pub(super) fn tidy(&mut self) {
         let carried = self.state.stage == Stage::Cleaning || self.state.current.is_there();
         let name_is_needed = self.state.spec.naming == Naming::Fixed;
-        self.state.leaving.retain(|leaving| leaving.needs_a_hand());
+        let held = self.state.current.not_before.is_some() && !self.state.stage.is_concluded();
+        self.state
+            .leaving
+            .retain(|leaving| leaving.needs_a_hand() || (held && leaving.attempt.is_believed_unstarted()));
         if !(carried || name_is_needed) || !self.is_active() {
             return;
         }

@@ -306,8 +306,10 @@ impl Task {
     fn told(&mut self, uid: &str, reply: Reply) {
         let now = self.state.now;
         match reply {
-            Reply::Events(events) if self.state.current.ledger.uid() == Some(uid) => {
-                events.iter().for_each(|event| self.state.current.ledger.told(now, event));
+            Reply::Events(events) => {
+                for attempt in self.attempts_mut(uid) {
+                    events.iter().for_each(|event| attempt.ledger.told(now, event));
+                }
             }
             Reply::Refused(refusal) => self.hinder(Hindrance::Events, &refusal),
             _ => {}

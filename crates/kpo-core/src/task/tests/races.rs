@@ -225,3 +225,59 @@ fn who_takes_over_an_ended_attempt_makes_the_next_as_soon_as_it_may() {
     bench.reply(mark, Reply::Pod(Box::new(ours.pod())));
     assert!(matches!(bench.command().1, Command::Create(create) if create.attempt == 2));
 }
+
+/// Attempt 1 was judged never to have started; attempt 2 is held by its gate.
+fn held(policy: RerunPolicy) -> (Bench, Shown, Shown) {
+    let mut spec = Spec::minimal("t", "default", "n");
+    spec.rerun.policy = policy;
+    let mut bench = Bench::new(spec);
+    let first = Shown::new("t-1", 1);
+    bench.create(&first);
+    let first = first.on("node-1").preempted().never_ran();
+    bench.see(&first);
+    bench.tell(vec![]);
+    let second = Shown::new("t-2", 2).gated();
+    bench.create(&second);
+    bench.silence();
+    (bench, first, second)
+}
+
+#[test]
+fn what_is_seen_to_the_contrary_wins_also_during_the_backoff() {
+    let (mut bench, first, second) = held(RerunPolicy::IfNotStarted);
+    bench.see(&first.exited(137));
+    assert_eq!(bench.deleted().0, "uid-2", "the attempt that is held never runs");
+    bench.gone(&second.terminating());
+    let outcome = bench.finish();
+    assert_eq!((outcome.verdict.as_deref(), outcome.reason), (Some("disrupted"), Some(Reason::StartedAfterAll)));
+    assert_eq!(bench.ended()[1].1, &Next::End { why: Some(NoRerun::Policy) });
+}
+
+#[test]
+fn a_program_that_may_run_twice_is_not_held_back_by_it() {
+    let (mut bench, first, _) = held(RerunPolicy::Idempotent);
+    bench.see(&first.exited(137));
+    let wait = bench.wait();
+    assert_eq!(wait.because, Because::Backoff);
+    bench.pass(Duration::from_secs(3));
+    assert!(matches!(bench.command().1, Command::Ungate { .. }));
+}
+
+#[test]
+fn a_replacement_without_its_gate_is_stopped_where_the_attempt_before_may_still_run() {
+    let mut spec = Spec::minimal("t", "default", "n");
+    spec.rerun.policy = RerunPolicy::Idempotent;
+    spec.on_unsigned_delete = crate::OnUnsignedDelete::Recreate;
+    let mut bench = Bench::new(spec);
+    let first = bench.run(Shown::new("t-1", 1));
+    bench.gone(&first.terminating());
+    bench.tell(vec![]);
+    let commands = bench.commands();
+    let create = commands.iter().find_map(|(id, command)| matches!(command, Command::Create(_)).then_some(*id));
+    if let Some(id) = create {
+        bench.reply(id, Reply::Pod(Box::new(Shown::new("t-2", 2).pod())));
+        assert_eq!(bench.deleted().0, "uid-2");
+    } else {
+        panic!("a create is expected: {commands:#?}");
+    }
+}
