@@ -25,9 +25,8 @@ async fn one(client: Client, number: usize, image: &str) -> Result<(), Error> {
     let mut events = pods.watch(&only, &version).await?.boxed();
     while let Some(event) = events.try_next().await? {
         let WatchEvent::Modified(pod) = event else { continue };
-        match pod.status.and_then(|status| status.phase).as_deref() {
-            Some("Succeeded" | "Failed") => break,
-            _ => {}
+        if let Some("Succeeded" | "Failed") = pod.status.and_then(|status| status.phase).as_deref() {
+            break;
         }
     }
     let log = pods.log_stream(&name, &LogParams { follow: true, ..LogParams::default() }).await?;

@@ -296,10 +296,10 @@ impl Worker {
 
     /// The container whose turn it is comes up, or not.
     pub(super) fn start(&mut self, cx: &mut Cx<'_>, node: &mut Node<'_>, machine: &mut PodOnMachine) {
-        if let Some(next) = self.next.pop_front() {
-            if self.start_one(cx, node, machine, &next) {
-                self.touch(node, cx.now);
-            }
+        if let Some(next) = self.next.pop_front()
+            && self.start_one(cx, node, machine, &next)
+        {
+            self.touch(node, cx.now);
         }
         self.go_on_starting(cx, node);
     }
