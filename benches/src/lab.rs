@@ -17,7 +17,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// From one line of the long log to the next.
-const LINE_EVERY: Duration = Duration::from_micros(12);
+const LINE_EVERY: Duration = Duration::from_micros(20);
+/// How long a log that is to be cut may not be asked for.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two cuts of a log.
 const CUT_EVERY: Duration = Duration::from_millis(90);
 
@@ -88,22 +90,30 @@ fn journal(lab: &Lab<Recorded>) -> Value {
     .collect()
 }
 
-/// Breaks the log that is being read, again and again, each time after it was taken up.
+/// Breaks the log that is being read, again and again, each time after it was taken up; until it is no longer.
 async fn cut(lab: &Lab<Recorded>, times: u64) -> Value {
     let opened = || lab.requests().iter().filter(|(kind, _)| kind.resource == "pods/log").map(|(_, n)| n).sum::<u64>();
-    let mut before = 0;
-    for _ in 0..times {
-        while opened() == before {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+    let (mut before, mut done) = (0, 0);
+    while done < times && until(|| opened() > before).await {
         before = opened();
         tokio::time::sleep(CUT_EVERY).await;
         let fault = lab.faults().inject(Match::of("get", "pods/log"), Fault::Drop);
-        while fault.hits() == 0 {
+        if !until(|| fault.hits() > 0).await {
+            break;
+        }
+        done += 1;
+    }
+    json!({"cuts": done})
+}
+
+/// Waits until something is so; whether it came to be in time.
+async fn until(is_so: impl Fn() -> bool) -> bool {
+    let poll = async {
+        while !is_so() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-    }
-    json!({"cuts": times})
+    };
+    tokio::time::timeout(PATIENCE, poll).await.is_ok()
 }
 
 /// A world that remembers when the containers of its pods ended, and when its pods were gone.
