@@ -354,7 +354,8 @@ impl Task {
         refused || self.awaits(|c| matches!(c, Command::Read { .. }))
     }
 
-    /// Whether this observer may write: it is no follower, and the last sight of the pod names it (or there was none).
+    /// Whether this observer may write: it is no follower. It becomes one as soon as a sight of the pod names another of its own or a later
+    /// epoch.
     fn is_active(&self) -> bool {
         !self.state.observer.follows
     }

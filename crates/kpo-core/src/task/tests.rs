@@ -672,22 +672,23 @@ fn a_kept_pod_is_marked_and_not_deleted() {
 
 // --- observers -----------------------------------------------------------------------------------------------------------------------
 
-#[test]
-fn one_who_attaches_follows_and_writes_nothing() {
+/// One who attaches to the first attempt, which stands as it is shown.
+fn attached(take_over: bool, shown: impl Fn(Shown) -> Vec<Shown>) -> Bench {
     let mut creator = Bench::default();
     let (_, Command::Create(create)) = creator.command() else { panic!() };
-    let shown = Shown::new("t-1", 1).with("/metadata/annotations/kpo.rs~1state", json!(create.state.to_json()));
-    let how = attach::Attach {
-        task: "t".to_owned(),
-        observer: "you".to_owned(),
-        take_over: false,
-        has_manifest: true,
-        nonce: None,
-    };
-    let task = Task::attach(creator.now, &how, vec![shown.clone().on("node-1").running().pod()]).unwrap();
-    let mut follower = Bench { task, now: creator.now, events: Vec::new(), versions: 1 };
+    let pods = shown(Shown::new("t-1", 1).with("/metadata/annotations/kpo.rs~1state", json!(create.state.to_json())));
+    let (task, observer) = ("t".to_owned(), "you".to_owned());
+    let how = attach::Attach { task, observer, take_over, has_manifest: true, nonce: None };
+    let task = Task::attach(creator.now, &how, pods.iter().map(Shown::pod).collect()).unwrap();
+    Bench { task, now: creator.now, events: Vec::new(), versions: 1 }
+}
+
+#[test]
+fn one_who_attaches_follows_and_writes_nothing() {
+    let shown = Shown::new("t-1", 1).on("node-1");
+    let mut follower = attached(false, |shown| vec![shown.on("node-1").running()]);
     assert!(matches!(follower.command().1, Command::FollowLog { .. }));
-    follower.see(&shown.on("node-1").exited(0));
+    follower.see(&shown.exited(0));
     let outcome = follower.finish();
     assert_eq!(outcome.verdict.as_deref(), Some("succeeded"));
     follower.finished();
@@ -695,18 +696,8 @@ fn one_who_attaches_follows_and_writes_nothing() {
 
 #[test]
 fn one_who_takes_over_writes_its_mark_first() {
-    let mut creator = Bench::default();
-    let (_, Command::Create(create)) = creator.command() else { panic!() };
-    let shown = Shown::new("t-1", 1).with("/metadata/annotations/kpo.rs~1state", json!(create.state.to_json()));
-    let how = attach::Attach {
-        task: "t".to_owned(),
-        observer: "you".to_owned(),
-        take_over: true,
-        has_manifest: true,
-        nonce: None,
-    };
-    let task = Task::attach(creator.now, &how, vec![shown.pod()]).unwrap();
-    let mut bench = Bench { task, now: creator.now, events: Vec::new(), versions: 1 };
+    let shown = Shown::new("t-1", 1);
+    let mut bench = attached(true, |shown| vec![shown]);
     let (id, Command::Annotate { annotations, resource_version, .. }) = bench.command() else { panic!() };
     assert_eq!(annotations, [(marks::OBSERVER.to_owned(), "you/2".to_owned())]);
     assert_eq!(resource_version.as_deref(), Some("1"));

@@ -28,17 +28,6 @@ fn a_pod_that_another_observer_made_under_our_name_is_only_followed() {
     assert_eq!(bench.wait().because, Because::Detached);
 }
 
-/// One who attaches to the first attempt, which stands as it is shown.
-fn attached(take_over: bool, shown: impl Fn(Shown) -> Vec<Shown>) -> Bench {
-    let mut creator = Bench::default();
-    let (_, Command::Create(create)) = creator.command() else { panic!() };
-    let pods = shown(Shown::new("t-1", 1).with("/metadata/annotations/kpo.rs~1state", json!(create.state.to_json())));
-    let (task, observer) = ("t".to_owned(), "you".to_owned());
-    let how = attach::Attach { task, observer, take_over, has_manifest: true, nonce: None };
-    let task = Task::attach(creator.now, &how, pods.iter().map(Shown::pod).collect()).unwrap();
-    Bench { task, now: creator.now, events: Vec::new(), versions: 1 }
-}
-
 #[test]
 fn of_two_who_take_over_at_once_one_follows() {
     let pod = |shown: Shown| shown.on("node-1");
