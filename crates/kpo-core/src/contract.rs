@@ -490,8 +490,6 @@ pub enum Hindrance {
     Annotate,
     /// A finalizer could not be removed.
     Release,
-    /// The create was refused for now.
-    Create,
 }
 
 impl Because {

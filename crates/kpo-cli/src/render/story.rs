@@ -203,7 +203,6 @@ fn hindrance(what: Hindrance) -> &'static str {
         Hindrance::Ungate => "the gate of the next attempt could not be lifted",
         Hindrance::Annotate => "the task's state could not be written to its pod",
         Hindrance::Release => "kpo's finalizer could not be removed (kpo sweep does)",
-        Hindrance::Create => "the pod was refused for now",
         Hindrance::Read => "the pod could not be read",
     }
 }
