@@ -2,6 +2,7 @@
 
 mod api;
 mod bench;
+mod cluster;
 mod picture;
 mod run;
 
@@ -33,6 +34,11 @@ const TASKS: &[Task] = &[
         name: "bench",
         help: "figures beside their targets, of a release build (NAME…, --check: a miss is an error, --small: a try)",
         run: bench::run,
+    },
+    Task {
+        name: "cluster",
+        help: "a real Kubernetes on this machine: up, down, status, logs, signal, start (needs root; cluster/README.md)",
+        run: cluster::run,
     },
     Task {
         name: "docs",
