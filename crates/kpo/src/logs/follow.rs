@@ -23,6 +23,9 @@ const SAME_MOMENT: Duration = Duration::from_millis(500);
 const LONG_LIVED: Duration = Duration::from_secs(30);
 /// Lines of a second reading that may be old wait so long for a proof that they are.
 const HOLD: Duration = Duration::from_secs(1);
+/// A follow that still gave lines after its container's end is behind, and may be silent for so many times the linger: what is read anew
+/// begins with a whole second, and a second of a long log is long.
+const BEHIND: u32 = 10;
 /// Time for a chunk of a reading that does not follow.
 const CHUNK: Duration = Duration::from_secs(30);
 /// First wait while the container is said not to have started.
@@ -43,6 +46,8 @@ pub(super) struct Follower {
     closed_at: Option<Instant>,
     /// Whether the current body is known to be of the same pod.
     verified: bool,
+    /// Whether the current body gave something after the container's end was told.
+    behind: bool,
     /// When the last new line came.
     progress_at: Instant,
     failures: u32,
@@ -84,6 +89,7 @@ impl Follower {
             bodies: 0,
             closed_at: None,
             verified: false,
+            behind: false,
             progress_at: Instant::now(),
             failures: 0,
             trouble_since: None,
@@ -140,11 +146,11 @@ impl Follower {
         let pause = match end {
             End::Clean => {
                 self.closed_at = Some(Instant::now());
-                self.pause(None)
+                if self.has_ended() { Duration::ZERO } else { self.pause(None) }
             }
             // Left since its container has ended; or silent for too long.
             End::Broken(None) => {
-                self.unbroken &= *self.container.borrow() != Container::Runs;
+                self.unbroken &= self.has_ended();
                 Duration::ZERO
             }
             End::Broken(Some(failure)) => {
@@ -154,6 +160,11 @@ impl Follower {
         };
         self.wait(pause).await;
         Ok(())
+    }
+
+    /// Whether the container's end was told, if only while a body was being read.
+    fn has_ended(&self) -> bool {
+        *self.container.borrow() != Container::Runs
     }
 
     /// Waits, unless the container's state changes.
@@ -248,7 +259,7 @@ impl Follower {
             self.same_pod().await?;
         }
         self.bodies += 1;
-        (self.splitter, self.remark) = (Splitter::default(), None);
+        (self.splitter, self.remark, self.behind) = (Splitter::default(), None, false);
         self.replay = self.seen.replay();
         Ok(())
     }
@@ -274,6 +285,7 @@ impl Follower {
             match chunk {
                 Ok(Some(Ok(chunk))) => {
                     self.trouble_since = None;
+                    self.behind |= self.has_ended();
                     let split = self.splitter.push(chunk);
                     self.hand_on(split).await?;
                 }
@@ -290,6 +302,7 @@ impl Follower {
         let limit = match (follow, *self.container.borrow()) {
             (false, _) => return CHUNK,
             (true, Container::Runs) => self.options.idle,
+            (true, _) if self.behind => return self.options.linger.saturating_mul(BEHIND),
             (true, _) => return self.options.linger,
         };
         if holding { limit.min(HOLD) } else { limit }

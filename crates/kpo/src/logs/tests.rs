@@ -38,6 +38,8 @@ enum Plan {
     Hang(usize),
     /// All bytes; the clean end comes so many milliseconds later.
     EndAfter(u64),
+    /// Line by line, each after so many milliseconds, then a clean end.
+    Slowly(&'static [u64]),
     /// A refusal: code, reason, message.
     Refuse(u16, &'static str, &'static str),
     /// The kubelet's words instead of a log.
@@ -116,6 +118,7 @@ impl Node {
             Plan::Words(words) => whole(200, words.into()),
             Plan::Whole => body(&text, chunk, After::End(0)),
             Plan::EndAfter(millis) => body(&text, chunk, After::End(millis)),
+            Plan::Slowly(pauses) => slowly(&text, pauses),
             Plan::Cut(at) => body(&text[..at.min(text.len())], chunk, After::Cut),
             Plan::Hang(at) => body(&text[..at.min(text.len())], chunk, After::Hang),
         })
@@ -161,6 +164,15 @@ fn body(text: &[u8], chunk: usize, after: After) -> Response<UnsyncBoxBody<Bytes
         }
     });
     let frames = stream::iter(chunks).chain(end.filter_map(std::future::ready));
+    Response::new(BodyExt::boxed_unsync(StreamBody::new(frames.boxed())))
+}
+
+fn slowly(text: &[u8], pauses: &'static [u64]) -> Response<UnsyncBoxBody<Bytes, io::Error>> {
+    let lines: Vec<_> = text.split_inclusive(|byte| *byte == b'\n').map(Bytes::copy_from_slice).collect();
+    let frames = stream::iter(lines.into_iter().zip(pauses)).then(|(line, pause)| async move {
+        sleep(Duration::from_millis(*pause)).await;
+        Ok(Frame::data(line))
+    });
     Response::new(BodyExt::boxed_unsync(StreamBody::new(frames.boxed())))
 }
 
@@ -216,6 +228,27 @@ async fn an_unbroken_follow_that_ends_with_its_container_is_one_request() {
     log.ended();
     assert_eq!(rest(&mut log).await, ["end"]);
     assert_eq!(node.asked(), [format!("0 {FOLLOW}")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follow_that_ends_after_its_container_is_the_logs_end_without_a_wait() {
+    let node = Node::new(entries(&[(1, "a"), (2, "b")]), [Plan::EndAfter(20)]);
+    let mut log = node.start(options());
+    assert_eq!(within(&mut log, 10).await, ["a", "b"]);
+    log.ended();
+    assert_eq!(rest(&mut log).await, ["end"]);
+    assert_eq!(node.begun.elapsed(), Duration::from_millis(20));
+    assert_eq!(node.asked().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_log_that_still_flows_after_the_end_is_not_left_for_a_short_pause() {
+    let node = Node::new(entries(&[(1, "a"), (2, "b"), (3, "c")]), [Plan::Slowly(&[0, 20, 100])]);
+    let mut log = node.start(options());
+    assert_eq!(within(&mut log, 10).await, ["a"]);
+    log.ended();
+    assert_eq!(rest(&mut log).await, ["b", "c", "end"]);
+    assert_eq!(node.asked().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
