@@ -1,11 +1,25 @@
-//! A real cluster on this machine: `cluster/cluster`, whose README says how it lives.
+//! A real cluster on this machine (`cluster/cluster`, whose README says how it lives), and what is run on it.
 
+use crate::run::{Step, all, cargo};
 use std::process::Command;
 
+const UP: &str = "target/cluster/admin.kubeconfig";
+
 pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
-    let status = Command::new("cluster/cluster")
-        .args(arguments)
-        .status()
-        .map_err(|error| format!("cluster/cluster: {error}"))?;
-    if status.success() { Ok(()) } else { Err(format!("cluster {} failed ({status})", arguments.join(" "))) }
+    all([Step::new("cluster", Command::new("cluster/cluster")).args(arguments)])
+}
+
+/// The conformance bodies against `lab`, `cluster` (the one of [`run`], brought up) or the cluster of a kubeconfig. With no target: that of
+/// `KPO_TEST_KUBECONFIG`.
+pub(crate) fn conformance(arguments: &[String]) -> Result<(), String> {
+    let named = arguments.first().cloned().or_else(|| std::env::var("KPO_TEST_KUBECONFIG").ok());
+    let target = named.ok_or("against what? lab, cluster, or the path of a kubeconfig")?;
+    all([Step::new("build", cargo(&["build", "--locked", "--package", "kpo-cli", "--package", "kpo-conformance"]))])?;
+    let kubeconfig = if target == "cluster" { UP.to_owned() } else { target.clone() };
+    if target == "cluster" {
+        run(&["up".to_owned()])?;
+    }
+    let bodies = Command::new("target/debug/kpo-conformance");
+    let step = Step::new("conformance", bodies).args(&["target/debug/kpo".to_owned(), kubeconfig]);
+    all([step.args(arguments.get(1..).unwrap_or_default())])
 }

@@ -41,6 +41,11 @@ const TASKS: &[Task] = &[
         run: cluster::run,
     },
     Task {
+        name: "conformance",
+        help: "the same bodies against lab, cluster (brought up) or KUBECONFIG (NAME…: only these)",
+        run: cluster::conformance,
+    },
+    Task {
         name: "docs",
         help: "write the generated docs anew (docs/cli.md, docs/reasons.md) and the snapshots",
         run: docs,
@@ -68,7 +73,7 @@ fn usage(asked: Option<&String>) -> ExitCode {
     }
     run::say("cargo xtask COMMAND\n");
     for task in TASKS {
-        run::say(&format!("  {:8} {}", task.name, task.help));
+        run::say(&format!("  {:11} {}", task.name, task.help));
     }
     let known = asked.is_none_or(|name| ["help", "--help", "-h"].contains(&name.as_str()));
     if known { ExitCode::SUCCESS } else { ExitCode::from(2) }

@@ -1,0 +1,70 @@
+//! The bodies, by what they are about.
+
+mod disruption;
+mod log;
+mod observer;
+mod refusal;
+mod result;
+mod whole;
+
+use crate::Error;
+use crate::cluster::Namespace;
+use futures::future::LocalBoxFuture;
+use serde_json::{Value, json};
+
+/// A thing to be shown.
+pub(crate) struct Body {
+    pub(crate) name: &'static str,
+    pub(crate) run: for<'a> fn(&'a Namespace<'a>) -> LocalBoxFuture<'a, Result<(), Error>>,
+}
+
+macro_rules! bodies {
+    ($($room:ident: $($name:ident)*;)*) => {
+        &[$($(Body { name: stringify!($name), run: |namespace| Box::pin($room::$name(namespace)) },)*)*]
+    };
+}
+
+/// All of them.
+pub(crate) const BODIES: &[Body] = bodies! {
+    whole: undisturbed exit_code init_containers name_in_use sidecar_runs_on kept_after_failure;
+    log: burst several_containers;
+    result: by_sidecar by_sidecar_large by_message by_exec missing;
+    disruption: preempted_before_start preempted_while_running evicted_before_start evicted_while_running
+        deleted_while_waiting force_deleted_while_running succeeds_in_its_grace;
+    observer: cancelled detached_and_attached killed_and_taken_over protected_and_deleted two_observers;
+    refusal: pod_security_refuses pod_security_passes quota_is_full quota_demands_limits namespace_is_missing;
+};
+
+/// There in both worlds: the lab takes any, the real cluster has it.
+const IMAGE: &str = "busybox:1";
+
+/// Arguments of `run` for a shell script.
+fn shell<'a>(flags: &[&'a str], script: &'a str) -> Vec<&'a str> {
+    [&["--image", IMAGE, "--name", "task"], flags, &["--command", "--", "sh", "-c", script]].concat()
+}
+
+/// The argument that lets a container wait before it starts: it is assigned, and its kubelet cannot make it.
+const WAITS_FOR_SETTINGS: &str = r#"spec.containers[0].envFrom=[{"configMapRef":{"name":"settings"}}]"#;
+
+impl Namespace<'_> {
+    /// What the container of [`WAITS_FOR_SETTINGS`] waits for.
+    async fn give_settings(&self) -> Result<(), Error> {
+        self.post(&self.path("configmaps"), &json!({"metadata": {"name": "settings"}, "data": {"A": "b"}})).await?;
+        Ok(())
+    }
+}
+
+fn is_waiting(pod: &Value) -> bool {
+    pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == "CreateContainerConfigError"
+}
+
+fn is_running(pod: &Value) -> bool {
+    pod["status"]["containerStatuses"]
+        .as_array()
+        .is_some_and(|all| all.iter().any(|one| one["state"]["running"].is_object()))
+}
+
+/// Fails unless two values are the same.
+fn same(what: &str, is: &Value, expected: &Value) -> Result<(), Error> {
+    if is == expected { Ok(()) } else { Err(format!("{what}: expected {expected}, is {is}").into()) }
+}

@@ -1,0 +1,145 @@
+//! Pods that are taken away.
+
+use super::{WAITS_FOR_SETTINGS, is_running, is_waiting, same, shell};
+use crate::Error;
+use crate::cluster::Namespace;
+use crate::command::{Ended, Started};
+use serde_json::{Value, json};
+
+const TRAPS: &str = "trap 'echo term; exit 0' TERM; while true; do sleep 1; done";
+const RUNS: &str = "trap 'exit 143' TERM; while true; do sleep 0.2; done";
+
+/// Fails unless the last attempt was disrupted so.
+fn disrupted(ended: &Ended, cause: &str, started: &str) -> Result<(), Error> {
+    let outcome = ended.outcome()?;
+    let verdict = &outcome["attempts"][0]["verdict"];
+    same("cause and started", &json!([verdict["cause"], verdict["started"]]), &json!([cause, started]))
+}
+
+impl Namespace<'_> {
+    async fn waiting(&self, flags: &[&str]) -> Result<Started, Error> {
+        let flags = [&["-o", "json", "--set", WAITS_FOR_SETTINGS], flags].concat();
+        let started = self.start("run", &shell(&flags, "echo hello"))?;
+        self.pod("task-1", "waits for its settings", is_waiting).await?;
+        Ok(started)
+    }
+
+    async fn running(&self, flags: &[&str], script: &str) -> Result<Started, Error> {
+        let started = self.start("run", &shell(&[&["-o", "json"], flags].concat(), script))?;
+        self.pod("task-1", "runs", is_running).await?;
+        Ok(started)
+    }
+
+    async fn evict(&self, pod: &str) -> Result<(), Error> {
+        let eviction =
+            json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": self.name}});
+        self.post(&self.path(&format!("pods/{pod}/eviction")), &eviction).await?;
+        Ok(())
+    }
+
+    /// Six tenths of a node's CPU: two such do not fit.
+    async fn most_of_a_node(&self) -> Result<(String, String), Error> {
+        let nodes = self.get("/api/v1/nodes").await?;
+        let node = &nodes["items"][0];
+        let cpu = node["status"]["allocatable"]["cpu"].as_str().unwrap_or_default();
+        let milli = cpu.strip_suffix('m').map_or_else(|| cpu.parse::<u64>().map(|n| n * 1000), str::parse)?;
+        Ok((node["metadata"]["name"].as_str().unwrap_or_default().to_owned(), format!("{}m", milli * 6 / 10)))
+    }
+
+    /// A DaemonSet of higher priority arrives on a node; takes away what it left in the cluster when it is told to.
+    async fn daemonset(&self, node: &str, cpu: &str) -> Result<(), Error> {
+        let (name, label) = (&self.name, json!({"app": "agent"}));
+        self.post(
+            "/apis/scheduling.k8s.io/v1/priorityclasses",
+            &json!({"metadata": {"name": name}, "value": 1_000_000}),
+        )
+        .await?;
+        let container = json!({"name": "agent", "image": super::IMAGE, "command": ["sleep", "100000"], "resources": {"requests": {"cpu": cpu}}});
+        let spec = json!({"priorityClassName": name, "terminationGracePeriodSeconds": 0, "nodeSelector": {"kpo.rs/conformance": name}, "containers": [container]});
+        let template = json!({"metadata": {"labels": label}, "spec": spec});
+        let set = json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "agent"},
+            "spec": {"selector": {"matchLabels": label}, "template": template}});
+        self.post(&format!("/apis/apps/v1/namespaces/{name}/daemonsets"), &set).await?;
+        self.merge(&format!("/api/v1/nodes/{node}"), &json!({"metadata": {"labels": {"kpo.rs/conformance": name}}}))
+            .await?;
+        Ok(())
+    }
+
+    async fn no_daemonset(&self, node: &str) -> Result<(), Error> {
+        let name = &self.name;
+        self.delete(&format!("/apis/apps/v1/namespaces/{name}/daemonsets/agent"), &json!({})).await?;
+        self.delete(&format!("/apis/scheduling.k8s.io/v1/priorityclasses/{name}"), &json!({})).await?;
+        self.merge(
+            &format!("/api/v1/nodes/{node}"),
+            &json!({"metadata": {"labels": {"kpo.rs/conformance": Value::Null}}}),
+        )
+        .await?;
+        Ok(())
+    }
+}
+
+/// The request that this project began with.
+pub(super) async fn preempted_before_start(namespace: &Namespace<'_>) -> Result<(), Error> {
+    let (node, cpu) = namespace.most_of_a_node().await?;
+    let wants = format!("spec.containers[0].resources.requests.cpu={cpu}");
+    let task = namespace.waiting(&["--set", &wants]).await?;
+    namespace.daemonset(&node, &cpu).await?;
+    namespace.pod("task-2", "takes its place", |_| true).await?;
+    namespace.give_settings().await?;
+    namespace.no_daemonset(&node).await?;
+    let ended = task.ended().await?.exits(0)?;
+    disrupted(&ended, "preemption", "never")?;
+    same("hellos", &json!(ended.stderr.matches("hello\n").count()), &json!(1))?;
+    namespace.is_empty().await
+}
+
+pub(super) async fn preempted_while_running(namespace: &Namespace<'_>) -> Result<(), Error> {
+    let (node, cpu) = namespace.most_of_a_node().await?;
+    let wants = format!("spec.containers[0].resources.requests.cpu={cpu}");
+    let task = namespace.running(&["--set", &wants], RUNS).await?;
+    namespace.daemonset(&node, &cpu).await?;
+    let ended = task.ended().await?.exits(75)?;
+    namespace.no_daemonset(&node).await?;
+    disrupted(&ended, "preemption", "started")?;
+    namespace.is_empty().await
+}
+
+pub(super) async fn evicted_before_start(namespace: &Namespace<'_>) -> Result<(), Error> {
+    let task = namespace.waiting(&[]).await?;
+    namespace.evict("task-1").await?;
+    namespace.pod("task-2", "takes its place", |_| true).await?;
+    namespace.give_settings().await?;
+    let ended = task.ended().await?.exits(0)?;
+    disrupted(&ended, "eviction", "never")?;
+    namespace.is_empty().await
+}
+
+pub(super) async fn evicted_while_running(namespace: &Namespace<'_>) -> Result<(), Error> {
+    let task = namespace.running(&[], RUNS).await?;
+    namespace.evict("task-1").await?;
+    disrupted(&task.ended().await?.exits(75)?, "eviction", "started")?;
+    namespace.is_empty().await
+}
+
+pub(super) async fn deleted_while_waiting(namespace: &Namespace<'_>) -> Result<(), Error> {
+    let task = namespace.waiting(&[]).await?;
+    namespace.delete(&namespace.path("pods/task-1"), &json!({})).await?;
+    disrupted(&task.ended().await?.exits(75)?, "deleted-outside", "never")?;
+    namespace.is_empty().await
+}
+
+pub(super) async fn force_deleted_while_running(namespace: &Namespace<'_>) -> Result<(), Error> {
+    let task = namespace.running(&[], RUNS).await?;
+    namespace.delete(&namespace.path("pods/task-1"), &json!({"gracePeriodSeconds": 0})).await?;
+    disrupted(&task.ended().await?.exits(75)?, "deleted-outside", "started")?;
+    namespace.is_empty().await
+}
+
+/// An exit 0 is a success, pod deleted or not.
+pub(super) async fn succeeds_in_its_grace(namespace: &Namespace<'_>) -> Result<(), Error> {
+    let task = namespace.running(&[], TRAPS).await?;
+    namespace.evict("task-1").await?;
+    let outcome = task.ended().await?.exits(0)?.outcome()?;
+    same("verdict", &outcome["verdict"], &json!("succeeded"))?;
+    namespace.is_empty().await
+}

@@ -1,0 +1,46 @@
+//! Results, by each way out of the pod.
+
+use super::{same, shell};
+use crate::Error;
+use crate::cluster::Namespace;
+use serde_json::{Value, json};
+
+const WRITES: &str = r#"mkdir -p /airflow/xcom; echo '{"a": 1}' > /airflow/xcom/return.json"#;
+/// More than a termination message holds.
+const WRITES_MUCH: &str = r#"mkdir -p /airflow/xcom; (printf '"'; head -c 300000 /dev/zero | tr '\0' x; printf '"') > /airflow/xcom/return.json"#;
+
+async fn result(namespace: &Namespace<'_>, how: &str, script: &str) -> Result<Value, Error> {
+    let flags = ["-o", "json", "--result", "--results", how, "--results-image", "kpo.rs/sidecar:1"];
+    let outcome = namespace.kpo("run", &shell(&flags, script)).await?.exits(0)?.outcome()?;
+    namespace.is_empty().await?;
+    Ok(outcome["result"].clone())
+}
+
+pub(super) async fn by_sidecar(namespace: &Namespace<'_>) -> Result<(), Error> {
+    same("result", &result(namespace, "sidecar", WRITES).await?, &json!({"a": 1}))
+}
+
+pub(super) async fn by_sidecar_large(namespace: &Namespace<'_>) -> Result<(), Error> {
+    let value = result(namespace, "sidecar", WRITES_MUCH).await?;
+    same("length", &json!(value.as_str().map(str::len)), &json!(300_000))
+}
+
+pub(super) async fn by_message(namespace: &Namespace<'_>) -> Result<(), Error> {
+    same("result", &result(namespace, "message", WRITES).await?, &json!({"a": 1}))
+}
+
+pub(super) async fn by_exec(namespace: &Namespace<'_>) -> Result<(), Error> {
+    same("result", &result(namespace, "exec", WRITES).await?, &json!({"a": 1}))
+}
+
+/// The program ended well; what was asked for beside is missing, and that is said.
+pub(super) async fn missing(namespace: &Namespace<'_>) -> Result<(), Error> {
+    let flags = ["-o", "json", "--result", "--results-image", "kpo.rs/sidecar:1"];
+    let ended = namespace.kpo("run", &shell(&flags, "true")).await?;
+    let outcome = ended.outcome()?;
+    if ended.code == Some(0) || !outcome["result"].is_null() {
+        return Err(format!("a missing result is said: {ended}").into());
+    }
+    same("verdict of the attempt", &outcome["attempts"][0]["verdict"]["class"], &json!("succeeded"))?;
+    namespace.is_empty().await
+}

@@ -1,0 +1,112 @@
+//! A namespace of a body's own: what it makes, what it waits for, and what is shown of it when the body fails.
+
+use crate::Error;
+use crate::target::Target;
+use http::{Method, Request};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// How long a condition may take to come true on a cluster that is well.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// Between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+pub(crate) struct Namespace<'a> {
+    pub(crate) target: &'a Target,
+    pub(crate) name: String,
+}
+
+impl<'a> Namespace<'a> {
+    /// Makes it, and waits for what each namespace gets: its default service account.
+    pub(crate) async fn create(target: &'a Target, body: &str) -> Result<Self, Error> {
+        let name = format!("kpo-{}-{:x}", body.replace('_', "-"), std::process::id());
+        let namespace = Self { target, name };
+        namespace.post("/api/v1/namespaces", &json!({"metadata": {"name": namespace.name}})).await?;
+        let account = namespace.path("serviceaccounts/default");
+        namespace.wait("the default service account", || async { Ok(namespace.get(&account).await.is_ok()) }).await?;
+        Ok(namespace)
+    }
+
+    /// A path within it.
+    pub(crate) fn path(&self, rest: &str) -> String {
+        format!("/api/v1/namespaces/{}/{rest}", self.name)
+    }
+
+    async fn send(&self, request: Request<Vec<u8>>) -> Result<Value, Error> {
+        Ok(self.target.client.request::<Value>(request).await?)
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Result<Value, Error> {
+        self.send(Request::get(path).body(Vec::new())?).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, Error> {
+        self.send(Request::post(path).header("content-type", "application/json").body(serde_json::to_vec(body)?)?).await
+    }
+
+    pub(crate) async fn merge(&self, path: &str, body: &Value) -> Result<Value, Error> {
+        let request = Request::patch(path).header("content-type", "application/merge-patch+json");
+        self.send(request.body(serde_json::to_vec(body)?)?).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str, options: &Value) -> Result<Value, Error> {
+        let request = Request::builder().method(Method::DELETE).uri(path).header("content-type", "application/json");
+        self.send(request.body(serde_json::to_vec(options)?)?).await
+    }
+
+    /// Its pods, by name.
+    pub(crate) async fn pods(&self) -> Result<Vec<Value>, Error> {
+        let list = self.get(&self.path("pods")).await?;
+        Ok(list["items"].as_array().cloned().unwrap_or_default())
+    }
+
+    /// Waits until a pod is as wanted, and gives it.
+    pub(crate) async fn pod(&self, name: &str, what: &str, is_so: impl Fn(&Value) -> bool) -> Result<Value, Error> {
+        let path = self.path(&format!("pods/{name}"));
+        self.wait(&format!("{name} {what}"), || async { Ok(self.get(&path).await.is_ok_and(|pod| is_so(&pod))) })
+            .await?;
+        self.get(&path).await
+    }
+
+    /// Waits until no pod of it is left.
+    pub(crate) async fn is_empty(&self) -> Result<(), Error> {
+        self.wait("no pod is left", || async { Ok(self.pods().await?.is_empty()) }).await
+    }
+
+    /// Waits for a condition.
+    pub(crate) async fn wait<F>(&self, what: &str, is_so: impl Fn() -> F) -> Result<(), Error>
+    where
+        F: Future<Output = Result<bool, Error>>,
+    {
+        let until = Instant::now() + PATIENCE;
+        while !is_so().await? {
+            if Instant::now() > until {
+                return Err(format!("waited {} s in vain: {what}", PATIENCE.as_secs()).into());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(())
+    }
+
+    /// Its pods and events, for a person who looks for what went wrong.
+    pub(crate) async fn shown(&self) -> String {
+        let mut shown = String::new();
+        for pod in self.pods().await.unwrap_or_default() {
+            let (metadata, status) = (&pod["metadata"], &pod["status"]);
+            shown +=
+                &format!("  pod {}: deleted {}, status {status}\n", metadata["name"], metadata["deletionTimestamp"]);
+        }
+        let events = self.get(&self.path("events")).await.unwrap_or_default();
+        for event in events["items"].as_array().into_iter().flatten() {
+            let (object, reason) = (&event["involvedObject"]["name"], &event["reason"]);
+            shown += &format!("  event {object} {reason}: {}\n", event["message"]);
+        }
+        shown
+    }
+
+    /// Asks for its end; nobody waits for it.
+    pub(crate) async fn remove(self) -> Result<(), Error> {
+        self.delete(&format!("/api/v1/namespaces/{}", self.name), &json!({})).await?;
+        Ok(())
+    }
+}

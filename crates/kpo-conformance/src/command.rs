@@ -1,0 +1,82 @@
+//! kpo as a user runs it: a process, its output, its exit code.
+
+use crate::Error;
+use crate::cluster::Namespace;
+use serde_json::Value;
+use std::process::{Output, Stdio};
+use tokio::process::{Child, Command};
+
+/// A command under way.
+pub(crate) struct Started(Child);
+
+/// What a command printed and came to.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// None after a signal.
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Namespace<'_> {
+    /// Starts `kpo COMMAND -n NAMESPACE ARGUMENTS…`.
+    pub(crate) fn start(&self, command: &str, arguments: &[&str]) -> Result<Started, Error> {
+        self.within(&self.name, command, arguments)
+    }
+
+    /// The same in another namespace than our own.
+    pub(crate) fn within(&self, namespace: &str, command: &str, arguments: &[&str]) -> Result<Started, Error> {
+        let mut kpo = Command::new(&self.target.kpo);
+        kpo.args([command, "--namespace", namespace]).args(arguments).env("KUBECONFIG", &self.target.kubeconfig);
+        kpo.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        Ok(Started(kpo.spawn()?))
+    }
+
+    /// Runs a command to its end.
+    pub(crate) async fn kpo(&self, command: &str, arguments: &[&str]) -> Result<Ended, Error> {
+        self.start(command, arguments)?.ended().await
+    }
+}
+
+impl Started {
+    /// Sends a signal, by the name that `kill` gives it.
+    pub(crate) async fn signal(&self, name: &str) -> Result<(), Error> {
+        let pid = self.0.id().ok_or("kpo has ended before it was signalled")?.to_string();
+        let status = Command::new("kill").args(["-s", name, &pid]).status().await?;
+        if status.success() { Ok(()) } else { Err(format!("kill -s {name} {pid}: {status}").into()) }
+    }
+
+    pub(crate) async fn ended(self) -> Result<Ended, Error> {
+        let Output { status, stdout, stderr } = self.0.wait_with_output().await?;
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        Ok(Ended { code: status.code(), stdout: text(&stdout), stderr: text(&stderr) })
+    }
+}
+
+impl Ended {
+    /// Fails with all that kpo said, unless the exit code is this one.
+    pub(crate) fn exits(self, code: i32) -> Result<Self, Error> {
+        if self.code == Some(code) { Ok(self) } else { Err(format!("expected exit {code}: {self}").into()) }
+    }
+
+    /// Fails unless stdout is just this.
+    pub(crate) fn prints(self, stdout: &str) -> Result<Self, Error> {
+        if self.stdout == stdout { Ok(self) } else { Err(format!("expected {stdout:?} on stdout: {self}").into()) }
+    }
+
+    /// Fails unless stderr holds this.
+    pub(crate) fn says(self, words: &str) -> Result<Self, Error> {
+        if self.stderr.contains(words) { Ok(self) } else { Err(format!("expected {words:?} on stderr: {self}").into()) }
+    }
+
+    /// The outcome that `-o json` prints.
+    pub(crate) fn outcome(&self) -> Result<Value, Error> {
+        serde_json::from_str(&self.stdout).map_err(|error| format!("no outcome ({error}): {self}").into())
+    }
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "exit {:?}\n--- stdout\n{}\n--- stderr\n{}", self.code, self.stdout, self.stderr)
+    }
+}

@@ -1,0 +1,76 @@
+//! The same bodies over a kubeconfig, against the lab and against a real cluster: what kpo says of a cluster is worth what a real one says.
+//!
+//! Each body has a namespace of its own and drives the command line as a user would. One that fails prints the namespace's pods and
+//! events, and what kpo said.
+
+mod bodies;
+mod cluster;
+mod command;
+mod target;
+
+use bodies::{BODIES, Body};
+use cluster::Namespace;
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use target::Target;
+
+/// What makes a body, or all of it, fail: a line for a person.
+pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
+/// No body takes longer than this on a cluster that is well.
+const LIMIT: Duration = Duration::from_secs(180);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    // A second caller finds it installed: fine.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut arguments = std::env::args().skip(1);
+    let result = match (arguments.next(), arguments.next()) {
+        (Some(kpo), Some(target)) => all(&kpo, &target, &arguments.collect::<Vec<_>>()).await,
+        _ => Err("usage: kpo-conformance KPO lab|KUBECONFIG [NAME…]".into()),
+    };
+    match result {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            say(&format!("error: {error}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Runs those bodies whose names contain one of `names` (none: all); how many failed.
+async fn all(kpo: &str, target: &str, names: &[String]) -> Result<usize, Error> {
+    let target = Target::open(kpo, target).await?;
+    let wanted = |body: &&Body| names.is_empty() || names.iter().any(|name| body.name.contains(name.as_str()));
+    let bodies: Vec<&Body> = BODIES.iter().filter(wanted).collect();
+    if bodies.is_empty() {
+        return Err(format!("no body is called {}", names.join(" or ")).into());
+    }
+    let mut failed = 0;
+    for body in &bodies {
+        failed += usize::from(!one(&target, body).await?);
+    }
+    say(&format!("{}: {} passed, {failed} failed", target.name, bodies.len() - failed));
+    Ok(failed)
+}
+
+async fn one(target: &Target, body: &Body) -> Result<bool, Error> {
+    let began = Instant::now();
+    let namespace = Namespace::create(target, body.name).await?;
+    let result = tokio::time::timeout(LIMIT, (body.run)(&namespace)).await;
+    let result = result.unwrap_or_else(|_| Err(format!("not done after {} s", LIMIT.as_secs()).into()));
+    let word = if result.is_ok() { "ok" } else { "FAILED" };
+    say(&format!("{:7.1} s  {word:6}  {}", began.elapsed().as_secs_f64(), body.name));
+    if let Err(error) = &result {
+        say(&format!("  {error}\n{}", namespace.shown().await));
+    }
+    namespace.remove().await?;
+    Ok(result.is_ok())
+}
+
+/// A line on stderr.
+pub(crate) fn say(line: &str) {
+    // A closed stderr is nothing to fail for.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}

@@ -1,0 +1,61 @@
+//! What the bodies run against.
+
+use crate::Error;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+/// A cluster, and the command line that is tried on it.
+pub(crate) struct Target {
+    pub(crate) name: String,
+    pub(crate) kpo: PathBuf,
+    pub(crate) kubeconfig: PathBuf,
+    pub(crate) client: Client,
+    /// The lab, if it is one: it ends with us.
+    _lab: Option<Child>,
+}
+
+impl Target {
+    /// `lab`, or the path of a kubeconfig.
+    pub(crate) async fn open(kpo: &str, target: &str) -> Result<Self, Error> {
+        let kpo = PathBuf::from(kpo);
+        let (lab, kubeconfig) = match target {
+            "lab" => {
+                let (lab, kubeconfig) = lab(&kpo).await?;
+                (Some(lab), kubeconfig)
+            }
+            path => (None, PathBuf::from(path)),
+        };
+        let client = client(&kubeconfig).await?;
+        let version = client.apiserver_version().await?.git_version;
+        let name = format!("{} {version}", if lab.is_some() { "lab" } else { "cluster" });
+        Ok(Self { name, kpo, kubeconfig, client, _lab: lab })
+    }
+}
+
+async fn client(kubeconfig: &Path) -> Result<Client, Error> {
+    let read = Kubeconfig::read_from(kubeconfig)?;
+    let mut config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await?;
+    config.read_timeout = Some(Duration::from_secs(30));
+    Ok(Client::try_from(config)?)
+}
+
+/// Starts a lab and waits until it says that it serves.
+async fn lab(kpo: &Path) -> Result<(Child, PathBuf), Error> {
+    let kubeconfig = std::env::temp_dir().join(format!("kpo-conformance-{}.kubeconfig", std::process::id()));
+    let mut command = Command::new(kpo);
+    command.arg("lab").arg("--kubeconfig").arg(&kubeconfig).kill_on_drop(true);
+    let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+    let mut lines = BufReader::new(child.stderr.take().ok_or("the lab has no stderr")?).lines();
+    let first = lines.next_line().await?;
+    if first.is_none() || !kubeconfig.exists() {
+        return Err(format!("the lab did not come up: {}", first.unwrap_or_default()).into());
+    }
+    // It goes on talking: somebody has to listen.
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    Ok((child, kubeconfig))
+}
