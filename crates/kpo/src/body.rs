@@ -11,6 +11,7 @@ use kpo_core::{Create, Spec, marks};
 use serde_json::{Map, Value, json};
 use std::fmt;
 use std::io::{Read, Write};
+use std::sync::Arc;
 
 /// A manifest takes at most this many bytes as an annotation (all of an object's annotations together may take 256 KiB).
 pub const MANIFEST_LIMIT: usize = 128 * 1024;
@@ -53,20 +54,22 @@ pub fn pack(manifest: &Value) -> Result<String, PackError> {
 /// # Errors
 /// [`PackError::Unreadable`].
 pub fn unpack(text: &str) -> Result<Value, PackError> {
+    inflate(text, UNPACKED_LIMIT)
+}
+
+fn inflate(text: &str, limit: u64) -> Result<Value, PackError> {
     let packed = BASE64.decode(text).map_err(|_| PackError::Unreadable)?;
     let mut json = Vec::new();
-    let read = GzDecoder::new(packed.as_slice()).take(UNPACKED_LIMIT).read_to_end(&mut json);
+    let read = GzDecoder::new(packed.as_slice()).take(limit).read_to_end(&mut json);
     read.map_err(|_| PackError::Unreadable)?;
     serde_json::from_slice(&json).map_err(|_| PackError::Unreadable)
 }
 
-/// What of a task all its attempts share.
+/// What of a task all its attempts share: the manifest as submitted, a v1 Pod. Clones share it.
 #[derive(Clone)]
 pub struct Template {
-    /// The manifest as submitted, a v1 Pod.
-    pub manifest: Value,
-    /// The same, packed.
-    pub packed: String,
+    /// Only packed: as a value it would be the largest part of a task that waits.
+    packed: Arc<str>,
     /// Whether autoscalers are asked not to move its pods (`--disturb=forbid`, the default unless it is idempotent).
     pub undisturbed: bool,
 }
@@ -84,13 +87,25 @@ impl Template {
     /// # Errors
     /// [`PackError::TooLarge`].
     pub fn new(manifest: Value, undisturbed: bool) -> Result<Self, PackError> {
-        let packed = pack(&manifest)?;
-        Ok(Self { manifest, packed, undisturbed })
+        Ok(Self { packed: pack(&manifest)?.into(), undisturbed })
+    }
+
+    /// The template of a manifest that travelled with a pod.
+    ///
+    /// # Errors
+    /// [`PackError::Unreadable`].
+    pub(crate) fn carried(packed: &str) -> Result<Self, PackError> {
+        unpack(packed).map(|_| Self { packed: packed.into(), undisturbed: false })
+    }
+
+    /// The manifest as submitted.
+    pub fn manifest(&self) -> Value {
+        inflate(&self.packed, u64::MAX).expect("it was packed here, or unpacked once before")
     }
 
     /// The body of an attempt's create.
     pub fn body(&self, spec: &Spec, create: &Create) -> Value {
-        let mut pod = self.manifest.clone();
+        let mut pod = self.manifest();
         pod["apiVersion"] = json!("v1");
         pod["kind"] = json!("Pod");
         self.mark(&mut pod, spec, create);
@@ -125,7 +140,7 @@ impl Template {
         annotations.insert(marks::NONCE.to_owned(), json!(spec.nonce));
         annotations.insert(marks::OBSERVER.to_owned(), json!(create.observer));
         annotations.insert(marks::STATE.to_owned(), json!(create.state.to_json()));
-        annotations.insert(marks::MANIFEST.to_owned(), json!(self.packed));
+        annotations.insert(marks::MANIFEST.to_owned(), json!(&*self.packed));
     }
 }
 
@@ -223,7 +238,7 @@ mod tests {
         let spec = Spec::minimal("t", "ns", "n0nce");
         let template = Template::new(manifest(), true).unwrap();
         let body = template.body(&spec, &create(&spec));
-        assert_eq!(template.manifest, manifest(), "what was handed in stays as it is");
+        assert_eq!(template.manifest(), manifest(), "what was handed in stays as it is");
         assert_eq!(body["metadata"]["name"], "t-2");
         assert_eq!(body["metadata"]["namespace"], "ns");
         assert!(body["metadata"].get("generateName").is_none());

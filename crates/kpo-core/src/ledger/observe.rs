@@ -316,6 +316,7 @@ fn is_located(state: &ContainerState) -> bool {
 fn slim(pod: &Pod) -> Pod {
     let mut slim = pod.clone();
     slim.metadata.managed_fields.retain(ManagedField::owns_phase);
+    slim.metadata.managed_fields.shrink_to_fit();
     slim.metadata.annotations.remove(crate::marks::STATE);
     slim
 }

@@ -67,7 +67,7 @@ pub async fn attach(hook: &KubernetesHook, request: AttachRequest) -> Result<Run
     let core = Task::attach(clock.now(), &how, seen)?;
     let spec = core.spec().clone();
     let request = template.map(|template| {
-        let plan = spec.result.then(|| result::detect(&template.manifest, &spec.template.container)).flatten();
+        let plan = spec.result.then(|| result::detect(&template.manifest(), &spec.template.container)).flatten();
         TaskRequest { spec, template, plan }
     });
     Ok(start(pods, core, request, Some(eyes), clock))
@@ -92,9 +92,8 @@ async fn pods_of(pods: &PodManager, task: &str) -> Result<Vec<Value>, AttachFail
 
 fn carried_template(pod: &Value) -> Option<Template> {
     let annotations = &pod["metadata"]["annotations"];
-    let packed = annotations[marks::MANIFEST].as_str()?.to_owned();
-    let manifest = body::unpack(&packed).ok()?;
+    let mut template = Template::carried(annotations[marks::MANIFEST].as_str()?).ok()?;
     // The attempt before was told so, and so is the next.
-    let undisturbed = body::is_undisturbed(pod) && !body::is_undisturbed(&manifest);
-    Some(Template { manifest, packed, undisturbed })
+    template.undisturbed = body::is_undisturbed(pod) && !body::is_undisturbed(&template.manifest());
+    Some(template)
 }

@@ -210,6 +210,6 @@ fn start(
     let eyes = shared.map_or_else(|| Eyes::Own(Vec::new()), |shared| Eyes::Shared(shared, None));
     let spec = core.spec().clone();
     let logs_of = Logs::new(pods.clone(), clock, piece_sender, vec![CONTAINER.to_owned()]);
-    let driver = turn::Driver::new(pods, core, request, eyes, logs_of, clock, event_sender, stop_receiver);
+    let driver = Box::new(turn::Driver::new(pods, core, request, eyes, logs_of, clock, event_sender, stop_receiver));
     Running { spec, events, logs, outcome: None, stops, task: tokio::spawn(driver.run()) }
 }

@@ -58,7 +58,7 @@ pub(super) async fn clean_up(
     (name, uid, version): (String, String, String),
 ) -> Reply {
     let newest = |sight: &Sight| {
-        let ours = sight.pod.as_ref().filter(|pod| pod.metadata.annotations.get(marks::OBSERVER) == Some(&mark));
+        let ours = sight.pod.as_ref().filter(|_| sight.mark.as_ref() == Some(&mark));
         ours.map_or_else(|| version.clone(), |pod| pod.metadata.resource_version.clone())
     };
     let sent = Mutex::new(String::new());
@@ -85,9 +85,9 @@ async fn create_pod(pods: &PodManager, spec: &Spec, template: Option<&Template>,
         let message = "the manifest as submitted is not known here, and nothing is rebuilt from a live pod";
         return for_good("NoManifest", message.to_owned());
     };
-    let body = template.body(spec, create);
-    match pods.create(&body, Call::forever()).await {
-        Ok(created) => accepted(&body, created.pod, &spec.template.container),
+    let body = || template.body(spec, create);
+    match pods.create_when_due(&create.name, body, Call::forever()).await {
+        Ok(created) => accepted(&body(), created.pod, &spec.template.container),
         Err(CreateError::NameTaken { uid, terminating, .. }) => Reply::NameTaken { uid, terminating },
         Err(CreateError::Request(error)) => refused(&error),
         Err(error @ CreateError::NoName) => for_good("NoName", error.to_string()),

@@ -2,7 +2,8 @@
 
 use crate::manager::PodManager;
 use crate::watch::{Observation, PodVersion, Subscription, Watch, WatchOptions};
-use kpo_core::Pod;
+use kpo_core::pod::Metadata;
+use kpo_core::{Pod, marks};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -72,11 +73,14 @@ pub(crate) struct Sight {
     pub(crate) pod: Option<Arc<Pod>>,
     /// Whether a DELETED showed it, or it was missing: there is nothing to wait for.
     pub(crate) last: bool,
+    /// The observer's mark that the pod carried.
+    pub(crate) mark: Option<String>,
 }
 
 impl LastSights {
-    pub(super) fn saw(&mut self, pod: &Arc<Pod>, last: bool) {
-        let sight = Sight { pod: Some(Arc::clone(pod)), last };
+    pub(super) fn saw(&mut self, pod: &Pod, last: bool) {
+        let mark = pod.metadata.annotations.get(marks::OBSERVER).cloned();
+        let sight = Sight { pod: Some(Arc::new(needed(pod))), last, mark };
         match self.0.get(&pod.metadata.uid) {
             Some(sender) => {
                 sender.send_replace(sight);
@@ -97,4 +101,17 @@ impl LastSights {
             sender.send_modify(|sight| sight.last = true);
         }
     }
+}
+
+/// The sight's identity, spec and status. It is kept for as long as the task waits, and the core keeps what it needs itself.
+fn needed(pod: &Pod) -> Pod {
+    let seen = &pod.metadata;
+    let metadata = Metadata {
+        name: seen.name.clone(),
+        namespace: seen.namespace.clone(),
+        uid: seen.uid.clone(),
+        resource_version: seen.resource_version.clone(),
+        ..Metadata::default()
+    };
+    Pod { metadata, spec: pod.spec.clone(), status: pod.status.clone() }
 }

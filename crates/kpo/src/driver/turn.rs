@@ -4,13 +4,14 @@ use super::clock::Clock;
 use super::logs::Logs;
 use super::pods::{Eyes, LastSights};
 use super::{Boxed, Delivery, Event, TaskRequest, What, perform};
+use crate::body::Template;
 use crate::manager::PodManager;
+use crate::result::Plan;
 use crate::watch::{Observation, PodVersion};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use kpo_core::{Command, CommandId, Input, Output, Reply, Stop, Task, Time, Wait};
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
@@ -21,7 +22,8 @@ const TROUBLE_EVERY: Duration = Duration::from_secs(60);
 pub(super) struct Driver {
     pods: PodManager,
     core: Task,
-    request: Option<TaskRequest>,
+    template: Option<Template>,
+    plan: Option<Plan>,
     eyes: Eyes,
     sights: LastSights,
     logs: Logs,
@@ -45,10 +47,12 @@ impl Driver {
         stops: mpsc::UnboundedReceiver<Stop>,
     ) -> Self {
         let sights = LastSights::default();
+        let (template, plan) = request.map_or((None, None), |request| (Some(request.template), request.plan));
         Self {
             pods,
             core,
-            request,
+            template,
+            plan,
             eyes,
             sights,
             logs,
@@ -61,7 +65,7 @@ impl Driver {
     }
 
     /// Until the task is over, or this observer leaves.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self: Box<Self>) {
         loop {
             let wait = self.drain();
             if self.core.is_over() {
@@ -123,7 +127,7 @@ impl Driver {
             }
             command => {
                 let (pods, spec) = (self.pods.clone(), self.core.spec().clone());
-                let template = self.request.as_ref().map(|request| request.template.clone());
+                let template = self.template.clone();
                 Box::pin(perform::perform(pods, spec, template, command))
             }
         };
@@ -136,7 +140,7 @@ impl Driver {
     }
 
     fn read_result(&mut self, name: String, uid: String) -> BoxFuture<'static, Reply> {
-        let Some(plan) = self.request.as_ref().and_then(|request| request.plan.clone()) else {
+        let Some(plan) = self.plan.clone() else {
             return Box::pin(async {
                 Reply::Result(Err("how the result leaves the pod is not known here".to_owned()))
             });
@@ -169,7 +173,7 @@ impl Driver {
             } else if !pod.metadata.labels.contains_key(kpo_core::marks::TASK) {
                 self.eyes.look_at_stray(&self.pods, &named(pod));
             }
-            self.sights.saw(&Arc::new(pod.as_ref().clone()), false);
+            self.sights.saw(pod, false);
         }
         Input::Reply { to, reply }
     }

@@ -1,5 +1,6 @@
 //! Creating a pod once, also when the reply is lost.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -7,7 +8,7 @@ use kpo_core::marks;
 use serde_json::Value;
 
 use super::PodManager;
-use crate::request::{ApiFailure, ApiRequest, Call, Effect, RequestError};
+use crate::request::{ApiFailure, ApiRequest, Call, Effect, RequestError, Verb};
 
 /// A pod that was created.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,12 +74,26 @@ impl PodManager {
     /// See [`CreateError`].
     pub async fn create(&self, pod: &Value, call: Call) -> Result<Created, CreateError> {
         let name = pod["metadata"]["name"].as_str().ok_or(CreateError::NoName)?;
-        let request = ApiRequest::create(self.namespace(), "pods", pod.clone());
+        self.create_when_due(name, || pod.clone(), call).await
+    }
+
+    /// The same with a body that is made when the request's turn has come: with a thousand tasks, most wait for it.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) async fn create_when_due(
+        &self,
+        name: &str,
+        pod: impl Fn() -> Value,
+        call: Call,
+    ) -> Result<Created, CreateError> {
+        let make = || Cow::Owned(ApiRequest::create(self.namespace(), "pods", pod()));
+        let request = ApiRequest::core(Verb::Create, self.namespace(), "pods", None);
         let begun = Timestamp::now();
         let mut attempts = self.requests().attempts(&request, call);
         let mut sent_in_doubt = false;
         loop {
-            let (generation, failure) = match attempts.unary(&request).await? {
+            let (generation, failure) = match attempts.unary(make).await? {
                 (_, Ok(answer)) => return Ok(self.created(attempts.succeeded(answer), false)),
                 (generation, Err(failure)) => (generation, failure),
             };
@@ -89,7 +104,9 @@ impl PodManager {
                 continue;
             }
             match self.look_for(name, sent_in_doubt, call).await? {
-                Some(found) if is_same_attempt(&found, pod) => return Ok(self.created(attempts.succeeded(found), true)),
+                Some(found) if is_same_attempt(&found, &pod()) => {
+                    return Ok(self.created(attempts.succeeded(found), true));
+                }
                 Some(other) => return Err(name_taken(name, &other)),
                 None if in_doubt => self.never_existed(name, begun).await?,
                 None => (),

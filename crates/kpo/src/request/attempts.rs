@@ -71,19 +71,11 @@ impl<'a> Attempts<'a> {
         RequestError { target: Box::new(self.target.clone()), attempts: self.made, failure }
     }
 
-    /// One attempt at a unary request, with its turn and its slot.
+    /// One attempt at a unary request, with its turn and its slot; the request is made when its turn has come.
     ///
     /// # Errors
     /// As [`begin`](Self::begin).
-    pub(crate) async fn unary(&mut self, request: &ApiRequest) -> Result<transport::Attempt<Value>, RequestError> {
-        self.unary_made(|| Cow::Borrowed(request)).await
-    }
-
-    /// The same with a request that is made when its turn has come.
-    ///
-    /// # Errors
-    /// As [`begin`](Self::begin).
-    pub(crate) async fn unary_made<'r>(
+    pub(crate) async fn unary<'r>(
         &mut self,
         make: impl Fn() -> Cow<'r, ApiRequest>,
     ) -> Result<transport::Attempt<Value>, RequestError> {

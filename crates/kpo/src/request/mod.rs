@@ -290,7 +290,7 @@ impl Requests {
         let first = make();
         let mut attempts = self.attempts(&first, call);
         loop {
-            match attempts.unary_made(&make).await? {
+            match attempts.unary(&make).await? {
                 (_, Ok(value)) => return Ok(attempts.succeeded(value)),
                 (generation, Err(failure)) => attempts.failed(generation, failure).await?,
             }

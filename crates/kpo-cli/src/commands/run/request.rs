@@ -117,7 +117,7 @@ pub(super) fn body(request: &TaskRequest) -> Value {
     loop {
         match core.poll() {
             Output::Command(_, Command::Create(create)) => return request.template.body(&request.spec, &create),
-            Output::Wait(_) => return request.template.manifest.clone(),
+            Output::Wait(_) => return request.template.manifest(),
             _ => {}
         }
     }
