@@ -28,7 +28,8 @@ macro_rules! bodies {
 pub(crate) const BODIES: &[Body] = bodies! {
     whole: undisturbed exit_code init_containers name_in_use sidecar_runs_on kept_after_failure;
     log: burst several_containers;
-    result: by_sidecar by_sidecar_large by_message by_exec missing;
+    result: by_sidecar by_sidecar_large by_message by_exec missing
+        beside_one_that_runs_on;
     disruption: preempted_before_start preempted_while_running evicted_before_start evicted_while_running
         deleted_while_waiting force_deleted_while_running succeeds_in_its_grace;
     observer: cancelled detached_and_attached killed_and_taken_over protected_and_deleted two_observers;

@@ -410,10 +410,21 @@ pub enum Event {
         /// What follows.
         next: Next,
     },
-    /// A stop was asked for.
+    /// A stop was asked for. What it means comes after what is waited for now.
     Stopping {
         /// By what.
         stop: Stop,
+        /// What was waited for when it was asked.
+        because: Because,
+    },
+    /// Its pod is being deleted by this observer, to stop it.
+    Deleting {
+        /// The attempt.
+        attempt: u32,
+        /// Why.
+        reason: Reason,
+        /// How long its containers have to end after TERM.
+        grace_seconds: u32,
     },
     /// Another observer has taken the task over: from now on this one only follows.
     TakenOver {

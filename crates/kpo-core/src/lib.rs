@@ -23,7 +23,7 @@ pub use ledger::{Absence, End, Entry, Fact, Ledger, Sign, Situation};
 pub use outcome::{AttemptRecord, AttemptVerdict, Outcome, PodRef, Times};
 pub use pod::{ClusterEvent, Pod};
 pub use reason::{Reason, exit};
-pub use spec::{Clocks, Naming, OnFinish, OnUnsignedDelete, Rerun, RerunPolicy, Spec, Template};
+pub use spec::{Clocks, Naming, OnFinish, OnUnsignedDelete, Rerun, RerunPolicy, ResultBy, Spec, Template};
 pub use task::{Attach, AttachError, Misuse, Observer, RestoreError, State, Task};
 pub use time::Time;
 pub use verdict::{Cause, Class, Proof, Started, Verdict};

@@ -328,6 +328,12 @@ impl Pod {
         self.statuses().find(|status| status.name == container)
     }
 
+    /// Whether a main container beside this one has not ended yet, as far as its kubelet reported.
+    pub fn others_run(&self, own: &str) -> bool {
+        let open = |status: &&ContainerStatus| status.name != own && status.state.terminated.is_none();
+        !self.status.phase.is_terminal() && self.status.container_statuses.iter().any(|status| open(&status))
+    }
+
     /// The managers that own `status.phase`. None: nobody but the API server's default wrote it, or it is not told.
     pub fn phase_writers(&self) -> impl Iterator<Item = &str> {
         self.metadata.managed_fields.iter().filter(|field| field.owns_phase()).map(|field| field.manager.as_str())

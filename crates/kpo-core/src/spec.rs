@@ -37,9 +37,9 @@ pub struct Spec {
     /// `None` (default): for ever.
     #[serde(default)]
     pub replace_unreachable_after: Option<Duration>,
-    /// Whether a result is wanted. The engine knows how; the core only that it must be read before anything is deleted.
+    /// How a result is handed over; it is read before anything is deleted. `None` (default): none is wanted.
     #[serde(default)]
-    pub result: bool,
+    pub result: Option<ResultBy>,
     /// Whether image errors that cannot heal end the task early instead of with the starting clock.
     #[serde(default)]
     pub fail_fast_images: bool,
@@ -50,6 +50,18 @@ pub struct Spec {
 
 fn yes() -> bool {
     true
+}
+
+/// How a result gets out of the pod (design rule 7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResultBy {
+    /// A native sidecar reports it when the kubelet stops it: after all other containers have ended.
+    Sidecar,
+    /// The termination message of the task's own container.
+    Message,
+    /// Exec into a plain container that waits.
+    Exec,
 }
 
 /// How attempts are named.
@@ -212,7 +224,7 @@ impl Spec {
             on_finish: OnFinish::default(),
             protect: false,
             replace_unreachable_after: None,
-            result: false,
+            result: None,
             fail_fast_images: false,
             gates: true,
         }

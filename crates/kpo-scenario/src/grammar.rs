@@ -233,7 +233,7 @@ fn needs_engine(script: &Script, task: &TaskPart, expected: &[Expected]) -> Opti
     if transport {
         return Some("transport".to_owned());
     }
-    (task.spec.result || expected.iter().any(logs)).then(|| "logs and results".to_owned())
+    (task.spec.result.is_some() || expected.iter().any(logs)).then(|| "logs and results".to_owned())
 }
 
 fn unknown(word: &Word) -> Mistake {

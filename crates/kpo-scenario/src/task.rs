@@ -5,7 +5,7 @@ use kpo::body::Template;
 use kpo::manifest::{Manifest, Request, Source, manifest};
 use kpo::result::{self, Plan};
 use kpo_core::spec::{ExitZeroAfterTerm, Naming, OnUnsignedDelete, RerunPolicy};
-use kpo_core::{OnFinish, Spec};
+use kpo_core::{OnFinish, ResultBy, Spec};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -149,7 +149,7 @@ impl Draft {
             "start-timeout" => spec.clocks.start = span(value, word)?,
             "timeout" => spec.clocks.total = span(value, word)?,
             "fail-fast-images" => spec.fail_fast_images = true,
-            "result" => spec.result = true,
+            "result" => spec.result = Some(ResultBy::Message),
             "on-finish" => spec.on_finish = on_finish(value, word)?,
             "protect" => spec.protect = true,
             "namespace" => spec.namespace = value.to_owned(),
@@ -167,7 +167,7 @@ impl Draft {
     fn finish(mut self, name: &Word) -> Result<TaskPart, Mistake> {
         let mut manifest = self.manifest().map_err(|error| name.mistake(format!("the task's pod is none: {error}")))?;
         self.spec.template = manifest.template();
-        let plan = self.spec.result.then(|| result::add_message(&mut manifest.pod, &manifest.container, RESULT));
+        let plan = self.spec.result.map(|_| result::add_message(&mut manifest.pod, &manifest.container, RESULT));
         let plan = plan.transpose().map_err(|error| name.mistake(error.to_string()))?;
         let template =
             Template::new(manifest.pod, self.undisturbed && self.spec.rerun.policy != RerunPolicy::Idempotent);

@@ -162,9 +162,10 @@ pub(crate) fn said(event: &Event) -> String {
         Event::Ended { attempt, verdict, next } => {
             format!("ended {attempt} {}, then {}", crate::expect::verdict(verdict), crate::expect::next(next))
         }
-        Event::Stopping { stop: Stop::User } => "stopping user".to_owned(),
-        Event::Stopping { stop: Stop::Deadline } => "stopping deadline".to_owned(),
-        Event::Stopping { stop: Stop::Shutdown } => "stopping shutdown".to_owned(),
+        Event::Stopping { stop: Stop::User, .. } => "stopping user".to_owned(),
+        Event::Stopping { stop: Stop::Deadline, .. } => "stopping deadline".to_owned(),
+        Event::Stopping { stop: Stop::Shutdown, .. } => "stopping shutdown".to_owned(),
+        Event::Deleting { attempt, reason, .. } => format!("deleting {attempt} {}", reason.code()),
         Event::TakenOver { .. } => "taken-over".to_owned(),
         Event::Sight { watching: true } => "sight regained".to_owned(),
         Event::Sight { watching: false } => "sight lost".to_owned(),

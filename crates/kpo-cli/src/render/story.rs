@@ -3,7 +3,7 @@
 use super::words::{clause, offset, span, whole};
 use super::{end, wait};
 use crate::printer::Tone;
-use kpo_core::{Because, Event, Hindrance, Next, NoRerun, Stop, Time};
+use kpo_core::{Because, Event, Hindrance, Next, NoRerun, Reason, Stop, Time};
 
 /// A line of kpo's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,7 +116,14 @@ impl Teller {
                 vec![self.line(now, Tone::Odd, format!("is taken away: {}", reason.sentence()))]
             }
             Event::Ended { verdict, next, .. } => self.ended(verdict, next, now),
-            Event::Stopping { stop } => self.stopping(*stop, now),
+            Event::Stopping { stop, because } => self.stopping(*stop, because, now),
+            Event::Deleting { reason, grace_seconds, .. } => {
+                // That it was the user is said already.
+                let why = Some(reason).filter(|reason| **reason != Reason::CancelledByUser);
+                let why = why.map(|reason| format!("{}: ", reason.sentence())).unwrap_or_default();
+                let text = format!("{why}the pod is deleted, with its grace of {grace_seconds} s");
+                vec![self.line(now, Tone::Odd, text)]
+            }
             Event::Sight { watching } => self.sight(*watching, now),
             Event::Hindered { what, message } => {
                 vec![self.line(now, Tone::Odd, format!("{}: {}", hindrance(*what), clause(message)))]
@@ -160,14 +167,20 @@ impl Teller {
         vec![self.line(now, Tone::Odd, text.to_owned())]
     }
 
-    fn stopping(&self, stop: Stop, now: Time) -> Vec<Line> {
-        let text = match stop {
-            Stop::User if self.pod.is_none() => "cancelling (once more Ctrl-C leaves at once)",
-            Stop::User => "cancelling: the pod is deleted, with its grace (once more Ctrl-C leaves at once)",
-            Stop::Deadline => "its time is up: the pod is deleted",
+    /// What a wish to stop waits for, where that is not just the end of the pod.
+    fn stopping(&self, stop: Stop, because: &Because, now: Time) -> Vec<Line> {
+        let what = match stop {
+            Stop::User => "cancelling (once more Ctrl-C leaves at once)",
+            Stop::Deadline => "its time is up",
             Stop::Shutdown => return Vec::new(),
         };
-        vec![self.line(now, Tone::Odd, text.to_owned())]
+        let first = match because {
+            Because::Creation => ": the API server has yet to answer the create; a pod that it made is deleted then",
+            Because::Unreachable { .. } => ": its node does not answer; the pod goes when that is back, or is removed",
+            Because::Completion => ": it has ended already; what is left of it is fetched and cleaned up",
+            _ => "",
+        };
+        vec![self.line(now, Tone::Odd, format!("{what}{first}"))]
     }
 
     /// A line with the time since the task began in front. `None`: without.

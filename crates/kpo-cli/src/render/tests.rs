@@ -208,7 +208,7 @@ fn the_seeds_story() {
         (65_000, Event::Sight { watching: false }),
         (66_000, Event::Sight { watching: true }),
         (67_000, Event::Hindered { what: Hindrance::Events, message: "events is forbidden.".into() }),
-        (68_000, Event::Stopping { stop: Stop::User }),
+        (68_000, Event::Stopping { stop: Stop::User, because: Because::Creation }),
         (68_500, Event::Finished),
     ];
     insta::assert_snapshot!(told(&events));

@@ -44,3 +44,12 @@ pub(super) async fn missing(namespace: &Namespace<'_>) -> Result<(), Error> {
     same("verdict of the attempt", &outcome["attempts"][0]["verdict"]["class"], &json!("succeeded"))?;
     namespace.is_empty().await
 }
+
+/// The kubelet stops the result's sidecar after all other containers: one that runs on is not waited for.
+pub(super) async fn beside_one_that_runs_on(namespace: &Namespace<'_>) -> Result<(), Error> {
+    let other = r#"spec.containers[1]={"name":"side","image":"busybox:1","command":["sh","-c","trap 'exit 0' TERM; while true; do sleep 0.2; done"]}"#;
+    let flags = ["-o", "json", "--set", other, "--result", "--results-image", "kpo.rs/sidecar:1"];
+    let outcome = namespace.kpo("run", &shell(&flags, WRITES)).await?.exits(0)?.outcome()?;
+    same("result", &outcome["result"], &json!({"a": 1}))?;
+    namespace.is_empty().await
+}

@@ -358,14 +358,14 @@ impl Task {
         match self.state.situation() {
             Situation::Ended => return self.ended(Some(reason)),
             Situation::Doubtful => self.read(),
-            _ if !self.state.current.ledger.our_delete && self.is_active() => self.delete_current(),
+            _ if !self.state.current.ledger.our_delete && self.is_active() => self.delete_current(reason),
             _ => {}
         }
         false
     }
 
     /// Deletes the current pod, as it was last seen and no other.
-    fn delete_current(&mut self) {
+    fn delete_current(&mut self, reason: Reason) {
         if self.awaits_read() || self.awaits(|c| matches!(c, Command::Delete { .. })) {
             return;
         }
@@ -376,6 +376,10 @@ impl Task {
             resource_version: current.resource_version(),
             grace_seconds: None,
         };
+        if !std::mem::replace(&mut self.state.current.said.deleting, true) {
+            let grace_seconds = self.state.spec.template.grace_seconds;
+            self.say(Event::Deleting { attempt: self.state.current.number, reason, grace_seconds });
+        }
         self.state.current.ledger.our_delete(self.state.now);
         self.command(delete);
     }

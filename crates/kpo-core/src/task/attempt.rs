@@ -48,6 +48,12 @@ pub struct Said {
     pub running: bool,
     /// That it is being taken away.
     pub disrupting: bool,
+    /// That it is being deleted.
+    #[serde(default)]
+    pub deleting: bool,
+    /// That the containers beside the result's sidecar were told to end.
+    #[serde(default)]
+    pub ends_others: bool,
     /// When events were last listed to explain a wait.
     pub explained_at: Option<Time>,
 }

@@ -112,6 +112,7 @@ impl Task {
             Stage::Delaying { until } => Some(*until),
             Stage::Explaining { until } => Some(*until),
             Stage::Following => self.following_deadline(),
+            Stage::Completing { .. } if self.awaits_result() => state.total_deadline(),
             _ => None,
         };
         let total = state.total_deadline().filter(|_| self.may_time_out());

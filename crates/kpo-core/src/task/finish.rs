@@ -5,7 +5,7 @@ use crate::contract::{Carried, Command, Event, Hindrance, Next, NoRerun, Reply};
 use crate::ledger::Absence;
 use crate::outcome::{AttemptRecord, Outcome};
 use crate::reason::Reason;
-use crate::spec::{Naming, OnFinish};
+use crate::spec::{Naming, OnFinish, ResultBy};
 use crate::verdict::{Class, Verdict};
 use crate::{STATE_VERSION, marks};
 use std::time::Duration;
@@ -39,10 +39,14 @@ impl Task {
     }
 
     pub(super) fn step_completing(&mut self, result: Option<Result<String, String>>) -> bool {
-        let wanted = self.state.spec.result && self.succeeded() && result.is_none();
-        if wanted && !self.awaits(|c| matches!(c, Command::ReadResult { .. })) {
-            let (name, uid) = (self.state.current.name.clone(), self.state.current.uid());
-            self.command(Command::ReadResult { name, uid });
+        let wanted = self.awaits_result();
+        if wanted && self.stop_reason().is_some() {
+            // The program had ended before, and that stands: what is given up is the wait for what it left.
+            let given_up = "the task was stopped before the result was handed over".to_owned();
+            return self.go(Stage::Completing { result: Some(Err(given_up)) });
+        }
+        if wanted {
+            self.fetch_result();
         }
         let logs_out = self.state.leaving.iter().all(|leaving| leaving.attempt.logs_closed);
         if wanted || !self.state.current.logs_closed || !logs_out || self.is_taking_over() {
@@ -51,6 +55,41 @@ impl Task {
         let outcome = Box::new(self.outcome(result));
         self.command(Command::Deliver(outcome.clone()));
         self.go(Stage::Delivering { outcome })
+    }
+
+    /// Whether the program has succeeded and its result is still to come.
+    pub(super) fn awaits_result(&self) -> bool {
+        let is_out = matches!(self.state.stage, Stage::Completing { result: None });
+        is_out && self.state.spec.result.is_some() && self.succeeded()
+    }
+
+    fn fetch_result(&mut self) {
+        if !self.awaits(|c| matches!(c, Command::ReadResult { .. })) {
+            let (name, uid) = (self.state.current.name.clone(), self.state.current.uid());
+            self.command(Command::ReadResult { name, uid });
+        }
+        self.end_others();
+    }
+
+    /// The kubelet stops a native sidecar, which then reports the result, when all other containers have ended: one that runs on
+    /// (istio-proxy) would keep it waiting for ever. `activeDeadlineSeconds: 1` ends them all and keeps the pod (measured on v1.34).
+    fn end_others(&mut self) {
+        let current = &self.state.current;
+        let runs_on =
+            current.ledger.last.as_ref().is_some_and(|pod| pod.others_run(&self.state.spec.template.container));
+        let by_sidecar = self.state.spec.result == Some(ResultBy::Sidecar);
+        if !by_sidecar || !runs_on || current.said.ends_others || current.is_terminating() || !self.is_active() {
+            return;
+        }
+        let annotate = Command::Annotate {
+            name: current.name.clone(),
+            uid: current.uid(),
+            annotations: Vec::new(),
+            active_deadline_seconds: Some(1),
+            resource_version: None,
+        };
+        self.state.current.said.ends_others = true;
+        self.command(annotate);
     }
 
     pub(super) fn result_read(&mut self, reply: Reply) {

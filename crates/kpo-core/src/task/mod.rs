@@ -255,7 +255,8 @@ impl Task {
     fn stop(&mut self, stop: Stop) {
         if self.state.stop < Some(stop) {
             self.state.stop = Some(stop);
-            self.say(Event::Stopping { stop });
+            let because = self.because();
+            self.say(Event::Stopping { stop, because });
         }
     }
 

@@ -97,6 +97,7 @@ pub const MOVES: &[(StageName, StageName, &str)] = &[
     (Explaining, Explaining, "a follower waits for the next attempt"),
     (Explaining, Following, "a follower sees the next attempt"),
     (Explaining, Detached, "the observer leaves"),
+    (Completing, Completing, "the wait for the result is given up: cancel or deadline"),
     (Completing, Delivering, "logs and result are in"),
     (Completing, Detached, "the observer leaves"),
     (Delivering, Cleaning, "the caller has taken the outcome"),

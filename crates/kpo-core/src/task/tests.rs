@@ -1,5 +1,6 @@
 //! The task driven by hand: each test says what is seen, and asserts every command and the silence after it.
 
+mod completing;
 mod races;
 
 use super::*;

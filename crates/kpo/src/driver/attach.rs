@@ -67,7 +67,7 @@ pub async fn attach(hook: &KubernetesHook, request: AttachRequest) -> Result<Run
     let core = Task::attach(clock.now(), &how, seen)?;
     let spec = core.spec().clone();
     let request = template.map(|template| {
-        let plan = spec.result.then(|| result::detect(&template.manifest(), &spec.template.container)).flatten();
+        let plan = spec.result.and_then(|_| result::detect(&template.manifest(), &spec.template.container));
         TaskRequest { spec, template, plan }
     });
     Ok(start(pods, core, request, Some(eyes), clock))

@@ -26,7 +26,7 @@ mod pod;
 mod tests;
 
 use futures::TryStreamExt;
-use kpo_core::Pod;
+use kpo_core::{Pod, ResultBy};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -76,6 +76,15 @@ pub enum Plan {
 }
 
 impl Plan {
+    /// Which way this is.
+    pub fn by(&self) -> ResultBy {
+        match self {
+            Plan::Sidecar { .. } => ResultBy::Sidecar,
+            Plan::Message { .. } => ResultBy::Message,
+            Plan::Exec { .. } => ResultBy::Exec,
+        }
+    }
+
     /// Most bytes of a result, in the pod as the API server admitted it.
     ///
     /// ```

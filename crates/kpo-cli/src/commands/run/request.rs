@@ -59,7 +59,7 @@ pub(super) fn task(args: &RunArgs, manifest: &Manifest, task: &str, namespace: &
     let plan = plan(args, &mut pod, &manifest.container)?;
     let template = Template::new(pod, undisturbed).map_err(|error| CliError::input(error.to_string()))?;
     let mut spec = spec(args, manifest, task, namespace);
-    spec.result = plan.is_some();
+    spec.result = plan.as_ref().map(Plan::by);
     Ok(TaskRequest { spec, template, plan })
 }
 
