@@ -177,6 +177,10 @@ pub struct Create {
     pub observer: String,
     /// For `kpo.rs/state`: what the next observer needs ([`Carried`] as JSON).
     pub state: Carried,
+    /// It may have been sent by a process that has died since: its pod, made after this moment, is looked for before another is created.
+    /// `None`: it was not.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub sent_before: Option<Time>,
 }
 
 /// What travels on a task's current pod, so that any machine can go on with it.

@@ -10,7 +10,7 @@ use crate::grammar::{Deed, Doing, Moment, Scenario};
 use crate::seat::{self, Coming, Eyes, Seat};
 use crate::task::TaskPart;
 use crate::transcript::{Record, What};
-use kpo_core::{Command, CommandId, Input, Observer, Outcome, Output, Pod, Reply, Stop, Task, Wait, marks};
+use kpo_core::{Command, CommandId, Create, Input, Observer, Outcome, Output, Pod, Reply, Stop, Task, Wait, marks};
 use kpo_lab::World;
 use kpo_lab::api::{Request, Response, User};
 use serde_json::Value;
@@ -540,6 +540,7 @@ impl<'s> Runner<'s> {
 
     fn ask(&mut self, observer: &str, command: &Command) -> Reply {
         match command {
+            Command::Create(create) if create.sent_before.is_some() => self.resolve_create(observer, create),
             Command::Create(create) => self.create(observer, &self.part().template.body(&self.part().spec, create)),
             Command::Read { name } => match self.request(observer, "GET", name, None) {
                 Ok(pod) => seat::seen(&pod),
@@ -565,7 +566,13 @@ impl<'s> Runner<'s> {
 
     /// What came of a write whose reply was lost: a create is looked for by its name first, anything else is sent again.
     fn resolve(&mut self, observer: &str, command: &Command) -> Reply {
-        let Command::Create(create) = command else { return self.ask(observer, command) };
+        match command {
+            Command::Create(create) => self.resolve_create(observer, create),
+            _ => self.ask(observer, command),
+        }
+    }
+
+    fn resolve_create(&mut self, observer: &str, create: &Create) -> Reply {
         let body = self.part().template.body(&self.part().spec, create);
         match self.quiet_request("GET", &create.name, None) {
             Ok(found) if seat::same_attempt(&found, &body) => seat::seen(&found),
@@ -573,7 +580,7 @@ impl<'s> Runner<'s> {
             Err(_) if seat::is_told_of(self.world.store(), &self.part().spec.namespace, &create.name) => {
                 seat::in_doubt(create)
             }
-            Err(_) => self.ask(observer, command),
+            Err(_) => self.create(observer, &body),
         }
     }
 

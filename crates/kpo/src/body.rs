@@ -214,6 +214,7 @@ mod tests {
             protect: true,
             active_deadline_seconds: Some(60),
             avoid_nodes: vec!["node-1".to_owned()],
+            sent_before: None,
             previous_verdict: "disrupted/preemption/never".to_owned(),
             observer: "me/1".to_owned(),
             state: Carried {

@@ -84,6 +84,7 @@ impl Task {
             previous_verdict: state.previous_verdict(),
             observer: state.observer.mark(),
             state: state.carried(),
+            sent_before: None,
         };
         self.command(Command::Create(Box::new(create)));
     }

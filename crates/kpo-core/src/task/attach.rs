@@ -101,6 +101,7 @@ impl Task {
             return Err(RestoreError::TooNew { found: state.version });
         }
         let mut task = Self::over(state);
+        task.doubt_creates();
         let again: Vec<_> = task.state.pending.iter().map(|(id, c)| Output::Command(*id, c.clone())).collect();
         task.queue.extend(again);
         task.state.current.followed = BTreeSet::new();
@@ -108,6 +109,18 @@ impl Task {
         task.state.current.ledger.gap(now);
         task.advance();
         Ok(task)
+    }
+
+    /// A create without a reply may have been sent. Its pod, where it is gone again, is known by events alone, and not by older ones of a
+    /// predecessor of the same name.
+    fn doubt_creates(&mut self) {
+        let state = &mut self.state;
+        let since = state.past.last().and_then(|attempt| attempt.times.ended).unwrap_or(state.began);
+        for command in state.pending.values_mut() {
+            if let Command::Create(create) = command {
+                create.sent_before = Some(since);
+            }
+        }
     }
 
     fn find_leaving(&mut self, pod: &Pod) {

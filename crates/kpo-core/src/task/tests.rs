@@ -762,6 +762,21 @@ fn a_snapshot_goes_on_where_it_was() {
     assert!(matches!(again.command().1, Command::FollowLog { .. }));
 }
 
+/// The create may have been sent, and its pod even be gone again: it is not to be sent as if it were the first.
+#[test]
+fn a_create_without_a_reply_is_in_doubt_after_a_restore() {
+    let mut bench = Bench::default();
+    let (id, Command::Create(first)) = bench.command() else { panic!("a create is expected") };
+    assert_eq!(first.sent_before, None);
+    bench.wait();
+    let task = Task::restore(bench.now, bench.task.state().clone()).unwrap();
+    let mut again = Bench { task, now: bench.now, events: Vec::new(), versions: 1 };
+    let (same, Command::Create(second)) = again.command() else { panic!("it is asked again") };
+    assert_eq!((same, second.sent_before), (id, Some(bench.task.state().began)));
+    again.reply(same, Reply::NotFound);
+    assert_eq!(again.finish().reason, Some(Reason::Vanished));
+}
+
 #[test]
 fn the_table_of_moves_is_this_one() {
     let rows: Vec<String> = MOVES.iter().map(|(from, to, why)| format!("{from:?} -> {to:?}: {why}")).collect();

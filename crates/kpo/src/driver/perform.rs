@@ -4,6 +4,7 @@ use super::pods::Sight;
 use crate::body::Template;
 use crate::manager::{Admission, CreateError, DeleteOptions, PodManager, Precondition, Written};
 use crate::request::{Call, RequestError};
+use jiff::Timestamp;
 use kpo_core::{Command, Create, Pod, Refusal, Reply, Spec, marks};
 use serde_json::{Map, Value, json};
 use std::sync::{Mutex, PoisonError};
@@ -86,7 +87,14 @@ async fn create_pod(pods: &PodManager, spec: &Spec, template: Option<&Template>,
         return for_good("NoManifest", message.to_owned());
     };
     let body = || template.body(spec, create);
-    match pods.create_when_due(&create.name, body, Call::forever()).await {
+    let created = match create.sent_before {
+        Some(since) => {
+            let since = Timestamp::from_nanosecond(i128::from(since.0)).unwrap_or(Timestamp::UNIX_EPOCH);
+            pods.create_again(&body(), since, Call::forever()).await
+        }
+        None => pods.create_when_due(&create.name, body, Call::forever()).await,
+    };
+    match created {
         Ok(created) => accepted(&body(), created.pod, &spec.template.container),
         Err(CreateError::NameTaken { uid, terminating, .. }) => Reply::NameTaken { uid, terminating },
         Err(CreateError::Request(error)) => refused(&error),

@@ -115,6 +115,22 @@ impl PodManager {
         }
     }
 
+    /// Creates a pod whose create may have been sent since that moment, by a process that has died: it is looked for first.
+    ///
+    /// # Errors
+    /// As [`PodManager::create`].
+    pub async fn create_again(&self, pod: &Value, since: Timestamp, call: Call) -> Result<Created, CreateError> {
+        let name = pod["metadata"]["name"].as_str().ok_or(CreateError::NoName)?;
+        match self.look_for(name, true, call).await? {
+            Some(found) if is_same_attempt(&found, pod) => Ok(self.created(found, true)),
+            Some(other) => Err(name_taken(name, &other)),
+            None => {
+                self.never_existed(name, since).await?;
+                self.create(pod, call).await
+            }
+        }
+    }
+
     /// The pod of that name. Not to be allowed to look, once a create was sent in doubt, leaves the doubt.
     async fn look_for(&self, name: &str, in_doubt: bool, call: Call) -> Result<Option<Value>, CreateError> {
         self.get(name, call).await.map_err(|error| match in_doubt {

@@ -218,6 +218,29 @@ mod creating {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_create_that_may_have_been_sent_is_looked_for_first() {
+        let since = jiff::Timestamp::from_second(1_700_000_000).unwrap();
+        let sent = pod("1", "n", "");
+        let server = ScriptedServer::new([Reply::ok(pod("1", "n", "u-1"))]);
+        let found = server.hook().pods("ns").create_again(&sent, since, Call::forever()).await.unwrap();
+        assert!(found.resolved);
+        assert_eq!(methods(&server), ["0 GET"]);
+
+        let killed =
+            json!({"reason": "Killing", "message": "Stopping container base", "lastTimestamp": "2099-01-01T00:00:00Z"});
+        let server = ScriptedServer::new([Reply::not_found("p"), Reply::ok(json!({"items": [killed]}))]);
+        let error = server.hook().pods("ns").create_again(&sent, since, Call::forever()).await.unwrap_err();
+        silence().await;
+        assert!(matches!(error, CreateError::InDoubt { .. }), "{error:?}");
+        assert_eq!(methods(&server), ["0 GET", "0 GET"]);
+
+        let none = Reply::ok(json!({"items": []}));
+        let server = ScriptedServer::new([Reply::not_found("p"), none, Reply::ok(pod("1", "n", "u-1"))]);
+        server.hook().pods("ns").create_again(&sent, since, Call::forever()).await.unwrap();
+        assert_eq!(methods(&server), ["0 GET", "0 GET", "0 POST"]);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_pod_that_vanished_before_it_was_looked_for_is_not_created_twice() {
         let event = |at: &str| {
             let about = json!({"kind": "Pod", "name": "p", "uid": "u-1"});
