@@ -140,11 +140,7 @@ impl Follower {
             }
             What::Log(_) => {}
             What::Trouble(why) => {
-                let text = format!(
-                    "the cluster cannot be seen ({}); the task runs on, and is looked for",
-                    render::clause(&why)
-                );
-                self.printer.say(Tone::Odd, text).await;
+                self.printer.say(Tone::Odd, render::trouble(&why)).await;
             }
             What::Outcome(delivery) => self.end(delivery).await?,
             _ => {}

@@ -157,20 +157,10 @@ fn failed(attempt: &AttemptRecord, verdict: &Verdict, last_line: Option<&str>) -
 fn launch_failed(attempt: &AttemptRecord, verdict: &Verdict) -> Ending {
     let what = clause(&told(verdict.reason, verdict));
     let what = if attempt.pod.node.is_some() { placed(&what, verdict, attempt) } else { what };
-    let rule = verdict.detail.as_deref().filter(|_| verdict.reason == Reason::Forbidden).and_then(missing_rule);
+    let rule =
+        verdict.detail.as_deref().filter(|_| verdict.reason == Reason::Forbidden).and_then(super::rule::missing_rule);
     let next = vec![rule.unwrap_or_else(|| next_step(verdict.reason))];
     Ending { tone: Tone::Bad, line: sentence(&format!("{}: {what}", heading(verdict.reason))), next }
-}
-
-/// The rule that a refusal asks for, from the API server's own words
-/// (`cannot create resource "pods" in API group "" in the namespace "prod"`; `k8s.io/apiserver/pkg/endpoints/handlers/responsewriters/errors.go`).
-fn missing_rule(words: &str) -> Option<String> {
-    let (_, rest) = words.split_once(" cannot ")?;
-    let (verb, rest) = rest.split_once(" resource \"")?;
-    let (resource, rest) = rest.split_once("\" in API group \"")?;
-    let (group, _) = rest.split_once('"')?;
-    let verbs = if (verb, resource) == ("create", "pods") { "create, get, list, watch, patch, delete" } else { verb };
-    Some(clause(&format!("Add to its Role: - {{apiGroups: [\"{group}\"], resources: [{resource}], verbs: [{verbs}]}}")))
 }
 
 /// What happened, and where: behind the cluster's own words with a comma, so that they stay apart.

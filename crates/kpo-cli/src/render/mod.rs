@@ -3,6 +3,7 @@
 mod end;
 mod fact;
 mod gap;
+mod rule;
 mod story;
 mod wait;
 mod why;
@@ -10,6 +11,7 @@ mod words;
 
 pub(crate) use end::{ending, one_line, short as short_verdict};
 pub(crate) use gap::gap;
+pub(crate) use rule::{trouble, with_rule};
 pub(crate) use story::Teller;
 pub(crate) use why::{Case as WhyCase, page as why_page, record_page};
 pub(crate) use words::{clause, span as span_text};

@@ -1,6 +1,7 @@
 //! A task's events as lines, in the order in which they come.
 
-use super::words::{clause, offset, span, whole};
+use super::rule::with_rule;
+use super::words::{offset, span, whole};
 use super::{end, wait};
 use crate::printer::Tone;
 use kpo_core::{Because, Event, Hindrance, Next, NoRerun, Reason, Stop, Time};
@@ -126,7 +127,7 @@ impl Teller {
             }
             Event::Sight { watching } => self.sight(*watching, now),
             Event::Hindered { what, message } => {
-                vec![self.line(now, Tone::Odd, format!("{}: {}", hindrance(*what), clause(message)))]
+                vec![self.line(now, Tone::Odd, with_rule(&format!("{}: {message}", hindrance(*what))))]
             }
             _ => vec![],
         }

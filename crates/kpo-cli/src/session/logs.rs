@@ -7,6 +7,7 @@ use kpo::driver::Piece;
 use kpo::logs::{GapCause, LogBatch, LogEvent, LogGap};
 use kpo_core::{EVENT_VERSION, Time};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 
 /// How much of the program's last line is kept, in bytes.
 const LAST_LINE: usize = 1024;
@@ -16,11 +17,13 @@ pub(crate) struct LogView {
     own: String,
     form: Option<Output>,
     last: Vec<u8>,
+    /// Containers of which it was said that their logs may not be read.
+    forbidden: BTreeSet<String>,
 }
 
 impl LogView {
     pub(crate) fn new(own: &str, form: Option<Output>) -> Self {
-        Self { own: own.to_owned(), form, last: Vec::new() }
+        Self { own: own.to_owned(), form, last: Vec::new(), forbidden: BTreeSet::new() }
     }
 
     /// The last line of the task's own container that is not empty. `None`: it printed none.
@@ -40,6 +43,12 @@ impl LogView {
                     printer.data(json_line(task, at, value)).await;
                 }
                 printer.say(Tone::Odd, render::gap(gap.after, gap.before, &cause(gap))).await;
+            }
+            LogEvent::Trouble(trouble) if trouble.failure.is_forbidden() => {
+                if self.forbidden.insert(piece.container.to_string()) {
+                    let text = format!("the log of {} cannot be read: {}", piece.container, trouble.failure);
+                    printer.say(Tone::Odd, render::with_rule(&text)).await;
+                }
             }
             LogEvent::Trouble(trouble) => {
                 let text = format!(

@@ -30,6 +30,8 @@ const BEHIND: u32 = 10;
 const CHUNK: Duration = Duration::from_secs(30);
 /// First wait while the container is said not to have started.
 const NOT_STARTED: Duration = Duration::from_millis(250);
+/// How long a log is asked for that may not be read, once its container has ended.
+const FORBIDDEN_FOR: Duration = Duration::from_secs(5);
 
 pub(super) struct Follower {
     requests: Requests,
@@ -210,7 +212,7 @@ impl Follower {
 
     async fn rest_failed(&mut self, failure: ApiFailure, ended_at: Instant) -> Result<(), Over> {
         self.unbroken = false;
-        let deadline = ended_at.max(self.progress_at) + self.options.patience;
+        let deadline = self.rest_deadline(&failure, ended_at);
         // A container that never started has no log.
         if is_waiting(&failure) && self.seen.last().is_none() {
             return Err(Over);
@@ -224,6 +226,14 @@ impl Follower {
         let pause = self.failed(failure).await?.min(deadline.saturating_duration_since(Instant::now()));
         self.wait(pause).await;
         Ok(())
+    }
+
+    /// Until when the rest is tried to be read. A right that is missing will hardly come: it is asked for a moment longer, since an API
+    /// server that starts also answers 403 before it knows its roles.
+    fn rest_deadline(&self, failure: &ApiFailure, ended_at: Instant) -> Instant {
+        let patient = ended_at.max(self.progress_at) + self.options.patience;
+        let forbidden = self.trouble_since.filter(|_| failure.is_forbidden());
+        forbidden.map_or(patient, |since| patient.min(since + FORBIDDEN_FOR))
     }
 
     /// The pod is gone.

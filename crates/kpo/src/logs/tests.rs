@@ -404,7 +404,7 @@ async fn what_was_read_of_a_line_is_shown_when_the_pod_goes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_log_that_nobody_may_read_is_a_gap_after_the_patience() {
+async fn a_log_that_nobody_may_read_is_a_gap_after_a_moment() {
     let message = "pods \"a-1\" is forbidden: cannot get resource \"pods/log\"";
     let node = Node::new(vec![], (0..50).map(|_| Plan::Refuse(403, "Forbidden", message)));
     let mut log = node.start(options());
@@ -412,7 +412,7 @@ async fn a_log_that_nobody_may_read_is_a_gap_after_the_patience() {
     let said = rest(&mut log).await;
     let gap = format!("gap ?..? {:?}", GapCause::Forbidden(message.into()));
     assert_eq!(said.iter().filter(|l| !l.starts_with("trouble")).collect::<Vec<_>>(), [&gap, "end"]);
-    assert!(node.asked().last().expect("some").starts_with("60000 "));
+    assert!(node.asked().last().expect("some").starts_with("5000 "), "{:?}", node.asked());
 }
 
 #[tokio::test(start_paused = true)]
