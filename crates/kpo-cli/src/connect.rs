@@ -9,7 +9,7 @@ use std::future::Future;
 use std::time::Duration;
 
 /// How long the first answer of a cluster is waited for: later outages are ridden out, but a wrong address is told at once.
-pub(crate) const FIRST_ANSWER: Duration = Duration::from_secs(15);
+pub(crate) const FIRST_ANSWER: Duration = Duration::from_secs(10);
 
 /// Runs a command's future to its end, on this thread.
 pub(crate) fn block_on<T>(future: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {

@@ -44,6 +44,7 @@ pub(crate) fn exit_codes() -> Vec<(String, &'static str)> {
         (exit::BROKEN_RESULT, "The result that was asked for is missing or broken"),
         (exit::NO_POD, "There is no pod of the task: finished and cleaned up, or lost"),
         (exit::DISRUPTED, "The pod was taken away, and may not run again, or not any more"),
+        (exit::TAKEN_OVER, "Another process has taken the task over (kpo attach --take-over, kpo cancel)"),
         (exit::FORBIDDEN, "A right is missing"),
         (exit::TIMEOUT, "A clock ran out"),
         (exit::OWN, "kpo's own failure: no connection, a broken cluster, a bug"),

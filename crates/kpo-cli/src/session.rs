@@ -39,6 +39,8 @@ pub(crate) struct Session {
 pub(crate) enum Followed {
     /// It ended.
     Ended(Box<Outcome>),
+    /// Another observer has taken it over: how it ends is known there.
+    TakenOver,
     /// It was left: the pod lives on; by which signal, if by one.
     Left(Option<Caught>),
 }
@@ -48,6 +50,7 @@ impl Followed {
     pub(crate) fn exit_code(&self) -> i32 {
         match self {
             Followed::Ended(outcome) => outcome.exit_code.unwrap_or(kpo_core::reason::exit::OWN),
+            Followed::TakenOver => kpo_core::reason::exit::TAKEN_OVER,
             Followed::Left(signal) => signal.map_or(0, |signal| signal.exit_code),
         }
     }
@@ -74,6 +77,8 @@ impl Session {
             last: None,
             caught: None,
             outcome: None,
+            result_limit: None,
+            taken_over: false,
         };
         follower.run(running).await
     }
@@ -90,6 +95,9 @@ struct Follower {
     last: Option<(Time, Instant)>,
     caught: Option<Caught>,
     outcome: Option<Box<Outcome>>,
+    /// The most that a result may have, of the pod that was admitted last, and whether it was said.
+    result_limit: Option<(usize, bool)>,
+    taken_over: bool,
 }
 
 impl Follower {
@@ -99,7 +107,12 @@ impl Follower {
         loop {
             tokio::select! {
                 event = running.next() => match event {
-                    Some(event) => self.take(event).await?,
+                    Some(event) => {
+                        self.take(event).await?;
+                        if self.taken_over {
+                            stopper.stop(Stop::Shutdown);
+                        }
+                    }
                     None => break,
                 },
                 caught = self.signals.next() => {
@@ -114,6 +127,7 @@ impl Follower {
         }
         let followed = match self.outcome.take() {
             Some(outcome) => Followed::Ended(outcome),
+            None if self.taken_over => Followed::TakenOver,
             None => {
                 self.say_left().await;
                 Followed::Left(self.caught)
@@ -133,7 +147,14 @@ impl Follower {
                 for line in self.teller.tell(&told, event.at) {
                     self.printer.say(line.tone, line.text).await;
                 }
+                self.taken_over |= matches!(told, kpo_core::Event::TakenOver { .. });
+                self.say_result_limit(event.at).await;
                 self.draw();
+            }
+            // The answer to the create comes before the event that tells of the pod.
+            What::ResultLimit(bytes) => {
+                let said = self.result_limit == Some((bytes, true));
+                self.result_limit = Some((bytes, said));
             }
             What::Log(piece) if self.session.with_logs => {
                 self.logs.print(&self.printer, &self.session.task, event.at, &piece).await;
@@ -148,16 +169,30 @@ impl Follower {
         Ok(())
     }
 
+    async fn say_result_limit(&mut self, at: Time) {
+        let Some((bytes, said @ false)) = &mut self.result_limit else { return };
+        *said = true;
+        let bytes = *bytes;
+        if self.form == Some(Output::Events) {
+            self.json_line(at, json!({"event": "resultLimit", "bytes": bytes})).await;
+        }
+        self.printer.say(Tone::Plain, self.teller.stamped(render::result_limit(bytes), Some(at))).await;
+    }
+
     /// Says how it ended. Only when that is out may anything be deleted.
     async fn end(&mut self, delivery: Delivery) -> Result<(), CliError> {
         self.printer.status(None);
         let (why, last) = (self.teller.why_no_rerun(), self.logs.last_line());
         let mut outcome = delivery.outcome().clone();
-        let ending = render::ending(&outcome, why, last.as_deref());
-        outcome.message = render::one_line(&outcome, why, last.as_deref());
+        let known = render::Known { container: &self.session.container, why, last_line: last.as_deref() };
+        let ending = render::ending(&outcome, known);
+        outcome.message = render::one_line(&outcome, known);
         self.printer.say(ending.tone, self.teller.stamped(ending.line, self.last.map(|(at, _)| at))).await;
         for next in ending.next {
             self.printer.say(Tone::Plain, format!("  {next}")).await;
+        }
+        for line in render::evidence(&outcome) {
+            self.printer.detail(line).await;
         }
         match self.form {
             Some(Output::Json) => self.printer.data(pretty(&outcome)).await,

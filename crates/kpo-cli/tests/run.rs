@@ -168,6 +168,62 @@ fn env_values_and_tokens_are_never_said() {
 }
 
 #[test]
+fn the_limit_of_a_result_is_said_when_its_pod_is_admitted() {
+    let said = |limit: usize| format!("result: at most {limit} bytes can leave the pod");
+    let ran = task(&["--result", "--results=message"], "echo 1 > /airflow/xcom/return.json");
+    assert!(ran.err.lines().nth(1).is_some_and(|line| line.ends_with(&said(4096))), "{}", ran.err);
+    assert_eq!(ran.err.matches("result: at most").count(), 1, "{}", ran.err);
+}
+
+#[test]
+fn a_result_that_cannot_be_taken_says_what_to_write() {
+    let last = |ran: &Ran| ran.err.lines().find(|line| line.contains("failed: ")).unwrap_or_default().to_owned();
+    let none = task(&["--result", "--results=message"], "true");
+    let words = "the program left no result: before it ends it must write one JSON value to the file \"/airflow/xcom/return.json\"";
+    assert!(none.code == Some(65) && last(&none).contains(words), "{}", none.err);
+    let digits = "head -c 3000000 /dev/zero | tr '\\0' 7 > /airflow/xcom/return.json";
+    let number = task(&["--result", "--results-image=busybox"], digits);
+    let words = "the result (3000000 bytes) has too large a number at line 1, column 3000000: a number must fit 64-bit floating point; write it as a string";
+    assert!(number.code == Some(65) && last(&number).contains(words), "{}", number.err);
+    let cut = task(&["--result", "--results=message"], digits);
+    let words = "the result is too large: it reaches the limit, the limit is 4096 bytes";
+    assert!(cut.code == Some(65) && last(&cut).contains(words), "{}", cut.err);
+}
+
+#[test]
+fn the_sidecar_is_shaped_by_flags() {
+    let ran = kpo(&[
+        "run",
+        "--image=x",
+        "--result",
+        "--results-image=busybox",
+        "--results-resources=cpu=10m,memory=16Mi",
+        "--results-security={runAsUser: 7}",
+        "--dry-run=client",
+        "-o",
+        "json",
+    ]);
+    let pod: Value = serde_json::from_str(&ran.out).unwrap();
+    let sidecar = &pod["spec"]["initContainers"][0];
+    let wanted = serde_json::json!({"cpu": "10m", "memory": "16Mi"});
+    assert_eq!((&sidecar["resources"]["limits"], &sidecar["resources"]["requests"]), (&wanted, &wanted));
+    assert_eq!(sidecar["securityContext"], serde_json::json!({"runAsUser": 7}));
+}
+
+#[test]
+fn verbose_tells_the_evidence_and_twice_the_requests() {
+    let once = task(&["-v"], "exit 3");
+    assert!(
+        once.err.lines().any(|line| line.contains("evidence, attempt 1: ") && line.ends_with("base: ended Error (3)")),
+        "{}",
+        once.err
+    );
+    assert!(!once.err.contains("POST /api"), "{}", once.err);
+    let twice = task(&["-vv"], "exit 3");
+    assert!(twice.err.contains("POST /api/v1/namespaces/default/pods: 201 in "), "{}", twice.err);
+}
+
+#[test]
 fn a_dry_run_prints_the_pod_and_creates_nothing() {
     let ran = kpo(&[
         "run",

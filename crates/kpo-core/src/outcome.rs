@@ -7,6 +7,7 @@ use crate::time::Time;
 use crate::verdict::Verdict;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
+use std::time::Duration;
 
 /// What a task came to. Stable JSON: `apiVersion: kpo.rs/v1`, `kind: Outcome`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -161,6 +162,17 @@ impl AttemptVerdict {
 }
 
 impl AttemptRecord {
+    /// How long its own container ran: by the node's clock where that told both ends (in whole seconds), else by the observer's. `None`: it
+    /// is not known to have run.
+    pub fn ran(&self, container: &str) -> Option<Duration> {
+        let statuses = self.last_status.iter().flat_map(|status| &status.container_statuses);
+        let own = statuses.into_iter().find(|status| status.name == container);
+        let end = own.and_then(|own| own.state.terminated.as_ref());
+        let told = |text: &Option<String>| text.as_deref().and_then(Time::parse).filter(|at| *at > Time::default());
+        let by_node = end.and_then(|end| Some(told(&end.finished_at)?.since(told(&end.started_at)?)));
+        by_node.or_else(|| Some(self.times.ended?.since(self.times.started?)))
+    }
+
     /// Small enough to travel in an annotation: without its last status and the spelt-out evidence.
     #[must_use]
     pub fn condensed(&self) -> Self {

@@ -21,6 +21,8 @@ pub mod exit {
     pub const NO_POD: i32 = 66;
     /// The attempt was taken away and may not, or no more, run again (`EX_TEMPFAIL`).
     pub const DISRUPTED: i32 = 75;
+    /// Another observer has taken the task over: how it ends is known there.
+    pub const TAKEN_OVER: i32 = 76;
     /// A right is missing (`EX_NOPERM`).
     pub const FORBIDDEN: i32 = 77;
     /// A clock of kpo's, or `activeDeadlineSeconds`, ran out (as `timeout`).

@@ -242,7 +242,7 @@ async fn a_sidecar_of_local_processes_hands_over_small_and_large_results() {
         assert!(numbers.into_iter().eq(1..=5000));
     }
     if let Some(found) = run_with_result("sleep 1", with_sidecar).await {
-        assert_eq!(found, Err("the program left no result: there is no file \"/airflow/xcom/return.json\"".into()));
+        assert_eq!(found, Err("the program left no result: before it ends it must write one JSON value to the file \"/airflow/xcom/return.json\"".into()));
     }
 }
 

@@ -36,6 +36,7 @@ pub(super) fn cancel(args: CancelArgs) -> Done {
         let running = driver::attach(&hook, request).await;
         let mut running =
             running.map_err(|error| super::attach::failed(error, &args.task, &namespace, &args.connection))?;
+        let container = running.spec().template.container.clone();
         running.stopper().stop(Stop::User);
         let printer = Printer::plain();
         let mut outcome = None;
@@ -47,7 +48,8 @@ pub(super) fn cancel(args: CancelArgs) -> Done {
             }
         }
         if let Some(outcome) = outcome {
-            let ending = render::ending(&outcome, None, None);
+            let known = render::Known { container: &container, ..render::Known::default() };
+            let ending = render::ending(&outcome, known);
             printer.say(ending.tone, format!("{}: {}", args.task, ending.line)).await;
         }
         printer.finish().await;

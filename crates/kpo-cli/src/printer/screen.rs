@@ -81,13 +81,17 @@ impl<O: Write, E: Write> Screen<O, E> {
         let _ = writeln!(self.err, "{style}{text}{style:#}");
     }
 
-    /// A container's line on standard error, its name in front unless it is empty; the bytes as they are.
+    /// A container's line on standard error, its name in front unless it is empty. Without a name it is the task's own container's: the bytes
+    /// as they are. Another's (perhaps one that a webhook added) must not steer a terminal; a file gets its bytes as they are.
     pub(crate) fn other(&mut self, container: &str, bytes: &[u8], continues: bool) {
         self.begin_line();
         if !continues && !container.is_empty() {
             let _ = write!(self.err, "[{}] ", visible(container));
         }
-        let _ = self.err.write_all(bytes);
+        let _ = match self.terminals.err && !container.is_empty() {
+            true => self.err.write_all(visible(&String::from_utf8_lossy(bytes)).as_bytes()),
+            false => self.err.write_all(bytes),
+        };
         let _ = self.err.write_all(b"\n");
     }
 
@@ -210,6 +214,16 @@ mod tests {
             screen.say(Tone::Plain, "ended");
         });
         assert_eq!(text, "Password: \nended\n\x1b[?7lrunning\x1b[?7h");
+    }
+
+    #[test]
+    fn another_containers_line_does_not_steer_a_terminal() {
+        let line = b"\x1b[2J\xffup\x07";
+        let text = shown(TERMINAL, |screen| {
+            screen.other("side", line, false);
+            screen.other("", b"\x1b[1mmine", false);
+        });
+        assert_eq!(text, "[side] \\u{1b}[2J\u{fffd}up\\u{7}\n\x1b[1mmine\n");
     }
 
     #[test]

@@ -16,27 +16,39 @@ pub(crate) struct Ending {
     pub(crate) next: Vec<String>,
 }
 
-/// How a task ended. `why`: why no other attempt followed; `last_line`: the last that the program printed.
-pub(crate) fn ending(outcome: &Outcome, why: Option<NoRerun>, last_line: Option<&str>) -> Ending {
+/// What is known of a task's end beside its outcome.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Known<'a> {
+    /// The task's own container.
+    pub(crate) container: &'a str,
+    /// Why no other attempt followed.
+    pub(crate) why: Option<NoRerun>,
+    /// The last line that the program printed.
+    pub(crate) last_line: Option<&'a str>,
+}
+
+/// How a task ended.
+pub(crate) fn ending(outcome: &Outcome, known: Known<'_>) -> Ending {
+    let ran = outcome.attempts.last().and_then(|attempt| attempt.ran(known.container));
     let Some(attempt) = outcome.attempts.last() else { return without_attempt(outcome) };
     let Some(judged) = &attempt.verdict else { return alive(outcome) };
     if outcome.reason == Some(Reason::ResultMissing) && judged.verdict.class == Class::Succeeded {
-        let line = format!("failed: {}, {}", clause(&outcome.message), place(attempt));
+        let line = format!("failed: {}, {}", clause(&outcome.message), place(attempt, ran));
         return Ending { tone: Tone::Bad, line: sentence(&line), next: vec![next_step(Reason::ResultMissing)] };
     }
     let verdict = &judged.verdict;
     match &verdict.class {
         Class::Succeeded => succeeded(outcome, attempt, verdict),
-        Class::Failed => failed(attempt, verdict, last_line),
-        Class::LaunchFailed => launch_failed(attempt, verdict),
-        Class::Disrupted { cause, started } => lost(attempt, verdict, *cause, *started, why),
-        Class::Cancelled => cancelled(attempt, verdict),
+        Class::Failed => failed(attempt, verdict, ran, known.last_line),
+        Class::LaunchFailed => launch_failed(attempt, verdict, ran),
+        Class::Disrupted { .. } => lost(attempt, verdict, ran, known.why),
+        Class::Cancelled => cancelled(attempt, verdict, ran),
     }
 }
 
 /// The same as one line: the Outcome's message.
-pub(crate) fn one_line(outcome: &Outcome, why: Option<NoRerun>, last_line: Option<&str>) -> String {
-    let Ending { line, next, .. } = ending(outcome, why, last_line);
+pub(crate) fn one_line(outcome: &Outcome, known: Known<'_>) -> String {
+    let Ending { line, next, .. } = ending(outcome, known);
     std::iter::once(line).chain(next).collect::<Vec<_>>().join(" ")
 }
 
@@ -140,13 +152,13 @@ pub(super) fn noun(cause: Cause) -> &'static str {
     }
 }
 
-fn failed(attempt: &AttemptRecord, verdict: &Verdict, last_line: Option<&str>) -> Ending {
+fn failed(attempt: &AttemptRecord, verdict: &Verdict, ran: Option<Duration>, last_line: Option<&str>) -> Ending {
     let what = match (verdict.reason, verdict.exit_code) {
         (Reason::ProgramFailed, Some(code)) => format!("the program exited {code}"),
         (reason, Some(code)) => format!("{} (exit {code})", clause(&told(reason, verdict))),
         (reason, None) => clause(&told(reason, verdict)),
     };
-    let mut line = sentence(&format!("failed: {}", placed(&what, verdict, attempt)));
+    let mut line = sentence(&format!("failed: {}", placed(&what, verdict, attempt, ran)));
     if let Some(last) = last_line.filter(|last| verdict.reason == Reason::ProgramFailed && !last.trim().is_empty()) {
         line.push_str(&format!(" Last line: \"{}\".", words::shortened(&clause(last), 160)));
     }
@@ -154,9 +166,9 @@ fn failed(attempt: &AttemptRecord, verdict: &Verdict, last_line: Option<&str>) -
     Ending { tone: Tone::Bad, line, next }
 }
 
-fn launch_failed(attempt: &AttemptRecord, verdict: &Verdict) -> Ending {
+fn launch_failed(attempt: &AttemptRecord, verdict: &Verdict, ran: Option<Duration>) -> Ending {
     let what = clause(&told(verdict.reason, verdict));
-    let what = if attempt.pod.node.is_some() { placed(&what, verdict, attempt) } else { what };
+    let what = if attempt.pod.node.is_some() { placed(&what, verdict, attempt, ran) } else { what };
     let rule =
         verdict.detail.as_deref().filter(|_| verdict.reason == Reason::Forbidden).and_then(super::rule::missing_rule);
     let next = vec![rule.unwrap_or_else(|| next_step(verdict.reason))];
@@ -164,18 +176,22 @@ fn launch_failed(attempt: &AttemptRecord, verdict: &Verdict) -> Ending {
 }
 
 /// What happened, and where: behind the cluster's own words with a comma, so that they stay apart.
-fn placed(what: &str, verdict: &Verdict, attempt: &AttemptRecord) -> String {
+fn placed(what: &str, verdict: &Verdict, attempt: &AttemptRecord, ran: Option<Duration>) -> String {
     let comma = if verdict.detail.is_some() { "," } else { "" };
-    format!("{what}{comma} {}", place(attempt))
+    format!("{what}{comma} {}", place(attempt, ran))
 }
 
-fn lost(attempt: &AttemptRecord, verdict: &Verdict, cause: Cause, started: Started, why: Option<NoRerun>) -> Ending {
+fn lost(attempt: &AttemptRecord, verdict: &Verdict, ran: Option<Duration>, why: Option<NoRerun>) -> Ending {
+    let (cause, started) = match verdict.class {
+        Class::Disrupted { cause, started } => (cause, started),
+        _ => (Cause::Other, Started::Unknown),
+    };
     let what = clause(&told(verdict.reason, verdict));
     let elsewhere = attempt.pod.node.as_ref().filter(|node| !what.contains(node.as_str()));
     let on = elsewhere.map(|node| format!(" ({node})")).unwrap_or_default();
-    let ran = match (started, ran_for(attempt)) {
+    let ran = match (started, ran) {
         (Started::Never, _) => "it never ran".to_owned(),
-        (Started::Started, Some(time)) => format!("it had run for {}", span(time)),
+        (Started::Started, Some(time)) => format!("it had run for {}", some_span(time)),
         (Started::Started, None) => "its program had started".to_owned(),
         (Started::Unknown, _) => "it is not known whether it ran".to_owned(),
     };
@@ -204,13 +220,13 @@ fn no_rerun(why: NoRerun, cause: Cause, started: Started) -> String {
     text.to_owned()
 }
 
-fn cancelled(attempt: &AttemptRecord, verdict: &Verdict) -> Ending {
+fn cancelled(attempt: &AttemptRecord, verdict: &Verdict, ran: Option<Duration>) -> Ending {
     if verdict.reason == Reason::CancelledByUser {
         let pod = if attempt.pod.uid.is_empty() { "no pod was made" } else { "its pod is deleted" };
-        let line = format!("cancelled {}, {pod}", place(attempt));
+        let line = format!("cancelled {}, {pod}", place(attempt, ran));
         return Ending { tone: Tone::Odd, line, next: Vec::new() };
     }
-    let what = placed(&clause(&told(verdict.reason, verdict)), verdict, attempt);
+    let what = placed(&clause(&told(verdict.reason, verdict)), verdict, attempt, ran);
     let line = format!("{}: {what}", heading(verdict.reason));
     Ending { tone: Tone::Bad, line: sentence(&line), next: vec![next_step(verdict.reason)] }
 }
@@ -247,14 +263,15 @@ fn next_step(reason: Reason) -> String {
 }
 
 /// `on node-1 after 12 s (attempt 1)`.
-fn place(attempt: &AttemptRecord) -> String {
+fn place(attempt: &AttemptRecord, ran: Option<Duration>) -> String {
     let on = attempt.pod.node.as_ref().map(|node| format!("on {node} ")).unwrap_or_default();
-    let after = ran_for(attempt).map(|time| format!("after {} ", span(time))).unwrap_or_default();
+    let after = ran.map(|time| format!("after {} ", some_span(time))).unwrap_or_default();
     format!("{on}{after}(attempt {})", attempt.number)
 }
 
-fn ran_for(attempt: &AttemptRecord) -> Option<Duration> {
-    Some(attempt.times.ended?.since(attempt.times.started?))
+/// Nodes tell whole seconds: none is less than one.
+fn some_span(time: Duration) -> String {
+    if time.is_zero() { "less than 1 s".to_owned() } else { span(time) }
 }
 
 /// Why *never* is believed, in a sentence.

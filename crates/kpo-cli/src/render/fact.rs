@@ -1,7 +1,16 @@
 //! One entry of the ledger, as a line.
 
-use super::words::clause;
-use kpo_core::{Absence, Fact, Sign};
+use super::words::{clause, clock};
+use kpo_core::{Absence, Entry, Fact, Outcome, Sign};
+
+/// What the verdicts of a task rest on: the attempt, when, and what was seen.
+pub(crate) fn evidence(outcome: &Outcome) -> Vec<String> {
+    let judged = outcome.attempts.iter().filter_map(|attempt| Some((attempt.number, attempt.verdict.as_ref()?)));
+    let line = |number: u32, entry: &Entry| {
+        format!("  evidence, attempt {number}: {}  {}", clock(entry.at), fact(&entry.fact))
+    };
+    judged.flat_map(|(number, judged)| judged.entries.iter().map(move |entry| line(number, entry))).collect()
+}
 
 /// The entry in words.
 pub(super) fn fact(fact: &Fact) -> String {

@@ -1,7 +1,7 @@
 //! A task's events as lines, in the order in which they come.
 
 use super::rule::with_rule;
-use super::words::{offset, span, whole};
+use super::words::{clause, offset, span, whole};
 use super::{end, wait};
 use crate::printer::Tone;
 use kpo_core::{Because, Event, Hindrance, Next, NoRerun, Reason, Stop, Time};
@@ -26,6 +26,10 @@ pub(crate) struct Teller {
     waits: Option<(Because, Time)>,
     /// Why no other attempt followed the last one.
     why_no_rerun: Option<NoRerun>,
+    /// Whether this process only follows.
+    follows: bool,
+    /// Whether it was said that the pod is taken away.
+    disrupting: bool,
     /// Whether it was said that the cluster is out of sight.
     out_of_sight: bool,
 }
@@ -46,6 +50,8 @@ impl Teller {
             node: None,
             waits: None,
             why_no_rerun: None,
+            follows: false,
+            disrupting: false,
             out_of_sight: false,
         }
     }
@@ -95,6 +101,7 @@ impl Teller {
             }
             Event::Adopted { attempt, pod, follows, .. } => {
                 self.begin(*attempt, pod);
+                self.follows = *follows;
                 let follows = if *follows { "; only followed: --take-over would watch over it" } else { "" };
                 vec![self.header(format!("attempt {attempt}   found {pod}{follows}"))]
             }
@@ -105,6 +112,9 @@ impl Teller {
             }
             Event::Waiting { because, .. } => {
                 self.waits(because, now);
+                if matches!(because, Because::Termination { .. }) {
+                    return self.unsigned_deletion(now);
+                }
                 wait::worth_saying(because).map(|text| self.line(now, Tone::Odd, text)).into_iter().collect()
             }
             Event::Running { node, .. } => {
@@ -113,7 +123,16 @@ impl Teller {
                 self.waits(&because, now);
                 vec![self.line(now, Tone::Plain, "running".to_owned())]
             }
+            Event::TakenOver { by } => vec![self.line(
+                now,
+                Tone::Odd,
+                format!(
+                    "taken over by another observer ({}): this process leaves, and the task goes on there",
+                    clause(by)
+                ),
+            )],
             Event::Disrupting { reason, .. } => {
+                self.disrupting = true;
                 vec![self.line(now, Tone::Odd, format!("is taken away: {}", reason.sentence()))]
             }
             Event::Ended { verdict, next, .. } => self.ended(verdict, next, now),
@@ -137,6 +156,17 @@ impl Teller {
         self.attempt = attempt;
         self.pod = Some(pod.to_owned());
         self.node = None;
+        self.disrupting = false;
+    }
+
+    /// kpo's own deletions are no wait, and a signed one was told: of any other it is said at once that nobody signed.
+    fn unsigned_deletion(&self, now: Time) -> Vec<Line> {
+        let text = match (self.disrupting, self.follows) {
+            (true, _) => return Vec::new(),
+            (false, true) => "is being deleted",
+            (false, false) => "is being deleted; nobody signed it so far (no scheduler, autoscaler or node)",
+        };
+        vec![self.line(now, Tone::Odd, text.to_owned())]
     }
 
     fn ended(&mut self, verdict: &kpo_core::Verdict, next: &Next, now: Time) -> Vec<Line> {

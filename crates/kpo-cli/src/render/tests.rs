@@ -48,7 +48,7 @@ fn outcome(attempts: Vec<AttemptRecord>) -> Outcome {
 }
 
 fn shown(outcome: &Outcome, why: Option<NoRerun>, last: Option<&str>) -> String {
-    let ending = ending(outcome, why, last);
+    let ending = ending(outcome, Known { container: "base", why, last_line: last });
     let next: String = ending.next.iter().map(|next| format!("\n  {next}")).collect();
     format!("{:?} {}{next}\n", ending.tone, ending.line)
 }
@@ -123,8 +123,7 @@ fn every_reason_is_one_line() {
         for class in &classes {
             let text = one_line(
                 &outcome(vec![attempt(1, verdict(class.clone(), reason, None, "bad\n\u{1b}[2J words."), None)]),
-                None,
-                None,
+                Known::default(),
             );
             assert!(!text.contains(['\n', '\u{1b}', '`']), "{reason:?}: {text}");
             assert!(text.contains("node-1") && text.len() < 600, "{reason:?}: {text}");
@@ -259,4 +258,60 @@ fn gaps_say_where_and_why() {
     let said = [(Some(at(0)), Some(at(2_100))), (Some(at(0)), None), (None, Some(at(0))), (None, None)]
         .map(|(after, before)| gap(after, before, why));
     insta::assert_snapshot!(said.join("\n"));
+}
+
+/// A node's clock tells how long the program ran; when that came to be seen says nothing.
+#[test]
+fn durations_are_the_programs_own() {
+    let of = |started: &str, finished: &str| {
+        let status = serde_json::json!({"containerStatuses": [{"name": "base", "state": {"terminated":
+            {"exitCode": 3, "startedAt": started, "finishedAt": finished}}}]});
+        let mut attempt = attempt(1, verdict(Class::Failed, Reason::ProgramFailed, Some(3), ""), Some(900));
+        attempt.last_status = serde_json::from_value(status).unwrap();
+        shown(&outcome(vec![attempt]), None, None)
+    };
+    let line = |span| format!("Bad failed: the program exited 3 on node-1 after {span} (attempt 1).\n");
+    assert_eq!(of("2026-11-23T22:10:07Z", "2026-11-23T22:10:19Z"), line("12 s"));
+    assert_eq!(of("2026-11-23T22:10:07Z", "2026-11-23T22:10:07Z"), line("less than 1 s"));
+    // A container that never had a start time: the observer's clock.
+    assert_eq!(of("1970-01-01T00:00:00Z", "2026-11-23T22:10:07Z"), line("0.9 s"));
+}
+
+#[test]
+fn a_deletion_that_nobody_signed_is_told_at_once() {
+    let ending = || Event::Waiting { attempt: 1, because: Because::Termination { node: Some("node-1".into()) } };
+    let said = "~    0.5s  is being deleted; nobody signed it so far (no scheduler, autoscaler or node)\n";
+    let begun = "  fresh-squeeze  attempt 1 of ≤ 9   created fresh-squeeze-1\n";
+    assert_eq!(told(&[(0, created(1, None)), (500, ending())]), format!("{begun}{said}"));
+    let signed = Event::Disrupting { attempt: 1, reason: Reason::Preempted, detail: None };
+    let told = told(&[(0, created(1, None)), (500, signed), (500, ending())]);
+    assert!(!told.contains("nobody signed"), "{told}");
+}
+
+#[test]
+fn who_was_taken_over_says_so() {
+    let taken = Event::TakenOver { by: "kpo-8e1f/2".into() };
+    let line =
+        "~    1.0s  taken over by another observer (kpo-8e1f/2): this process leaves, and the task goes on there\n";
+    let text = told(&[(0, created(1, None)), (1_000, taken)]);
+    assert!(text.ends_with(line), "{text}");
+}
+
+#[test]
+fn an_image_that_cannot_heal_names_the_flag_that_ends_at_once() {
+    let waits = |reason: &str| Event::Waiting {
+        attempt: 1,
+        because: Because::Start {
+            node: "node-1".into(),
+            waiting: Some(format!("base: {reason}")),
+            message: Some("bad words".into()),
+            deadline: None,
+        },
+    };
+    let line = |reason| told(&[(0, created(1, None)), (100, waits(reason))]).lines().last().map(str::to_owned).unwrap();
+    assert_eq!(
+        line("InvalidImageName"),
+        "~    0.1s  waiting: base: InvalidImageName: bad words. This cannot heal: --fail-fast-images ends at once"
+    );
+    assert_eq!(line("ErrImagePull"), "~    0.1s  waiting: base: ErrImagePull: bad words");
 }

@@ -81,6 +81,14 @@ fn left(because: &Because, now: Time) -> Option<String> {
     deadline.map(|deadline| format!("{} {what}", whole(deadline.since(now))))
 }
 
+/// What ends a wait that is in vain.
+fn cannot_heal(waiting: &str) -> &'static str {
+    /// Reasons of a kubelet's that no time heals.
+    const CERTAIN: [&str; 2] = ["InvalidImageName", "ErrImageNeverPull"];
+    let certain = CERTAIN.iter().any(|reason| waiting.ends_with(reason));
+    if certain { ". This cannot heal: --fail-fast-images ends at once" } else { "" }
+}
+
 /// What is worth a line of its own where there is no live line. `None`: a station of every task.
 pub(super) fn worth_saying(because: &Because) -> Option<String> {
     /// Waiting reasons of every pod's start.
@@ -91,7 +99,7 @@ pub(super) fn worth_saying(because: &Because) -> Option<String> {
         Because::Start { waiting, message, .. } => {
             let waiting = waiting.as_deref().filter(|waiting| !USUAL.iter().any(|usual| waiting.ends_with(usual)))?;
             let message = message.as_deref().map(|message| format!(": {}", clause(message))).unwrap_or_default();
-            Some(format!("waiting: {waiting}{message}"))
+            Some(format!("waiting: {waiting}{message}{}", cannot_heal(waiting)))
         }
         Because::Admission { message, .. } => Some(format!("waiting: {}", clause(message))),
         Because::Node { .. } | Because::Queue { .. } | Because::Predecessor | Because::Unreachable { .. } => {

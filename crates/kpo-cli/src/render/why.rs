@@ -38,10 +38,9 @@ pub(crate) fn page(case: &Case<'_>) -> String {
     let verdict = case.verdict;
     let who = verdict.map(|verdict| who(verdict, case.ledger.node())).unwrap_or_default();
     let then: Vec<String> = case.then.map(str::to_owned).into_iter().collect();
-    let prevent = verdict.map(prevent).unwrap_or_default();
     sections(
         &headline(case),
-        [("who", who), ("proof", proof(case)), ("seen", seen(case)), ("then", then), ("prevent", prevent)],
+        [("who", who), ("proof", proof(case)), ("seen", seen(case)), ("then", then), step(verdict)],
     )
 }
 
@@ -53,11 +52,10 @@ pub(crate) fn record_page(task: &str, record: &AttemptRecord, then: &str) -> Str
     let because =
         verdict.and_then(|verdict| verdict.proof).map(|proof| format!("{}: {}", code(proof), end::proof(proof, node)));
     let who = verdict.map(|verdict| who(verdict, node)).unwrap_or_default();
-    let prevent = verdict.map(prevent).unwrap_or_default();
     let headline = format!("{what}   (attempt {} of task {task})", record.number);
     sections(
         &headline,
-        [("who", who), ("proof", because.into_iter().collect()), ("then", vec![then.to_owned()]), ("prevent", prevent)],
+        [("who", who), ("proof", because.into_iter().collect()), ("then", vec![then.to_owned()]), step(verdict)],
     )
 }
 
@@ -228,9 +226,11 @@ fn is_routine(fact: &Fact) -> bool {
     }
 }
 
-fn prevent(verdict: &Verdict) -> Vec<String> {
-    if verdict.class == Class::Succeeded {
-        return Vec::new();
-    }
-    vec![sentence(&unquoted(verdict.reason.next_step())), verdict.reason.section()]
+/// What to do: against a disruption, so that it does not come again; else next.
+fn step(verdict: Option<&Verdict>) -> (&'static str, Vec<String>) {
+    let Some(verdict) = verdict.filter(|verdict| verdict.class != Class::Succeeded) else {
+        return ("next", Vec::new());
+    };
+    let label = if matches!(verdict.class, Class::Disrupted { .. }) { "prevent" } else { "next" };
+    (label, vec![sentence(&unquoted(verdict.reason.next_step())), verdict.reason.section()])
 }

@@ -39,6 +39,11 @@ pub(crate) fn offset(since: Duration) -> String {
     }
 }
 
+/// The most that a result may have.
+pub(crate) fn result_limit(bytes: usize) -> String {
+    format!("result: at most {bytes} bytes can leave the pod")
+}
+
 /// The time of day in UTC with hundredths: `12:00:03.10`.
 pub(crate) fn clock(at: Time) -> String {
     // RFC 3339 with milliseconds, as Time displays itself: 2026-11-23T22:10:07.123Z.

@@ -79,6 +79,8 @@ pub enum What {
     Task(kpo_core::Event),
     /// Lines of a container's log, or a gap in it.
     Log(Piece),
+    /// A pod was admitted: most bytes of a result that can leave it.
+    ResultLimit(usize),
     /// The watch does not stand: what is wrong. Said once an outage, and again every minute.
     Trouble(String),
     /// It is over: take it durably, then say so. Nothing is deleted before.

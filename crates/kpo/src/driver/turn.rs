@@ -170,12 +170,20 @@ impl Driver {
             let created = self.core.state().pending.get(&to).is_some_and(|c| matches!(c, Command::Create(_)));
             if created {
                 self.eyes.look_at(&self.pods, &named(pod));
+                self.say_result_limit(pod);
             } else if !pod.metadata.labels.contains_key(kpo_core::marks::TASK) {
                 self.eyes.look_at_stray(&self.pods, &named(pod));
             }
             self.sights.saw(pod, false);
         }
         Input::Reply { to, reply }
+    }
+
+    /// What was injected at admission takes its share of a pod's termination messages: only the answer tells the limit.
+    fn say_result_limit(&self, admitted: &kpo_core::Pod) {
+        if let Some(plan) = &self.plan {
+            self.say(What::ResultLimit(plan.limit(admitted)));
+        }
     }
 
     fn seen(&mut self, observation: Observation) -> Option<Input> {

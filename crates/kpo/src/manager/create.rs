@@ -119,7 +119,7 @@ impl PodManager {
     ///
     /// # Errors
     /// As [`PodManager::create`].
-    pub async fn create_again(&self, pod: &Value, since: Timestamp, call: Call) -> Result<Created, CreateError> {
+    pub(crate) async fn create_again(&self, pod: &Value, since: Timestamp, call: Call) -> Result<Created, CreateError> {
         let name = pod["metadata"]["name"].as_str().ok_or(CreateError::NoName)?;
         match self.look_for(name, true, call).await? {
             Some(found) if is_same_attempt(&found, pod) => Ok(self.created(found, true)),

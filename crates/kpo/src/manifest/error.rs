@@ -150,7 +150,7 @@ pub enum Problem {
         example: &'static str,
     },
     /// A path that cannot be followed.
-    #[error("{path}: {error}.")]
+    #[error("{error}.")]
     Path {
         /// As written.
         path: String,

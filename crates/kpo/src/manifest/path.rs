@@ -22,11 +22,19 @@ pub(crate) struct Path(pub(crate) Vec<Step>);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
     /// It is not a path.
-    #[error("is not a path: {0}")]
+    #[error("this is not a path: {0}")]
     Syntax(&'static str),
     /// A map was expected at this part of the path.
     #[error("{0} is no map, so it has no entries")]
     NotAMap(String),
+    /// A list has elements, not entries.
+    #[error("{path} is a list: an element of it is written {written}")]
+    IsAList {
+        /// The list.
+        path: String,
+        /// The path as it was probably meant.
+        written: String,
+    },
     /// A list was expected at this part of the path.
     #[error("{0} is no list, so it has no elements")]
     NotAList(String),
@@ -105,7 +113,10 @@ impl Path {
     pub(crate) fn set(&self, root: &mut Value, value: Value) -> Result<Path, PathError> {
         let mut at = root;
         let mut done = Path::default();
-        for step in &self.0 {
+        for (index, step) in self.0.iter().enumerate() {
+            if let (Value::Array(_), Step::Key(key)) = (&*at, step) {
+                return Err(is_a_list(&done, key, &self.0[index + 1..]));
+            }
             (at, done) = descend(at, done, step)?;
         }
         *at = value;
@@ -180,6 +191,17 @@ fn descend<'v>(at: &'v mut Value, done: Path, step: &Step) -> Result<(&'v mut Va
     }
 }
 
+/// `a.0.b`, where `a` is a list, was probably meant as `a[0].b`, and `a.b` as some element's `b`.
+fn is_a_list(list: &Path, key: &str, rest: &[Step]) -> PathError {
+    let number = key.parse();
+    let mut meant = list.index(number.clone().unwrap_or(0));
+    if number.is_err() {
+        meant = meant.key(key);
+    }
+    let written = Path(meant.0.into_iter().chain(rest.iter().cloned()).collect()).to_string();
+    PathError::IsAList { path: list.to_string(), written }
+}
+
 fn no_match(list: &[Value], path: &Path, key: &str) -> PathError {
     let known: Vec<&str> = list.iter().filter_map(|element| element.get(key)?.as_str()).collect();
     PathError::NoMatch { path: path.to_string(), key: key.to_owned(), known: known.join(", ") }
@@ -238,6 +260,8 @@ mod tests {
         let said = |path| set(&root, path).unwrap_err().to_string();
         assert_eq!(said("a[2]"), "a has 1 elements; the next one to add is [1]");
         assert_eq!(said("a[name=q].z"), "a has no element with that name; it has: x");
+        assert_eq!(said("a.0.env"), "a is a list: an element of it is written a[0].env");
+        assert_eq!(said("a.name"), "a is a list: an element of it is written a[0].name");
         assert_eq!(said("s.t"), "s is no map, so it has no entries");
         assert_eq!(said("s[0]"), "s is no list, so it has no elements");
     }

@@ -7,7 +7,7 @@ use http::{Request, Response, header};
 use http_body_util::BodyExt;
 use kube::client::{AuthError, Body, UpgradeConnectionError};
 use serde_json::Value;
-use tokio::time::timeout as within;
+use tokio::time::{Instant, timeout as within};
 
 use super::{ApiFailure, ApiRequest, ByteStream, Effect, TransportKind};
 use crate::hook::{Connection, CredentialError};
@@ -81,7 +81,9 @@ async fn send(
     request: &ApiRequest,
     streaming: bool,
 ) -> Result<Response<Body>, ApiFailure> {
+    let begun = Instant::now();
     let answer = client.send(http_request(request, streaming)).await;
+    tell(request, begun, answer.as_ref().map(Response::status).ok());
     let answer = answer.map_err(|error| unsent_or_broken(connection, error))?;
     if answer.status().is_success() {
         return Ok(answer);
@@ -90,6 +92,15 @@ async fn send(
     // Of a refusal whose body breaks off, the code is what counts.
     let bytes = body.collect().await.map(|b| b.to_bytes()).unwrap_or_default();
     Err(ApiFailure::from_answer(head.status.as_u16(), &head.headers, &bytes))
+}
+
+/// Verb, path and query hold names and selectors; headers and bodies, where secrets are, are not told.
+fn tell(request: &ApiRequest, begun: Instant, status: Option<http::StatusCode>) {
+    let (method, uri, took) = (request.target.verb.method(), request.uri(), begun.elapsed());
+    match status {
+        Some(status) => tracing::debug!(target: "kpo::request", "{method} {uri}: {} in {took:.1?}", status.as_u16()),
+        None => tracing::debug!(target: "kpo::request", "{method} {uri}: no answer in {took:.1?}"),
+    }
 }
 
 fn http_request(request: &ApiRequest, streaming: bool) -> Request<Body> {

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use serde::de::IgnoredAny;
 use serde_json::{Value, error::Category};
 use sha2::{Digest, Sha256};
 
@@ -59,7 +60,7 @@ const MAGIC: &str = "kpo-result/1";
 /// let report = format!("kpo-result/1 inline 2 {sum}\n{{}}");
 /// assert_eq!(decode_frame(report.as_bytes(), "/r/out.json", 4096).unwrap(), Report::Complete(b"{}".to_vec()));
 /// let missing = decode_frame(b"kpo-result/1 missing\n", "/r/out.json", 4096).unwrap_err();
-/// assert_eq!(missing.to_string(), r#"the program left no result: there is no file "/r/out.json""#);
+/// assert_eq!(missing.to_string(), r#"the program left no result: before it ends it must write one JSON value to the file "/r/out.json""#);
 /// ```
 pub fn decode_frame(report: &[u8], path: &str, limit: usize) -> Result<Report, ResultError> {
     let (head, content) = match report.iter().position(|b| *b == b'\n') {
@@ -126,22 +127,32 @@ pub fn decode_message(message: &str, path: &str, limit: usize) -> Result<String,
 /// The result as JSON.
 ///
 /// # Errors
-/// [`ResultError::NotJson`] with the place.
+/// [`ResultError::NotJson`] or [`ResultError::NumberTooLarge`], with the place.
 ///
 /// ```
 /// let error = kpo::result::parse_json(b"{\n  \"a\": oops\n}").unwrap_err();
 /// assert_eq!(error.to_string(), "the result is not JSON: line 2, column 8: not the JSON that is expected here");
 /// ```
 pub fn parse_json(bytes: &[u8]) -> Result<Value, ResultError> {
-    serde_json::from_slice(bytes).map_err(|error| ResultError::NotJson {
-        line: error.line(),
-        column: error.column(),
-        reason: match error.classify() {
+    serde_json::from_slice(bytes).map_err(|error| match (error.line(), error.column()) {
+        // Of a number of any length it is only known that it is one if nothing has to hold it.
+        (line, column) if serde_json::from_slice::<IgnoredAny>(bytes).is_ok() => {
+            ResultError::NumberTooLarge { length: bytes.len(), line, column }
+        }
+        (line, column) => not_json(bytes, line, column, error.classify()),
+    })
+}
+
+fn not_json(bytes: &[u8], line: usize, column: usize, category: Category) -> ResultError {
+    ResultError::NotJson {
+        line,
+        column,
+        reason: match category {
             Category::Eof if bytes.trim_ascii().is_empty() => "it is empty",
             Category::Eof => "it ends too early",
             _ => "not the JSON that is expected here",
         },
-    })
+    }
 }
 
 fn number(text: &str) -> Result<usize, ResultError> {

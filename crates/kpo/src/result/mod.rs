@@ -26,7 +26,7 @@ mod pod;
 mod tests;
 
 use futures::TryStreamExt;
-use kpo_core::{Pod, ResultBy};
+use kpo_core::{Pod, ResultBy, pod::Terminated};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -129,7 +129,7 @@ pub fn containers(pod: &Pod) -> usize {
 #[non_exhaustive]
 pub enum ResultError {
     /// The program did not write the file.
-    #[error("the program left no result: there is no file {path:?}")]
+    #[error("the program left no result: before it ends it must write one JSON value to the file {path:?}")]
     Missing {
         /// Where it was looked for.
         path: String,
@@ -171,6 +171,18 @@ pub enum ResultError {
         /// What the parser expected.
         reason: &'static str,
     },
+    /// It is JSON, but holds a number that no reader of ours can hold.
+    #[error(
+        "the result ({length} bytes) has too large a number at line {line}, column {column}: a number must fit 64-bit floating point; write it as a string"
+    )]
+    NumberTooLarge {
+        /// The result's length in bytes.
+        length: usize,
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+    },
     /// The container that hands over the result ended without a word, or has not ended.
     #[error("nothing was handed over: container {container:?} left no report ({state})")]
     NoReport {
@@ -206,7 +218,8 @@ fn describe_size(size: Option<u64>) -> String {
 pub async fn read(requests: &Requests, pod: &Pod, plan: &Plan, call: Call) -> Result<String, ResultError> {
     let bytes = match plan {
         Plan::Message { container, path } => {
-            decode_message(termination_message(pod, container)?, path, plan.limit(pod))?.into_bytes()
+            decode_message(end_of(pod, container)?.message.as_deref().unwrap_or_default(), path, plan.limit(pod))?
+                .into_bytes()
         }
         Plan::Sidecar { path, limit } | Plan::Exec { path, limit } => {
             match decode_frame(termination_message(pod, CONTAINER)?.as_bytes(), path, *limit)? {
@@ -228,12 +241,20 @@ pub async fn read(requests: &Requests, pod: &Pod, plan: &Plan, call: Call) -> Re
 }
 
 fn termination_message<'a>(pod: &'a Pod, container: &str) -> Result<&'a str, ResultError> {
-    let none = |state: String| ResultError::NoReport { container: container.to_owned(), state };
-    let status = pod.status_of(container).ok_or_else(|| none("it has no status".into()))?;
-    let ended = status.state.terminated.as_ref().or(status.last_state.terminated.as_ref());
-    let ended = ended.ok_or_else(|| none("it has not ended".into()))?;
+    let ended = end_of(pod, container)?;
     let message = ended.message.as_deref().filter(|message| !message.is_empty());
-    message.ok_or_else(|| none(format!("it ended with exit code {}", ended.exit_code)))
+    message.ok_or_else(|| no_report(container, format!("it ended with exit code {}", ended.exit_code)))
+}
+
+fn end_of<'a>(pod: &'a Pod, container: &str) -> Result<&'a Terminated, ResultError> {
+    let none = |state: &str| no_report(container, state.to_owned());
+    let status = pod.status_of(container).ok_or_else(|| none("it has no status"))?;
+    let ended = status.state.terminated.as_ref().or(status.last_state.terminated.as_ref());
+    ended.ok_or_else(|| none("it has not ended"))
+}
+
+fn no_report(container: &str, state: String) -> ResultError {
+    ResultError::NoReport { container: container.to_owned(), state }
 }
 
 /// The length and checksum in the pod's own status prove that the log is this pod's.

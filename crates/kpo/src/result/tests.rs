@@ -181,7 +181,10 @@ fn reports() {
         (inline("abc") + "d", DAMAGED),
         ("kpo-result/1 log 9000 00".into(), "in the log: 9000"),
         ("kpo-result/1 too-large 6000\n".into(), "the result is too large: it has 6000 bytes, the limit is 5000 bytes"),
-        ("kpo-result/1 missing\n".into(), r#"the program left no result: there is no file "/r/out.json""#),
+        (
+            "kpo-result/1 missing\n".into(),
+            r#"the program left no result: before it ends it must write one JSON value to the file "/r/out.json""#,
+        ),
         (
             "kpo-result/1 unreadable\n".into(),
             "the result \"/r/out.json\" cannot be read by kpo's container: make the file readable, or run both as the same user",

@@ -9,8 +9,9 @@ use crate::connect::{FIRST_ANSWER, block_on};
 use crate::error::{CliError, ErrorKind};
 use crate::labs;
 use crate::options::{ConnectionArgs, Disturb, ExitZero, Limit, OnSigterm, OnUnsigned, RerunWhen, Transport};
-use crate::options::{limit, on_finish, span};
+use crate::options::{Resources, limit, on_finish, resources, security_context, span};
 use crate::printer::{Printer, Tone, to_stdout};
+use crate::render::Known;
 use crate::session::{Followed, Session};
 use crate::signals::Signals;
 use clap::{Args, ValueEnum};
@@ -27,6 +28,9 @@ use std::time::Duration;
 ///
 /// Creates the pod, follows it, prints what its program prints, and exits with its exit code. If the pod is taken away before
 /// anything of it ran (a preemption on a fresh node, for one), kpo proves that, says so, and makes the next attempt.
+///
+/// Other containers' lines go to standard error, each with the container's name in front; on a terminal their escape sequences are made
+/// visible, and so harmless. The program's own output is never changed.
 ///
 /// There is no standard input and no terminal in the pod: a task runs unattended.
 #[derive(Args, Debug)]
@@ -95,6 +99,12 @@ pub(crate) struct WhatArgs {
     /// Take what follows -- as the command (the image's entrypoint is replaced), not as its arguments
     #[arg(long)]
     pub(crate) command: bool,
+    /// Known from kubectl run, and refused with a reason
+    #[arg(short = 'i', long, hide = true)]
+    pub(crate) stdin: bool,
+    /// Known from kubectl run, and refused with a reason
+    #[arg(short = 't', long, hide = true)]
+    pub(crate) tty: bool,
     /// Arguments of the task's own container
     #[arg(last = true, value_name = "ARG", help_heading = "Arguments")]
     pub(crate) args: Vec<String>,
@@ -164,6 +174,12 @@ pub(crate) struct ResultArgs {
     /// The sidecar's image, for --results=sidecar and exec: any with a shell
     #[arg(long, value_name = "IMAGE")]
     pub(crate) results_image: Option<String>,
+    /// What the sidecar asks for and may use at most. Default: cpu=50m,memory=32Mi
+    #[arg(long, value_name = "LIST", value_parser = resources)]
+    pub(crate) results_resources: Option<Resources>,
+    /// The sidecar's whole securityContext, in YAML or JSON. Default: one that Pod Security "restricted" admits
+    #[arg(long, value_name = "YAML", value_parser = security_context)]
+    pub(crate) results_security: Option<serde_json::Value>,
 }
 
 /// Where upstream's operator expects it.
@@ -215,7 +231,7 @@ pub(crate) struct OutputArgs {
     /// Say nothing but errors
     #[arg(short, long, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
-    /// Say more; twice: the requests too
+    /// Say more: the evidence of each verdict; twice: the requests too
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
     /// What standard output is. json: the Outcome (the program's output then goes to standard error); events: everything as
@@ -239,6 +255,9 @@ pub(super) fn run(args: RunArgs) -> Done {
 }
 
 async fn run_task(args: RunArgs) -> Done {
+    if args.what.stdin || args.what.tty {
+        return Err(CliError::input("no stdin, no TTY: a task runs unattended. Leave out -i and -t."));
+    }
     let signals = Signals::catch(args.how.on_sigterm)?;
     let manifest = request::manifest(&args)?;
     let task = request::task_name(&args, &manifest);
@@ -326,7 +345,7 @@ async fn refuse_if_in_use(hook: &KubernetesHook, request: &TaskRequest, args: &R
 
 /// Creates the pod, prints the task's id, and leaves.
 async fn detach(hook: &KubernetesHook, request: TaskRequest, printer: &Printer) -> Done {
-    let task = request.spec.task.clone();
+    let (task, container) = (request.spec.task.clone(), request.spec.template.container.clone());
     let mut running = driver::run(hook, request);
     let stopper = running.stopper();
     while let Some(event) = running.next().await {
@@ -342,9 +361,10 @@ async fn detach(hook: &KubernetesHook, request: TaskRequest, printer: &Printer) 
                     .await;
             }
             What::Trouble(why) => printer.say(Tone::Odd, format!("not yet: {why}")).await,
+            What::ResultLimit(bytes) => printer.say(Tone::Plain, crate::render::result_limit(bytes)).await,
             What::Outcome(delivery) => {
                 let outcome = delivery.taken();
-                let ending = crate::render::ending(&outcome, None, None);
+                let ending = crate::render::ending(&outcome, Known { container: &container, ..Known::default() });
                 printer.say(ending.tone, ending.line).await;
                 return Ok(crate::app::exit_code(Followed::Ended(Box::new(outcome)).exit_code()));
             }

@@ -67,7 +67,7 @@ pub(super) fn task(args: &RunArgs, manifest: &Manifest, task: &str, namespace: &
 fn plan(args: &RunArgs, pod: &mut Value, own: &str) -> Result<Option<Plan>, CliError> {
     let Some(path) = &args.result.result else { return Ok(None) };
     let sidecar = || match &args.result.results_image {
-        Some(image) => Ok(SidecarOptions { path: path.clone(), ..SidecarOptions::new(image) }),
+        Some(image) => Ok(sidecar_options(args, path, image)),
         None => {
             Err(CliError::input("--result needs an image for the sidecar that hands it over: --results-image IMAGE")
                 .hint("Or, for results of at most 4096 bytes, without a sidecar: --results=message"))
@@ -79,6 +79,16 @@ fn plan(args: &RunArgs, pod: &mut Value, own: &str) -> Result<Option<Plan>, CliE
         Transport::Message => result::add_message(pod, own, path),
     };
     plan.map(Some).map_err(|error| CliError::input(error.to_string()))
+}
+
+fn sidecar_options(args: &RunArgs, path: &str, image: &str) -> SidecarOptions {
+    let mut options = SidecarOptions::new(image);
+    path.clone_into(&mut options.path);
+    options.security_context.clone_from(&args.result.results_security);
+    if let Some(resources) = &args.result.results_resources {
+        options.resources.clone_from(&resources.0);
+    }
+    options
 }
 
 fn spec(args: &RunArgs, manifest: &Manifest, task: &str, namespace: &str) -> Spec {

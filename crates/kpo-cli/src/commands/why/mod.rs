@@ -93,7 +93,7 @@ fn names(records: &[Record]) -> String {
 }
 
 fn json(mut outcome: Outcome) -> Result<String, CliError> {
-    outcome.message = render::one_line(&outcome, None, None);
+    outcome.message = render::one_line(&outcome, render::Known::default());
     let text = serde_json::to_string_pretty(&outcome)
         .map_err(|error| CliError::because(ErrorKind::Local, "cannot write JSON", &error))?;
     Ok(format!("{text}\n"))
