@@ -16,10 +16,15 @@ pub(crate) struct Target {
     pub(crate) kubeconfig: PathBuf,
     pub(crate) client: Client,
     /// The lab, if it is one: it ends with us.
-    _lab: Option<Child>,
+    lab: Option<Child>,
 }
 
 impl Target {
+    /// Whether this is the lab.
+    pub(crate) fn is_lab(&self) -> bool {
+        self.lab.is_some()
+    }
+
     /// `lab`, or the path of a kubeconfig.
     pub(crate) async fn open(kpo: &str, target: &str) -> Result<Self, Error> {
         let kpo = PathBuf::from(kpo);
@@ -33,7 +38,7 @@ impl Target {
         let client = client(&kubeconfig).await?;
         let version = client.apiserver_version().await?.git_version;
         let name = format!("{} {version}", if lab.is_some() { "lab" } else { "cluster" });
-        Ok(Self { name, kpo, kubeconfig, client, _lab: lab })
+        Ok(Self { name, kpo, kubeconfig, client, lab })
     }
 }
 
