@@ -173,6 +173,11 @@ impl AttemptRecord {
         by_node.or_else(|| Some(self.times.ended?.since(self.times.started?)))
     }
 
+    /// Why it ended. `None`: no verdict.
+    pub fn reason(&self) -> Option<Reason> {
+        self.verdict.as_ref().map(|verdict| verdict.verdict.reason)
+    }
+
     /// Small enough to travel in an annotation: without its last status and the spelt-out evidence.
     #[must_use]
     pub fn condensed(&self) -> Self {

@@ -2,6 +2,7 @@
 
 use super::{Attempt, Leaving, Observer, Stage, State, Task};
 use crate::contract::{Carried, Command, Event, Hindrance, Output, Reply, Sight};
+use crate::outcome::AttemptRecord;
 use crate::pod::Pod;
 use crate::spec::RerunPolicy;
 use crate::time::Time;
@@ -128,7 +129,7 @@ impl Task {
         attempt.name = pod.metadata.name.clone();
         attempt.logs_closed = true;
         attempt.ledger.observe(self.state.now, Sight::Present, pod);
-        let protected = pod.metadata.finalizers.iter().any(|f| f == marks::FINALIZER);
+        let protected = attempt.is_protected();
         self.state.leaving.push(Leaving { attempt, protected, delete: !pod.is_terminating(), given_up: false });
     }
 
@@ -192,15 +193,19 @@ impl Task {
         }
     }
 
-    /// A follower goes on with the next attempt of the active observer.
+    /// A follower goes on with the next attempt of the active observer, on which the verdict on the one before travels.
     pub(super) fn adopt_successor(&mut self, pod: &Pod) {
         if !self.state.observer.follows {
             self.born(pod, self.state.current.not_before.is_some());
             return;
         }
-        let next = Attempt::new(number(pod), &self.state.spec);
-        let ended = std::mem::replace(&mut self.state.current, next);
-        self.state.past.push(ended.record(&self.state.spec.namespace));
+        let carried = pod.annotation(marks::STATE).and_then(|text| Carried::from_json(text).ok());
+        if let Some(carried) = &carried {
+            self.learn_verdict(carried);
+        }
+        self.follow_logs();
+        self.close_logs();
+        self.succeed(Attempt::new(number(pod), &self.state.spec), carried.map(|carried| carried.attempts));
         self.state.current.name = pod.metadata.name.clone();
         let now = self.state.now;
         self.state.current.ledger.observe(now, Sight::Present, pod);
@@ -212,6 +217,33 @@ impl Task {
             follows: true,
         });
         self.go(Stage::Following);
+    }
+
+    /// The active observer's verdict on the current attempt, where this one has reached none yet.
+    fn learn_verdict(&mut self, carried: &Carried) {
+        let attempt = self.state.current.number;
+        let told = carried.attempts.iter().find(|record| record.number == attempt).and_then(|r| r.verdict.as_ref());
+        if let Some(told) = told.filter(|_| self.state.current.verdict.is_none()) {
+            let verdict = told.verdict.clone();
+            let next = self.next_seen(&verdict, &carried.spec.rerun);
+            self.state.current.times.ended = Some(self.state.now);
+            self.state.current.verdict = Some(verdict.clone());
+            self.say(Event::Ended { attempt, verdict: Box::new(verdict), next });
+        }
+    }
+
+    /// Makes the next attempt the current one. What the active observer wrote of those before is the task's; where it agrees, this one's own
+    /// record tells more.
+    fn succeed(&mut self, next: Attempt, written: Option<Vec<AttemptRecord>>) {
+        let ended = std::mem::replace(&mut self.state.current, next);
+        self.state.past.push(ended.record(&self.state.spec.namespace));
+        let own = std::mem::take(&mut self.state.past);
+        let agrees = |a: &AttemptRecord, b: &AttemptRecord| a.number == b.number && a.reason() == b.reason();
+        let richer = |record: AttemptRecord| own.iter().find(|own| agrees(own, &record)).cloned().unwrap_or(record);
+        self.state.past = written.map_or_else(|| own.clone(), |written| written.into_iter().map(richer).collect());
+        let delete = self.state.observer.takes_over && ended.is_there() && !ended.is_terminating();
+        let protected = self.state.observer.takes_over && ended.is_protected();
+        self.state.leaving.push(Leaving { attempt: ended, protected, delete, given_up: false });
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::clocks::Meter;
 use crate::ledger::Ledger;
+use crate::marks;
 use crate::outcome::{AttemptRecord, AttemptVerdict, PodRef, Times};
 use crate::pod::Pod;
 use crate::spec::{Naming, Spec};
@@ -114,6 +115,12 @@ impl Attempt {
     pub(super) fn is_believed_unstarted(&self) -> bool {
         let class = self.verdict.as_ref().map(|verdict| &verdict.class);
         matches!(class, Some(Class::Disrupted { started: Started::Never, .. }))
+    }
+
+    /// Whether it carries kpo's finalizer.
+    pub(super) fn is_protected(&self) -> bool {
+        let finalizers = self.ledger.last.iter().flat_map(|pod| &pod.metadata.finalizers);
+        finalizers.into_iter().any(|finalizer| finalizer == marks::FINALIZER)
     }
 
     /// Whether its deletion was requested, by whomever.

@@ -170,7 +170,10 @@ impl Task {
     fn because_of_pod(&self) -> Because {
         let deadline = self.state.clock().map(|clock| clock.end);
         match self.state.situation() {
-            Situation::Gated { ours: true, .. } if self.state.current.not_before > Some(self.state.now) => {
+            // The backoff lasts until kpo's gate is seen to be lifted.
+            Situation::Gated { ours: true, others }
+                if others.is_empty() || self.state.current.not_before > Some(self.state.now) =>
+            {
                 Because::Backoff
             }
             Situation::Gated { others, .. } => Because::Queue { gates: others, deadline },

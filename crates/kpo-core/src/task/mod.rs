@@ -5,6 +5,7 @@ mod attach;
 mod attempt;
 mod clocks;
 mod finish;
+mod following;
 mod rerun;
 mod stage;
 #[cfg(test)]

@@ -58,6 +58,14 @@ impl Task {
         Next::Rerun { backoff: self.delay(verdict, used), left: limit - used - 1 }
     }
 
+    /// What followed the verdict on the current attempt, now that a follower sees the next one. `rerun`: the active observer's.
+    pub(super) fn next_seen(&self, verdict: &Verdict, rerun: &Rerun) -> Next {
+        let budget = Budget::of(verdict);
+        let used = budget.map_or(0, |budget| self.state.used(budget));
+        let left = budget.map_or(0, |budget| budget.limit(rerun).saturating_sub(used + 1));
+        Next::Rerun { backoff: self.delay(verdict, used), left }
+    }
+
     /// What forbids a rerun, whatever the budget.
     fn forbids(&self, verdict: &Verdict) -> Option<NoRerun> {
         if self.state.stop.is_some() {
