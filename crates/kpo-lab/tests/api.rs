@@ -182,6 +182,10 @@ async fn updates_conflict_and_preconditions_hold() {
     let stale = client.call("PUT", &at("task"), created.clone()).await;
     let text = "Operation cannot be fulfilled on pods \"task\": the object has been modified; please apply your changes to the latest version and try again";
     assert_eq!(message(&stale), (409, text));
+    let (code, status) =
+        client.patch(&at("task"), "strategic-merge-patch+json", json!({ "metadata": { "uid": "nope" } })).await;
+    let text = "Pod \"task\" is invalid: metadata.uid: Invalid value: \"nope\": field is immutable";
+    assert_eq!((code, status["message"].as_str()), (422, Some(text)), "as v1.34 says it of a patch; a PUT conflicts");
     let body = json!({ "preconditions": { "uid": created["metadata"]["uid"], "resourceVersion": created["metadata"]["resourceVersion"] } });
     let refused = client.call("DELETE", &at("task"), body).await;
     assert_eq!((refused.0, &refused.1["reason"]), (409, &json!("Conflict")));

@@ -550,8 +550,12 @@ impl<'s> Runner<'s> {
                 let body = seat::delete_body(uid, resource_version, *grace_seconds);
                 self.delete(observer, name, &body)
             }
-            Command::Ungate { name, uid } => self.edit(observer, name, uid, &seat::without_gate, true),
-            Command::Release { name, uid } => self.edit(observer, name, uid, &seat::without_finalizer, false),
+            Command::Ungate { name, uid } => {
+                seat::written(self.request(observer, "PATCH", name, Some(&seat::without_gate(uid))), true)
+            }
+            Command::Release { name, uid } => {
+                seat::written(self.request(observer, "PATCH", name, Some(&seat::without_finalizer(uid))), false)
+            }
             Command::Annotate { name, .. } => {
                 let body = seat::annotation(command);
                 seat::written(self.request(observer, "PATCH", name, Some(&body)), true)
@@ -616,26 +620,6 @@ impl<'s> Runner<'s> {
         }
     }
 
-    /// As `PodManager::remove_gate`: read, changed, written with the version that was read.
-    fn edit(
-        &mut self,
-        observer: &str,
-        name: &str,
-        uid: &str,
-        change: &dyn Fn(&Value) -> Option<Value>,
-        shows: bool,
-    ) -> Reply {
-        let pod = match self.quiet_request("GET", name, None) {
-            Ok(pod) if pod["metadata"]["uid"] == uid => pod,
-            Ok(_) => return Reply::NotFound,
-            Err(error) => return seat::refused(&error),
-        };
-        let Some(mut patch) = change(&pod) else { return if shows { seat::seen(&pod) } else { Reply::Done } };
-        patch["metadata"]["uid"] = uid.into();
-        patch["metadata"]["resourceVersion"] = pod["metadata"]["resourceVersion"].clone();
-        seat::written(self.request(observer, "PATCH", name, Some(&patch)), shows)
-    }
-
     /// One request about pods, put down in the transcript. An error is its Status.
     fn request(&mut self, observer: &str, method: &str, pod: &str, body: Option<&Value>) -> Result<Value, Value> {
         if let Some(sent) = crate::transcript::Sent::of(method, pod, body.unwrap_or(&Value::Null)) {
@@ -649,7 +633,7 @@ impl<'s> Runner<'s> {
     fn quiet_request(&mut self, method: &str, pod: &str, body: Option<&Value>) -> Result<Value, Value> {
         let slash = if pod.is_empty() { "" } else { "/" };
         let target = format!("/api/v1/namespaces/{}/pods{slash}{pod}", self.part().spec.namespace);
-        let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+        let kind = if method == "PATCH" { "application/strategic-merge-patch+json" } else { "application/json" };
         let mut request = Request::new(method, &target, User::admin());
         request.user_agent = "kpo".to_owned();
         let request = body.map_or(request.clone(), |body| request.json(kind, body));

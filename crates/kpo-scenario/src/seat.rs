@@ -231,6 +231,8 @@ pub(crate) fn written(answer: Result<Value, Value>, shows: bool) -> Reply {
             let message = status["message"].as_str().unwrap_or_default();
             if message.contains("UID in") { Reply::NotFound } else { Reply::Conflict }
         }
+        // A patch that names another UID than the pod's.
+        Err(status) if status["details"]["causes"][0]["field"] == "metadata.uid" => Reply::NotFound,
         Err(status) => refused(&status),
     }
 }
@@ -246,22 +248,14 @@ pub(crate) fn delete_body(uid: &str, resource_version: &str, grace: Option<u32>)
     body
 }
 
-/// The patch that takes kpo's gate off; `None`: it is off.
-pub(crate) fn without_gate(pod: &Value) -> Option<Value> {
-    let gates = without(&pod["spec"]["schedulingGates"], |gate| gate["name"] == marks::GATE)?;
-    Some(json!({"spec": {"schedulingGates": gates}}))
+/// The strategic merge patch that takes kpo's gate off.
+pub(crate) fn without_gate(uid: &str) -> Value {
+    json!({"metadata": {"uid": uid}, "spec": {"schedulingGates": [{"$patch": "delete", "name": marks::GATE}]}})
 }
 
-/// The patch that takes kpo's finalizer off; `None`: it is off.
-pub(crate) fn without_finalizer(pod: &Value) -> Option<Value> {
-    let finalizers = without(&pod["metadata"]["finalizers"], |name| name == marks::FINALIZER)?;
-    Some(json!({"metadata": {"finalizers": finalizers}}))
-}
-
-fn without(list: &Value, drop: impl Fn(&Value) -> bool) -> Option<Vec<Value>> {
-    let list = list.as_array()?;
-    let kept: Vec<Value> = list.iter().filter(|entry| !drop(entry)).cloned().collect();
-    (kept.len() < list.len()).then_some(kept)
+/// The strategic merge patch that takes kpo's finalizer off.
+pub(crate) fn without_finalizer(uid: &str) -> Value {
+    json!({"metadata": {"uid": uid, "$deleteFromPrimitiveList/finalizers": [marks::FINALIZER]}})
 }
 
 pub(crate) fn annotation(command: &Command) -> Value {

@@ -76,7 +76,9 @@ impl Sent {
                 Some(Self { fenced: has("uid") && has("resourceVersion"), ..Self::new("delete", pod) })
             }
             ("PATCH", pod) if !body["spec"]["schedulingGates"].is_null() => Some(Self::new("ungate", pod)),
-            ("PATCH", pod) if !body["metadata"]["finalizers"].is_null() => Some(Self::new("release", pod)),
+            ("PATCH", pod) if !body["metadata"]["$deleteFromPrimitiveList/finalizers"].is_null() => {
+                Some(Self::new("release", pod))
+            }
             ("PATCH", pod) => Some(Self::new("annotate", pod)),
             _ => None,
         }

@@ -246,6 +246,7 @@ fn patch(now: Time, store: &mut Store, request: &Request, target: &Target) -> Re
     };
     let mut patched = patch::apply(kind, &old, &changes)?;
     place(&mut patched, target)?;
+    patch::keeps_uid(target.resource, &old, &patched)?;
     let writer = writer(request, target);
     let updated = write::update(now, store, target.resource, part(target)?, patched, &writer, request.query.dry_run())?;
     Ok(show(now, request, target, 200, &updated))

@@ -1,11 +1,11 @@
 //! Changing and deleting a pod, bound to its UID.
 
-use std::{borrow::Cow, time::Duration};
+use std::borrow::Cow;
 
 use serde_json::{Value, json};
 
 use super::PodManager;
-use crate::request::{ApiFailure, ApiRequest, Backoff, Call, RequestError};
+use crate::request::{ApiFailure, ApiRequest, ApiStatus, Call, RequestError};
 
 /// What a write is bound to. A pod of that name with another UID is another pod: the write then finds nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,31 +126,23 @@ impl PodManager {
         patch: Value,
         call: Call,
     ) -> Result<Written, RequestError> {
-        let body = guarded(patch, precondition);
-        let answer =
-            written(self.requests().send(&ApiRequest::merge_patch(self.namespace(), "pods", name, body), call).await);
-        if let Ok(Written::Done(pod)) = &answer {
-            self.seen.remember(self.namespace(), pod);
-        }
-        answer
+        self.patched(ApiRequest::merge_patch(self.namespace(), "pods", name, guarded(patch, precondition)), call).await
     }
 
-    /// Takes one scheduling gate off, and no other. `Done` also where it was off already.
+    /// Takes one scheduling gate off, and no other, in one request (`schedulingGates` is merged by `name`). `Done` also where it was off
+    /// already.
     ///
     /// # Errors
-    /// A read or patch that fails, or conflicts ten times in a row.
+    /// Any failure but a vanished pod and a conflict.
     pub async fn remove_gate(&self, name: &str, uid: &str, gate: &str, call: Call) -> Result<Written, RequestError> {
-        let edit = |pod: &Value| {
-            let kept = without(&pod["spec"]["schedulingGates"], |g| g["name"] == gate)?;
-            Some(json!({"spec": {"schedulingGates": kept}}))
-        };
-        self.edit(name, uid, edit, call).await
+        let patch = json!({"spec": {"schedulingGates": [{"$patch": "delete", "name": gate}]}});
+        self.take_off(name, uid, patch, call).await
     }
 
-    /// Takes one finalizer off, and no other. `Done` also where it was off already.
+    /// Takes one finalizer off, and no other, in one request. `Done` also where it was off already.
     ///
     /// # Errors
-    /// A read or patch that fails, or conflicts ten times in a row.
+    /// Any failure but a vanished pod and a conflict.
     pub async fn remove_finalizer(
         &self,
         name: &str,
@@ -158,43 +150,22 @@ impl PodManager {
         finalizer: &str,
         call: Call,
     ) -> Result<Written, RequestError> {
-        let edit = |pod: &Value| {
-            let kept = without(&pod["metadata"]["finalizers"], |f| f == finalizer)?;
-            Some(json!({"metadata": {"finalizers": kept}}))
-        };
-        self.edit(name, uid, edit, call).await
+        let patch = json!({"metadata": {"$deleteFromPrimitiveList/finalizers": [finalizer]}});
+        self.take_off(name, uid, patch, call).await
     }
 
-    /// Reads the pod and patches this very version of it; again when somebody was faster. `edit` returns `None` if nothing is to be done.
-    async fn edit(
-        &self,
-        name: &str,
-        uid: &str,
-        edit: impl Fn(&Value) -> Option<Value>,
-        call: Call,
-    ) -> Result<Written, RequestError> {
-        let pauses = Backoff { first: Duration::from_millis(20), ..self.requests().options().backoff.clone() };
-        for conflicts in 1..=10 {
-            let Some(pod) = self.get(name, call).await?.filter(|pod| pod["metadata"]["uid"] == uid) else {
-                return Ok(Written::Gone);
-            };
-            let (Some(patch), Some(precondition)) = (edit(&pod), Precondition::of(&pod)) else {
-                return Ok(Written::Done(pod));
-            };
-            match self.patch(name, &precondition, patch, call).await? {
-                Written::Conflict => tokio::time::sleep(pauses.delay(conflicts, None)).await,
-                done => return Ok(done),
-            }
+    async fn take_off(&self, name: &str, uid: &str, patch: Value, call: Call) -> Result<Written, RequestError> {
+        let body = guarded(patch, &Precondition::uid(uid));
+        self.patched(ApiRequest::strategic_merge_patch(self.namespace(), "pods", name, body), call).await
+    }
+
+    async fn patched(&self, request: ApiRequest, call: Call) -> Result<Written, RequestError> {
+        let answer = written(self.requests().send(&request, call).await);
+        if let Ok(Written::Done(pod)) = &answer {
+            self.seen.remember(self.namespace(), pod);
         }
-        Ok(Written::Conflict)
+        answer
     }
-}
-
-/// The list without the entries to drop; `None` if there are none.
-fn without(list: &Value, drop: impl Fn(&Value) -> bool) -> Option<Vec<Value>> {
-    let list = list.as_array()?;
-    let kept: Vec<Value> = list.iter().filter(|entry| !drop(entry)).cloned().collect();
-    (kept.len() < list.len()).then_some(kept)
 }
 
 fn guarded(mut patch: Value, precondition: &Precondition) -> Value {
@@ -216,6 +187,13 @@ fn written(answer: Result<Value, RequestError>) -> Result<Written, RequestError>
         // "the UID in the precondition (…) does not match the UID in record" (pkg/registry/rest/delete.go).
         ApiFailure::Conflict(status) if status.message.contains("UID in") => Ok(Written::Gone),
         ApiFailure::Conflict(_) => Ok(Written::Conflict),
+        ApiFailure::Invalid(status) if names_another_uid(status) => Ok(Written::Gone),
         _ => Err(error),
     }
+}
+
+/// A patch that names another UID than the pod's is invalid, no conflict (`ValidateObjectMetaAccessorUpdate`, measured on v1.34).
+fn names_another_uid(status: &ApiStatus) -> bool {
+    let causes = status.details.get("causes").and_then(Value::as_array);
+    causes.into_iter().flatten().any(|cause| cause["field"] == "metadata.uid")
 }

@@ -165,6 +165,8 @@ pub enum ContentType {
     Json,
     /// `application/merge-patch+json` (RFC 7386).
     MergePatch,
+    /// `application/strategic-merge-patch+json`: lists of the built-in kinds are merged by their keys, entries deleted by name.
+    StrategicMergePatch,
 }
 
 impl ContentType {
@@ -173,6 +175,7 @@ impl ContentType {
         match self {
             ContentType::Json => "application/json",
             ContentType::MergePatch => "application/merge-patch+json",
+            ContentType::StrategicMergePatch => "application/strategic-merge-patch+json",
         }
     }
 }
@@ -205,9 +208,16 @@ impl ApiRequest {
 
     /// Changes the named object by a JSON merge patch (RFC 7386).
     pub fn merge_patch(namespace: &str, resource: &'static str, name: &str, patch: Value) -> Self {
-        let mut request = Self::core(Verb::Patch, namespace, resource, Some(name));
-        request.body = Some((ContentType::MergePatch, patch));
-        request
+        Self::patch(namespace, resource, name, (ContentType::MergePatch, patch))
+    }
+
+    /// Changes the named object by a strategic merge patch.
+    pub fn strategic_merge_patch(namespace: &str, resource: &'static str, name: &str, patch: Value) -> Self {
+        Self::patch(namespace, resource, name, (ContentType::StrategicMergePatch, patch))
+    }
+
+    fn patch(namespace: &str, resource: &'static str, name: &str, patch: (ContentType, Value)) -> Self {
+        Self { body: Some(patch), ..Self::core(Verb::Patch, namespace, resource, Some(name)) }
     }
 
     /// Deletes the named object; `options` is a `DeleteOptions`.
