@@ -10,8 +10,8 @@ const FOR_RUN: &str = r#"- {apiGroups: [""], resources: [pods], verbs: [create, 
 
 /// The line that names the rule to add. `None`: the words are about something else than a right.
 pub(crate) fn missing_rule(words: &str) -> Option<String> {
-    let (_, rest) = words.split_once(" cannot ")?;
-    let (verb, rest) = rest.split_once(" resource \"")?;
+    let (before, rest) = words.split_once(" resource \"")?;
+    let (_, verb) = before.rsplit_once(" cannot ")?;
     let (resource, rest) = rest.split_once("\" in API group \"")?;
     let (group, _) = rest.split_once('"')?;
     if (verb, resource) == ("create", "pods") {
@@ -61,6 +61,8 @@ mod tests {
             let rule = format!("Add to its Role: - {{apiGroups: [\"\"], resources: [{resource}], verbs: [{verb}]}}");
             assert_eq!(with_rule(&text), format!("{text}\n  {rule}"));
         }
+        let told = with_rule(&format!("events cannot be read: {}", denied("list", "events")));
+        assert!(told.ends_with("Add to its Role: - {apiGroups: [\"\"], resources: [events], verbs: [list]}"), "{told}");
         let all = with_rule(&denied("create", "pods"));
         for part in [
             "pods], verbs: [create, get, list, watch, patch, delete]",

@@ -244,7 +244,9 @@ fn hindrance(what: Hindrance) -> &'static str {
     match what {
         Hindrance::Events => "events cannot be read, so that explanations are poorer",
         Hindrance::Delete => "the pod could not be deleted, and is left behind",
-        Hindrance::Ungate => "the gate of the next attempt could not be lifted",
+        Hindrance::Ungate => {
+            "the gate of the next attempt could not be lifted (where that is forbidden, it is made again without one)"
+        }
         Hindrance::Annotate => "the task's state could not be written to its pod",
         Hindrance::Release => "kpo's finalizer could not be removed (kpo sweep does)",
         Hindrance::Read => "the pod could not be read",

@@ -183,11 +183,14 @@ impl Task {
     /// outcome) carries their verdict.
     pub(super) fn tidy(&mut self) {
         let carried = self.state.stage == Stage::Cleaning || self.state.current.is_there();
-        let name_is_needed = self.state.spec.naming == Naming::Fixed;
+        let name_is_needed = self.state.predecessor_is_there();
         let held = self.state.current.not_before.is_some() && !self.state.stage.is_concluded();
-        self.state
-            .leaving
-            .retain(|leaving| leaving.needs_a_hand() || (held && leaving.attempt.is_believed_unstarted()));
+        let delays = matches!(self.state.stage, Stage::Delaying { .. });
+        let name = self.state.current.name.clone();
+        self.state.leaving.retain(|leaving| {
+            let is_watched = held && leaving.attempt.is_believed_unstarted();
+            leaving.needs_a_hand() || is_watched || (delays && leaving.holds(&name))
+        });
         if !(carried || name_is_needed) || !self.is_active() {
             return;
         }
@@ -279,6 +282,11 @@ impl Task {
 }
 
 impl Leaving {
+    /// Whether its pod (as far as known) still has that name.
+    fn holds(&self, name: &str) -> bool {
+        self.attempt.name == name && self.attempt.is_there() && !self.given_up
+    }
+
     /// Whether anything is left to do about it.
     fn needs_a_hand(&self) -> bool {
         let write = self.attempt.is_there() && !self.given_up && (self.delete || self.protected);
@@ -312,7 +320,7 @@ impl State {
 
     /// Whether a pod that needs our current attempt's name is (as far as known) still there.
     pub(super) fn predecessor_is_there(&self) -> bool {
-        self.leaving.iter().any(|l| l.attempt.name == self.current.name && l.attempt.is_there() && !l.given_up)
+        self.leaving.iter().any(|leaving| leaving.holds(&self.current.name))
     }
 
     /// For `KPO_PREVIOUS_VERDICT`: `class`, or `class/cause/started`.

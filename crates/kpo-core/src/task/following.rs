@@ -1,7 +1,7 @@
 //! The current pod while it lives: what is done about it, and how it is stopped.
 
 use super::advance::{TRY_AGAIN, bare_verdict};
-use super::{Attempt, Stage, Task};
+use super::{Attempt, Leaving, Stage, Task};
 use crate::classify;
 use crate::contract::{Command, Event, Hindrance, Refusal, Reply, Stop};
 use crate::ledger::Situation;
@@ -88,11 +88,25 @@ impl Task {
             }
             Reply::NotFound => self.read(),
             Reply::Refused(refusal) => {
-                self.state.current.not_before = Some(self.state.now + TRY_AGAIN);
                 self.hinder(Hindrance::Ungate, &refusal);
+                if refusal.code == 403 && self.state.can_gate() && self.state.stage == Stage::Following {
+                    return self.do_without_gates();
+                }
+                self.state.current.not_before = Some(self.state.now + TRY_AGAIN);
             }
             _ => self.state.current.not_before = Some(self.state.now + TRY_AGAIN),
         }
+    }
+
+    /// A gate that may not be lifted would hold for ever: its pod, which never ran, is deleted, and the same attempt made again without one.
+    fn do_without_gates(&mut self) {
+        self.state.spec.gates = false;
+        let again = Attempt::new(self.state.current.number, &self.state.spec);
+        let mut held = std::mem::replace(&mut self.state.current, again);
+        held.logs_closed = true;
+        let protected = held.is_protected();
+        self.state.leaving.push(Leaving { attempt: held, protected, delete: true, given_up: false });
+        self.go(Stage::Delaying { until: self.state.now });
     }
 
     /// Says each station once, and when it was passed.

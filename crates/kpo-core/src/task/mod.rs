@@ -88,6 +88,9 @@ pub struct State {
     pub waiting: Option<Because>,
     /// What the API server said when it refused the last create for now.
     pub refusal: Option<String>,
+    /// The last thing said that could not be done, and the server's words.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub hindrance: Option<(Hindrance, String)>,
     /// Not before this is a pod read again by name, after a refusal. `None`: at once.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub read_again_at: Option<Time>,
@@ -222,7 +225,9 @@ impl Task {
         let number = pod.metadata.labels.get(marks::ATTEMPT).and_then(|n| n.parse().ok()).unwrap_or(0);
         let ours = pod.annotation(marks::NONCE) == Some(&self.state.spec.nonce);
         let current = &self.state.current;
-        let unborn = current.ledger.uid().is_none() && number == current.number && pod.metadata.name == current.name;
+        let known = self.state.leaving.iter().any(|leaving| leaving.attempt.is(pod));
+        let asked_for = number == current.number && pod.metadata.name == current.name && !known;
+        let unborn = current.ledger.uid().is_none() && asked_for;
         let next = self.state.observer.follows && number > current.number && !self.state.stage.is_concluded();
         ours && (unborn || next)
     }
@@ -338,7 +343,12 @@ impl Task {
         self.queue.push_back(Output::Event(event));
     }
 
+    /// Says what could not be done, unless that was the last thing of the kind that was said.
     fn hinder(&mut self, what: Hindrance, refusal: &Refusal) {
+        let hindrance = Some((what, refusal.message.clone()));
+        if std::mem::replace(&mut self.state.hindrance, hindrance.clone()) == hindrance {
+            return;
+        }
         self.say(Event::Hindered { what, message: refusal.message.clone() });
     }
 
@@ -409,6 +419,7 @@ impl State {
             next_command: 0,
             waiting: None,
             refusal: None,
+            hindrance: None,
             read_again_at: None,
         }
     }

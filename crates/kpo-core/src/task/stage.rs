@@ -84,7 +84,11 @@ pub const MOVES: &[(StageName, StageName, &str)] = &[
     (Following, Stopping, "cancel, deadline, or a launch failure"),
     (Following, Explaining, "it was taken away: events explain by whom"),
     (Following, Creating, "it failed, and retries are left"),
-    (Following, Delaying, "it failed, and retries are left, but no gate can hold the next attempt"),
+    (
+        Following,
+        Delaying,
+        "it failed, and retries are left, but no gate can hold the next attempt; or the gate that holds it may not be lifted",
+    ),
     (Following, Completing, "it ended by itself"),
     (Following, Detached, "the observer leaves"),
     (Stopping, Following, "taken over meanwhile, it sees the next attempt"),

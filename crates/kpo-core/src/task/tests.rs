@@ -270,6 +270,12 @@ fn preempted_before_start(spec: Spec) -> Bench {
     bench
 }
 
+/// As the API server words a missing right.
+fn forbidden(verb: &str) -> Refusal {
+    let message = format!("pods is forbidden: User \"x\" cannot {verb} resource \"pods\" in API group \"\"");
+    Refusal { code: 403, reason: "Forbidden".to_owned(), message, retry_after: None }
+}
+
 // --- the undisturbed task ------------------------------------------------------------------------------------------------------------
 
 #[test]

@@ -49,9 +49,7 @@ fn one_who_may_not_delete_says_so_and_leaves_the_pod() {
     bench.run(Shown::new("t-1", 1));
     bench.stop(Stop::User);
     let (id, _) = bench.command();
-    let message = "pods \"t-1\" is forbidden: User \"x\" cannot delete resource \"pods\"".to_owned();
-    let refusal = Refusal { code: 403, reason: "Forbidden".to_owned(), message, retry_after: None };
-    bench.reply(id, Reply::Refused(refusal));
+    bench.reply(id, Reply::Refused(forbidden("delete")));
     let outcome = bench.finish();
     assert_eq!(outcome.reason, Some(Reason::CancelledByUser));
     bench.finished();

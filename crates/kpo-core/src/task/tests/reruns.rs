@@ -147,3 +147,48 @@ fn until_the_ungate_is_answered_the_backoff_is_waited_for_and_no_queue() {
     assert_eq!(bench.wait().because, Because::Backoff);
     assert_eq!(bench.events, [], "nothing new is waited for");
 }
+
+/// A forbidden patch stays forbidden: the pod behind the gate would wait for ever.
+#[test]
+fn a_gate_that_may_not_be_lifted_is_said_once_and_done_without() {
+    let mut bench = preempted_before_start(Spec::minimal("t", "default", "n"));
+    let held = Shown::new("t-2", 2).gated();
+    bench.create(&held);
+    let until = bench.wait().until.unwrap();
+    bench.pass(until.since(bench.now));
+    let (id, Command::Ungate { .. }) = bench.command() else { panic!("the backoff is over") };
+    bench.reply(id, Reply::Refused(forbidden("patch")));
+    let (id, Command::Delete { name, uid, resource_version, .. }) = bench.command() else { panic!("it is never run") };
+    assert_eq!((name.as_str(), uid.as_str(), resource_version.as_str()), ("t-2", "uid-2", "1"));
+    bench.reply(id, Reply::Done);
+    assert_eq!(bench.wait().because, Because::Predecessor);
+    bench.gone(&held);
+    let (id, Command::Create(create)) = bench.command() else { panic!("it is made again") };
+    assert_eq!((create.name.as_str(), create.attempt, create.gated), ("t-2", 2, false));
+    let again = Shown::new("t-2", 2).with("/metadata/uid", json!("uid-3"));
+    bench.reply(id, Reply::Pod(Box::new(again.pod())));
+    bench.silence();
+    let said = bench.events.iter().filter(|event| matches!(event, Event::Hindered { what: Hindrance::Ungate, .. }));
+    assert_eq!(said.count(), 1);
+    let again = again.on("node-2").running();
+    bench.see(&again);
+    bench.command();
+    bench.see(&again.exited(0));
+    assert_eq!(bench.finish().attempts.len(), 2, "the pod that was held is no attempt");
+}
+
+/// An admission plugin may refuse for a while: asked again and again, and said once.
+#[test]
+fn a_refusal_that_repeats_is_said_once() {
+    let mut bench = preempted_before_start(Spec::minimal("t", "default", "n"));
+    bench.create(&Shown::new("t-2", 2).gated());
+    for _ in 0..3 {
+        let until = bench.wait().until.unwrap();
+        bench.pass(until.since(bench.now));
+        let (id, Command::Ungate { .. }) = bench.command() else { panic!("it is tried again") };
+        let message = "admission webhook \"x\" denied the request: not now".to_owned();
+        bench.reply(id, Reply::Refused(Refusal { code: 400, reason: String::new(), message, retry_after: None }));
+    }
+    let said = bench.events.iter().filter(|event| matches!(event, Event::Hindered { .. }));
+    assert_eq!(said.count(), 1);
+}
