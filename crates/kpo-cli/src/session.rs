@@ -161,7 +161,8 @@ impl Follower {
             }
             What::Log(_) => {}
             What::Trouble(why) => {
-                self.printer.say(Tone::Odd, render::trouble(&why)).await;
+                let line = self.teller.trouble(&why, event.at);
+                self.printer.say(line.tone, line.text).await;
             }
             What::Outcome(delivery) => self.end(delivery).await?,
             _ => {}

@@ -28,6 +28,13 @@ pub enum Input {
         /// Whether nothing was missed (a watch resumed from its resourceVersion), or something may have been (a relist).
         gapless: bool,
     },
+    /// Watching is forbidden: pods are read again and again instead. Observation is interrupted until [`Input::Covered`].
+    Unwatched {
+        /// The server's words.
+        message: String,
+        /// How often they are read.
+        every: Duration,
+    },
     /// A consistent list newer than the create did not show this pod. Proves nothing; the core asks for it by name.
     Missing {
         /// The pod's UID.
@@ -103,6 +110,13 @@ pub enum Command {
     },
     /// Take kpo's own finalizer off, and no other. Replies: `Done`, `NotFound`, `Refused`.
     Release {
+        /// Its name.
+        name: String,
+        /// Its UID.
+        uid: String,
+    },
+    /// Put kpo's finalizer on. Replies: `Pod`, `NotFound`, `Conflict`, `Refused`.
+    Protect {
         /// Its name.
         name: String,
         /// Its UID.
@@ -439,6 +453,15 @@ pub enum Event {
     Sight {
         /// Whether it sees.
         watching: bool,
+    },
+    /// Watching is forbidden: pods are read again and again, until `Sight` says that they are watched.
+    Unwatched {
+        /// Whether kpo's finalizer holds the pod, so that its last state is seen all the same. Where not, how it ended may stay unknown.
+        protected: bool,
+        /// How often they are read.
+        every: Duration,
+        /// The server's words.
+        message: String,
     },
     /// Something could not be done, and what that means.
     Hindered {

@@ -553,6 +553,9 @@ impl<'s> Runner<'s> {
             Command::Ungate { name, uid } => {
                 seat::written(self.request(observer, "PATCH", name, Some(&seat::without_gate(uid))), true)
             }
+            Command::Protect { name, uid } => {
+                seat::written(self.request(observer, "PATCH", name, Some(&seat::with_finalizer(uid))), true)
+            }
             Command::Release { name, uid } => {
                 seat::written(self.request(observer, "PATCH", name, Some(&seat::without_finalizer(uid))), false)
             }

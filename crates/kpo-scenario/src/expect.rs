@@ -79,7 +79,7 @@ fn rest(statement: &mut Statement) -> Result<String, Mistake> {
 
 fn sends(statement: &mut Statement) -> Result<Expectation, Mistake> {
     let verb = statement.next("create, read, delete, ungate, release or annotate")?;
-    let known = ["create", "read", "delete", "ungate", "release", "annotate"];
+    let known = ["create", "read", "delete", "ungate", "protect", "release", "annotate"];
     let found = known.iter().find(|known| **known == verb.text).ok_or_else(|| verb.unknown(&known))?;
     let mut sent = Sent::new(found, &statement.next("the pod's name")?.text);
     let (mut later, mut perhaps) = (None, false);

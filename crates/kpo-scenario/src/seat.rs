@@ -184,6 +184,7 @@ pub(crate) fn named(command: &Command) -> String {
         Command::Ungate { name, .. } => format!("ungate {name}"),
         Command::Release { name, .. } => format!("release {name}"),
         Command::Annotate { name, .. } => format!("annotate {name}"),
+        Command::Protect { name, .. } => format!("protect {name}"),
         Command::ListEvents { .. } => "list events".to_owned(),
         Command::FollowLog { name, container, .. } => format!("follow log {name}/{container}"),
         Command::CloseLogs { name, .. } => format!("close logs {name}"),
@@ -200,6 +201,7 @@ pub(crate) fn is_write(command: &Command) -> bool {
             | Command::Ungate { .. }
             | Command::Release { .. }
             | Command::Annotate { .. }
+            | Command::Protect { .. }
     )
 }
 
@@ -251,6 +253,11 @@ pub(crate) fn delete_body(uid: &str, resource_version: &str, grace: Option<u32>)
 /// The strategic merge patch that takes kpo's gate off.
 pub(crate) fn without_gate(uid: &str) -> Value {
     json!({"metadata": {"uid": uid}, "spec": {"schedulingGates": [{"$patch": "delete", "name": marks::GATE}]}})
+}
+
+/// The strategic merge patch that puts kpo's finalizer on.
+pub(crate) fn with_finalizer(uid: &str) -> Value {
+    json!({"metadata": {"uid": uid, "finalizers": [marks::FINALIZER]}})
 }
 
 /// The strategic merge patch that takes kpo's finalizer off.

@@ -36,7 +36,7 @@ pub enum What {
 /// A request about a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sent {
-    /// `create`, `read`, `delete`, `ungate`, `release` (the finalizer) or `annotate`.
+    /// `create`, `read`, `delete`, `ungate`, `protect` and `release` (the finalizer) or `annotate`.
     pub verb: &'static str,
     /// The pod.
     pub pod: String,
@@ -79,6 +79,7 @@ impl Sent {
             ("PATCH", pod) if !body["metadata"]["$deleteFromPrimitiveList/finalizers"].is_null() => {
                 Some(Self::new("release", pod))
             }
+            ("PATCH", pod) if !body["metadata"]["finalizers"].is_null() => Some(Self::new("protect", pod)),
             ("PATCH", pod) => Some(Self::new("annotate", pod)),
             _ => None,
         }

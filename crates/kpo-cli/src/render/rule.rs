@@ -25,17 +25,6 @@ pub(crate) fn with_rule(text: &str) -> String {
     missing_rule(text).map_or_else(|| clause(text), |rule| format!("{}\n  {rule}", clause(text)))
 }
 
-/// Why the cluster cannot be seen, and what is done instead.
-pub(crate) fn trouble(why: &str) -> String {
-    match missing_rule(why) {
-        Some(rule) => format!(
-            "{}: the pod is read again and again instead; one that vanishes in between leaves no last state, unless --protect holds it\n  {rule}",
-            clause(why)
-        ),
-        None => format!("the cluster cannot be seen ({}); the task runs on, and is looked for", clause(why)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::with_rule;

@@ -5,6 +5,7 @@ use super::words::{clause, offset, span, whole};
 use super::{end, wait};
 use crate::printer::Tone;
 use kpo_core::{Because, Event, Hindrance, Next, NoRerun, Reason, Stop, Time};
+use std::time::Duration;
 
 /// A line of kpo's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,6 +146,7 @@ impl Teller {
                 vec![self.line(now, Tone::Odd, text)]
             }
             Event::Sight { watching } => self.sight(*watching, now),
+            Event::Unwatched { protected, every, message } => vec![self.unwatched(*protected, *every, message, now)],
             Event::Hindered { what, message } => {
                 vec![self.line(now, Tone::Odd, with_rule(&format!("{}: {message}", hindrance(*what))))]
             }
@@ -189,13 +191,29 @@ impl Teller {
 
     /// A watch that stands is what is expected: only one that breaks, and comes back, is worth a line.
     fn sight(&mut self, watching: bool, now: Time) -> Vec<Line> {
-        let text = match (watching, self.out_of_sight) {
-            (false, false) => "the cluster is out of sight; the task runs on, and is looked for",
-            (true, true) => "the cluster is in sight again",
-            _ => return Vec::new(),
+        if !watching || !std::mem::replace(&mut self.out_of_sight, false) {
+            return Vec::new();
+        }
+        vec![self.line(now, Tone::Odd, "the cluster is in sight again".to_owned())]
+    }
+
+    /// Why the cluster cannot be seen. A watch that only has to be opened anew is not worth a line: no trouble was told of it.
+    pub(crate) fn trouble(&mut self, why: &str, now: Time) -> Line {
+        self.out_of_sight = true;
+        let text = format!("the cluster cannot be seen ({}); the task runs on, and is looked for", clause(why));
+        self.line(now, Tone::Odd, text)
+    }
+
+    /// Watching is forbidden: what is done instead, and what that does not cover.
+    fn unwatched(&mut self, protected: bool, every: Duration, message: &str, now: Time) -> Line {
+        self.out_of_sight = true;
+        let covered = if protected {
+            "kpo's finalizer holds it, so that its last state is seen"
+        } else {
+            "if it vanishes in between, how it ended is not known"
         };
-        self.out_of_sight = !watching;
-        vec![self.line(now, Tone::Odd, text.to_owned())]
+        let text = format!("watching is forbidden; the pod is read every {}; {covered}: {message}", span(every));
+        self.line(now, Tone::Odd, with_rule(&text))
     }
 
     /// What a wish to stop waits for, where that is not just the end of the pod.

@@ -206,6 +206,14 @@ fn the_seeds_story() {
         (64_000, Event::Running { attempt: 2, node: "node-2".into() }),
         (65_000, Event::Sight { watching: false }),
         (66_000, Event::Sight { watching: true }),
+        (
+            66_500,
+            Event::Unwatched {
+                protected: true,
+                every: Duration::from_secs(5),
+                message: "pods is forbidden: User \"u\" cannot watch resource \"pods\" in API group \"\"".into(),
+            },
+        ),
         (67_000, Event::Hindered { what: Hindrance::Events, message: "events is forbidden.".into() }),
         (68_000, Event::Stopping { stop: Stop::User, because: Because::Creation }),
         (68_500, Event::Finished),

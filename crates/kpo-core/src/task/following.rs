@@ -16,6 +16,7 @@ impl Task {
         self.follow_logs();
         self.tidy();
         self.take_over();
+        self.protect_unwatched();
         let situation = self.state.situation();
         if situation == Situation::Ended {
             return self.ended(None);

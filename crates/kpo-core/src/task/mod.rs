@@ -10,11 +10,13 @@ mod rerun;
 mod stage;
 #[cfg(test)]
 mod tests;
+mod unwatched;
 
 pub use attach::{Attach, AttachError, RestoreError};
 pub use attempt::{Attempt, Leaving};
 pub use clocks::Meter;
 pub use stage::{MOVES, Stage, StageName};
+pub use unwatched::Unwatched;
 
 use crate::contract::{
     Because, Command, CommandId, Event, Hindrance, Input, Output, Refusal, Reply, Sight, Stop, Wait,
@@ -91,6 +93,9 @@ pub struct State {
     /// The last thing said that could not be done, and the server's words.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub hindrance: Option<(Hindrance, String)>,
+    /// That watching is forbidden, as far as that is so.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub unwatched: Option<Unwatched>,
     /// Not before this is a pod read again by name, after a refusal. `None`: at once.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub read_again_at: Option<Time>,
@@ -203,6 +208,7 @@ impl Task {
             Input::Seen { sight, pod } => self.seen(sight, &pod),
             Input::Gap => self.gap(),
             Input::Covered { gapless } => self.covered(gapless),
+            Input::Unwatched { message, every } => self.unwatched(message, every),
             Input::Missing { uid } => self.missing(&uid),
             Input::Reply { to, reply } => self.replied(to, reply),
             Input::Stop(stop) => self.stop(stop),
@@ -241,6 +247,7 @@ impl Task {
     fn covered(&mut self, gapless: bool) {
         let now = self.state.now;
         self.state.current.ledger.covered(now, gapless);
+        self.state.unwatched = None;
         self.say(Event::Sight { watching: true });
     }
 
@@ -276,6 +283,7 @@ impl Task {
             Command::Ungate { uid, .. } => self.ungated(&uid, reply),
             Command::Release { uid, .. } => self.released(&uid, reply),
             Command::Annotate { uid, .. } => self.annotated(&uid, reply),
+            Command::Protect { uid, .. } => self.protected(&uid, reply),
             Command::ListEvents { uid } => self.told(&uid, reply),
             Command::CloseLogs { uid, .. } => self.logs_closed(&uid),
             Command::ReadResult { .. } => self.result_read(reply),
@@ -420,6 +428,7 @@ impl State {
             waiting: None,
             refusal: None,
             hindrance: None,
+            unwatched: None,
             read_again_at: None,
         }
     }

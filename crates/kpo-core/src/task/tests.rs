@@ -5,6 +5,7 @@ mod observers;
 mod races;
 mod reruns;
 mod stopping;
+mod unwatched;
 
 use super::*;
 use crate::contract::{Create, Next, NoRerun};

@@ -31,6 +31,9 @@ pub(super) async fn perform(pods: PodManager, spec: Spec, template: Option<Templ
         Command::Release { name, uid } => {
             written(pods.remove_finalizer(&name, &uid, marks::FINALIZER, Call::forever()).await, false)
         }
+        Command::Protect { name, uid } => {
+            written(pods.add_finalizer(&name, &uid, marks::FINALIZER, Call::forever()).await, true)
+        }
         Command::Annotate { name, uid, annotations, active_deadline_seconds, resource_version } => {
             let precondition = Precondition { uid, resource_version };
             let patch = annotation_patch(annotations, active_deadline_seconds);

@@ -193,9 +193,8 @@ impl Driver {
                 self.sights.saw(pod, matches!(sighting, crate::watch::Sighting::Deleted));
             }
             Observation::Trouble(trouble) => self.say_trouble(trouble.why.to_string()),
-            Observation::Forbidden(forbidden) => self.say(What::Trouble(forbidden.message.to_string())),
             Observation::Absent { uid, .. } => self.sights.lost(uid),
-            Observation::Gap { .. } | Observation::Covered { .. } => {}
+            Observation::Gap { .. } | Observation::Covered { .. } | Observation::Forbidden(_) => {}
         }
         observation.into_input()
     }

@@ -136,7 +136,7 @@ impl PodManager {
     /// Any failure but a vanished pod and a conflict.
     pub async fn remove_gate(&self, name: &str, uid: &str, gate: &str, call: Call) -> Result<Written, RequestError> {
         let patch = json!({"spec": {"schedulingGates": [{"$patch": "delete", "name": gate}]}});
-        self.take_off(name, uid, patch, call).await
+        self.strategic(name, uid, patch, call).await
     }
 
     /// Takes one finalizer off, and no other, in one request. `Done` also where it was off already.
@@ -151,10 +151,24 @@ impl PodManager {
         call: Call,
     ) -> Result<Written, RequestError> {
         let patch = json!({"metadata": {"$deleteFromPrimitiveList/finalizers": [finalizer]}});
-        self.take_off(name, uid, patch, call).await
+        self.strategic(name, uid, patch, call).await
     }
 
-    async fn take_off(&self, name: &str, uid: &str, patch: Value, call: Call) -> Result<Written, RequestError> {
+    /// Puts one finalizer on, beside those that are there. `Done` also where it was on already.
+    ///
+    /// # Errors
+    /// Any failure but a vanished pod and a conflict; a pod that is being deleted takes none (422).
+    pub async fn add_finalizer(
+        &self,
+        name: &str,
+        uid: &str,
+        finalizer: &str,
+        call: Call,
+    ) -> Result<Written, RequestError> {
+        self.strategic(name, uid, json!({"metadata": {"finalizers": [finalizer]}}), call).await
+    }
+
+    async fn strategic(&self, name: &str, uid: &str, patch: Value, call: Call) -> Result<Written, RequestError> {
         let body = guarded(patch, &Precondition::uid(uid));
         self.patched(ApiRequest::strategic_merge_patch(self.namespace(), "pods", name, body), call).await
     }

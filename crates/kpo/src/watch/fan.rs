@@ -8,13 +8,13 @@ use std::{
 use kpo_core::Pod;
 use tokio::{sync::Notify, time::Instant};
 
-use super::{Observation, Sighting};
+use super::{Forbidden, Observation, Sighting};
 
 /// What a subscriber is found by: the task's id, or nothing where the watch has one subscriber only.
 pub(super) type Key = Arc<str>;
 
 /// Whether the watch stands.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(super) enum Sight {
     /// Nothing was said yet.
     Unsaid,
@@ -24,6 +24,7 @@ pub(super) enum Sight {
     Covered {
         gapless: bool,
     },
+    Forbidden(Forbidden),
 }
 
 /// A pod that a subscriber knows of, and that a relist must therefore show.
@@ -240,10 +241,11 @@ impl Queue {
     }
 
     fn tell_sight(&self, sight: &Sight) {
-        match *sight {
+        match sight {
             Sight::Unsaid => {}
-            Sight::Gap { since } => self.push(Observation::Gap { since }),
-            Sight::Covered { gapless } => self.push(Observation::Covered { gapless }),
+            Sight::Gap { since } => self.push(Observation::Gap { since: *since }),
+            Sight::Covered { gapless } => self.push(Observation::Covered { gapless: *gapless }),
+            Sight::Forbidden(forbidden) => self.push(Observation::Forbidden(forbidden.clone())),
         }
     }
 
@@ -298,7 +300,7 @@ impl Waiting {
         for (index, item) in self.items.iter().enumerate() {
             match item {
                 Observation::Seen { pod, .. } => drop(last.insert(pod.metadata.uid.clone(), index)),
-                Observation::Gap { .. } => covered = false,
+                Observation::Gap { .. } | Observation::Forbidden(_) => covered = false,
                 Observation::Covered { .. } => covered = true,
                 _ => {}
             }

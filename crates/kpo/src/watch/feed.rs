@@ -82,7 +82,6 @@ pub(super) struct Feed {
     trouble_since: Option<Instant>,
     future_since: Option<Instant>,
     last_relist: Option<Instant>,
-    forbidden_said: bool,
 }
 
 impl Feed {
@@ -111,7 +110,6 @@ impl Feed {
             trouble_since: None,
             future_since: None,
             last_relist: None,
-            forbidden_said: false,
         }
     }
 
@@ -298,14 +296,10 @@ impl Feed {
 
     /// 403: read instead of watching, from now on.
     fn forbidden(&mut self, failure: &ApiFailure) -> Duration {
-        self.lost();
-        self.gapless = false;
+        (self.in_gap, self.settles, self.gapless) = (true, None, false);
         self.mode = Mode::Poll { until: Instant::now() + self.options.poll_until };
-        if !self.forbidden_said {
-            self.forbidden_said = true;
-            let message = failure.to_string().into();
-            self.fan.tell(&Observation::Forbidden(Forbidden { message, every: self.options.poll }));
-        }
+        let message = failure.to_string().into();
+        self.fan.turn(Sight::Forbidden(Forbidden { message, every: self.options.poll }));
         Duration::ZERO
     }
 
@@ -405,7 +399,6 @@ impl Feed {
     /// A watch was opened. Only of one that goes on from before a gap it is not sure that it stands.
     fn stands(&mut self) {
         self.last_contact = Instant::now();
-        self.forbidden_said = false;
         if self.in_gap && self.gapless {
             self.settles = Some(self.last_contact + SETTLED);
         } else {

@@ -77,7 +77,7 @@ pub enum Observation {
     },
     /// The watch does not stand, and what is done about it. Repeated with every attempt; coalesced for one who does not read.
     Trouble(Trouble),
-    /// The server forbids watching; from now on pods are polled, and the gap lasts until a watch is allowed.
+    /// The server forbids watching: a gap that lasts until a watch is allowed; pods are polled meanwhile. Said to each subscriber once.
     Forbidden(Forbidden),
 }
 
@@ -141,7 +141,10 @@ impl Observation {
             Observation::Gap { .. } => Input::Gap,
             Observation::Covered { gapless } => Input::Covered { gapless },
             Observation::Absent { uid, .. } => Input::Missing { uid },
-            Observation::Trouble(_) | Observation::Forbidden(_) => return None,
+            Observation::Forbidden(forbidden) => {
+                Input::Unwatched { message: forbidden.message.to_string(), every: forbidden.every }
+            }
+            Observation::Trouble(_) => return None,
         })
     }
 }
