@@ -2,10 +2,15 @@
 
 use crate::error::{CliError, ErrorKind};
 use crate::options::ConnectionArgs;
+use crate::printer::to_stderr;
+use crate::render;
+use crate::retries::{Retries, Retry};
 use kpo::KubernetesHook;
 use kpo::hook::{ConnectOptions, Source};
+use kpo::request::{Observer, RequestOptions};
 use std::fmt::Write as _;
 use std::future::Future;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 /// How long the first answer of a cluster is waited for: later outages are ridden out, but a wrong address is told at once.
@@ -22,10 +27,27 @@ pub(crate) fn block_on<T>(future: impl Future<Output = Result<T, CliError>>) -> 
 }
 
 impl ConnectionArgs {
-    /// Connects as kubectl would.
+    /// Connects as kubectl would. Of requests that are tried again the first is told on standard error.
     pub(crate) async fn connect(&self) -> Result<KubernetesHook, CliError> {
+        let told = Once::new();
+        let observer: Observer = Arc::new(move |notice| {
+            if let Some(Retry::Failing { what, why }) = Retry::of(notice) {
+                told.call_once(|| to_stderr(&render::failing(&what, &why)));
+            }
+        });
+        self.connect_with(observer).await
+    }
+
+    /// The same; what is tried again is told to the caller.
+    pub(crate) async fn connect_telling(&self) -> Result<(KubernetesHook, Retries), CliError> {
+        let (observer, retries) = Retries::channel();
+        Ok((self.connect_with(observer).await?, retries))
+    }
+
+    async fn connect_with(&self, observer: Observer) -> Result<KubernetesHook, CliError> {
         let source = self.kubeconfig.clone().map_or(Source::Default, Source::File);
-        let options = ConnectOptions { source, context: self.context.clone(), ..ConnectOptions::default() };
+        let requests = RequestOptions { observer: Some(observer), ..RequestOptions::default() };
+        let options = ConnectOptions { source, context: self.context.clone(), requests, ..ConnectOptions::default() };
         Ok(KubernetesHook::connect(options).await?)
     }
 

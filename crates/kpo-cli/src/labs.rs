@@ -1,9 +1,11 @@
 //! The embedded cluster, for `kpo lab` and `kpo run --lab`.
 
 use crate::error::{CliError, ErrorKind};
+use crate::retries::Retries;
 use kpo::KubernetesHook;
 use kpo::hook::{ConnectOptions, Source};
 use kpo::manifest::Manifest;
+use kpo::request::RequestOptions;
 use kpo_lab::process::ProcessOptions;
 use kpo_lab::{Lab, LabOptions, ProcessRuntime, Time, World, script};
 use serde_json::Value;
@@ -54,8 +56,10 @@ fn read(name: &str) -> Result<script::Script, CliError> {
 }
 
 /// Connects to it as to any cluster.
-pub(crate) async fn connect(lab: &RunningLab) -> Result<KubernetesHook, CliError> {
-    let options =
-        ConnectOptions { source: Source::Text(lab.kubeconfig().unwrap_or_default()), ..ConnectOptions::default() };
-    Ok(KubernetesHook::connect(options).await?)
+pub(crate) async fn connect(lab: &RunningLab) -> Result<(KubernetesHook, Retries), CliError> {
+    let (observer, retries) = Retries::channel();
+    let requests = RequestOptions { observer: Some(observer), ..RequestOptions::default() };
+    let source = Source::Text(lab.kubeconfig().unwrap_or_default());
+    let options = ConnectOptions { source, requests, ..ConnectOptions::default() };
+    Ok((KubernetesHook::connect(options).await?, retries))
 }

@@ -16,6 +16,7 @@ mod printer;
 mod records;
 mod reference;
 mod render;
+mod retries;
 mod session;
 mod signals;
 mod topics;

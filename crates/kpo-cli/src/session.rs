@@ -6,6 +6,7 @@ use crate::commands::{Output, OutputArgs};
 use crate::error::CliError;
 use crate::printer::{Printer, Tone};
 use crate::render::{self, Teller};
+use crate::retries::Retries;
 use crate::signals::{Caught, Signals};
 use kpo::driver::{Delivery, Event, Running, What};
 use kpo_core::{Outcome, Stop, Time};
@@ -63,7 +64,7 @@ impl Session {
         running: Running,
         printer: Printer,
         output: &OutputArgs,
-        signals: Signals,
+        (signals, retries): (Signals, Retries),
     ) -> Result<Followed, CliError> {
         let logs = LogView::new(&self.container, output.output);
         let teller = Teller::new(&self.task, self.in_lab);
@@ -74,6 +75,7 @@ impl Session {
             teller,
             logs,
             signals,
+            retries,
             last: None,
             caught: None,
             outcome: None,
@@ -91,6 +93,7 @@ struct Follower {
     teller: Teller,
     logs: LogView,
     signals: Signals,
+    retries: Retries,
     /// The last event's time, and when it came: the live line's clock goes on from there.
     last: Option<(Time, Instant)>,
     caught: Option<Caught>,
@@ -121,6 +124,11 @@ impl Follower {
                     }
                     self.caught = Some(caught);
                     stopper.stop(caught.stop);
+                }
+                retry = self.retries.next() => {
+                    if let Some(line) = self.teller.retry(&retry, self.now()) {
+                        self.printer.say(line.tone, line.text).await;
+                    }
                 }
                 _ = tick.tick() => self.draw(),
             }
@@ -221,8 +229,12 @@ impl Follower {
     }
 
     fn draw(&self) {
-        let now = self.last.map(|(at, when)| at + when.elapsed());
-        self.printer.status(now.and_then(|now| self.teller.status(now)));
+        self.printer.status(self.now().and_then(|now| self.teller.status(now)));
+    }
+
+    /// The task's clock. `None`: no event has set it yet.
+    fn now(&self) -> Option<Time> {
+        self.last.map(|(at, when)| at + when.elapsed())
     }
 
     async fn say_left(&self) {

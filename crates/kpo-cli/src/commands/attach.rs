@@ -75,10 +75,11 @@ pub(super) struct Attaching<'a> {
 
 impl Attaching<'_> {
     pub(super) async fn run(&self, signals: Signals) -> Done {
-        let hook = self.connection.connect().await?;
+        let printer = Printer::new(self.output);
+        let (hook, mut retries) = self.connection.connect_telling().await?;
         let namespace = self.connection.namespace(&hook);
-        let running =
-            driver::attach(&hook, self.request(&namespace)?).await.map_err(|error| self.failed(error, &namespace))?;
+        let attached = retries.during(&printer, driver::attach(&hook, self.request(&namespace)?)).await;
+        let running = attached.map_err(|error| self.failed(error, &namespace))?;
         let session = Session {
             task: self.task.to_owned(),
             container: running.spec().template.container.clone(),
@@ -88,7 +89,7 @@ impl Attaching<'_> {
             again: self.connection.again(&namespace),
             namespace,
         };
-        let followed = session.follow(running, Printer::new(self.output), self.output, signals).await?;
+        let followed = session.follow(running, printer, self.output, (signals, retries)).await?;
         Ok(crate::app::exit_code(followed.exit_code()))
     }
 

@@ -190,3 +190,8 @@ pub(crate) fn styled_to_stdout(text: &str) {
     let mut out = anstream::AutoStream::auto(io::stdout().lock());
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
+
+/// A line on standard error, its escape sequences made harmless; a closed one is no failure.
+pub(crate) fn to_stderr(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{}", visible(text));
+}

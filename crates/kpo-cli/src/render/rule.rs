@@ -25,6 +25,11 @@ pub(crate) fn with_rule(text: &str) -> String {
     missing_rule(text).map_or_else(|| clause(text), |rule| format!("{}\n  {rule}", clause(text)))
 }
 
+/// A request that fails and is tried again.
+pub(crate) fn failing(what: &str, why: &str) -> String {
+    format!("cannot {what} yet ({}); it is tried again", clause(why))
+}
+
 #[cfg(test)]
 mod tests {
     use super::with_rule;

@@ -1,9 +1,10 @@
 //! A task's events as lines, in the order in which they come.
 
-use super::rule::with_rule;
+use super::rule::{failing, with_rule};
 use super::words::{clause, offset, span, whole};
 use super::{end, wait};
 use crate::printer::Tone;
+use crate::retries::Retry;
 use kpo_core::{Because, Event, Hindrance, Next, NoRerun, Reason, Stop, Time};
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ pub(crate) struct Teller {
     disrupting: bool,
     /// Whether it was said that the cluster is out of sight.
     out_of_sight: bool,
+    /// Whether it was said that a request is tried again and again.
+    asks_again: bool,
 }
 
 /// Width of the column of offsets.
@@ -54,6 +57,7 @@ impl Teller {
             follows: false,
             disrupting: false,
             out_of_sight: false,
+            asks_again: false,
         }
     }
 
@@ -202,6 +206,17 @@ impl Teller {
         self.out_of_sight = true;
         let text = format!("the cluster cannot be seen ({}); the task runs on, and is looked for", clause(why));
         self.line(now, Tone::Odd, text)
+    }
+
+    /// A request that is tried again, and the success of one: of an outage that was told of already nothing more.
+    pub(crate) fn retry(&mut self, retry: &Retry, now: Option<Time>) -> Option<Line> {
+        let told = std::mem::replace(&mut self.asks_again, *retry != Retry::Recovered);
+        let text = match retry {
+            Retry::Failing { what, why } if !told => failing(what, why),
+            Retry::Recovered if told => "the API server answers again".to_owned(),
+            Retry::Failing { .. } | Retry::Recovered => return None,
+        };
+        (!self.out_of_sight).then(|| Line { tone: Tone::Odd, text: self.stamped(text, now) })
     }
 
     /// Watching is forbidden: what is done instead, and what that does not cover.

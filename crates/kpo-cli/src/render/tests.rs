@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::printer::Tone;
+use crate::retries::Retry;
 use kpo_core::{
     AttemptRecord, AttemptVerdict, Because, Cause, Class, Event, Hindrance, Next, NoRerun, Outcome, PodRef, Proof,
     Reason, Started, Stop, Time, Times, Verdict,
@@ -322,4 +323,19 @@ fn an_image_that_cannot_heal_names_the_flag_that_ends_at_once() {
         "~    0.1s  waiting: base: InvalidImageName: bad words. This cannot heal: --fail-fast-images ends at once"
     );
     assert_eq!(line("ErrImagePull"), "~    0.1s  waiting: base: ErrImagePull: bad words");
+}
+
+/// Of one outage there is one line when it is told of, and one when it is over, whichever request or watch finds it.
+#[test]
+fn an_outage_is_told_once() {
+    let failing = |what: &str| Retry::Failing { what: what.to_owned(), why: "connection refused".to_owned() };
+    let mut teller = Teller::new("t", false);
+    let first = teller.retry(&failing("create pods"), None).expect("told");
+    assert_eq!(first.text, "cannot create pods yet (connection refused); it is tried again");
+    assert_eq!(teller.retry(&failing("list events"), None), None);
+    assert_eq!(teller.retry(&Retry::Recovered, None).expect("told").text, "the API server answers again");
+    assert_eq!(teller.retry(&Retry::Recovered, None), None);
+    teller.trouble("it broke", at(1_000));
+    assert_eq!(teller.retry(&failing("list events"), None), None, "the watch has told of it");
+    assert_eq!(teller.retry(&Retry::Recovered, None), None);
 }

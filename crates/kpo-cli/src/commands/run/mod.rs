@@ -274,28 +274,30 @@ async fn run_task(args: RunArgs) -> Done {
         }
         None => None,
     };
-    let hook = match &lab {
+    let (hook, mut retries) = match &lab {
         Some(lab) => labs::connect(lab).await?,
-        None => args.connection.connect().await?,
+        None => args.connection.connect_telling().await?,
     };
+    let printer = Printer::new(&args.output);
     let namespace = manifest.namespace.clone().unwrap_or_else(|| args.connection.namespace(&hook));
     request.spec.namespace.clone_from(&namespace);
     if args.how.dry_run == Some(DryRun::Server) {
-        let pod = hook.pods(&namespace).create_dry_run(&request::body(&request), Call::within(FIRST_ANSWER)).await?;
+        let (pods, body) = (hook.pods(&namespace), request::body(&request));
+        let pod = retries.during(&printer, pods.create_dry_run(&body, Call::within(FIRST_ANSWER))).await?;
         return show(&pod, &args);
     }
     if lab.is_none() {
-        refuse_if_in_use(&hook, &request, &args).await?;
+        retries.during(&printer, refuse_if_in_use(&hook, &request, &args)).await?;
     }
-    let printer = Printer::new(&args.output);
     for field in &manifest.unused {
         printer.detail(format!("note: {field} means nothing to a task, and is not used")).await;
     }
     if args.how.detach {
-        return detach(&hook, request, &printer).await;
+        let again = args.connection.again(&namespace);
+        return retries.during(&printer, detach(&hook, request, &printer, &again)).await;
     }
     let session = session(&args, &request);
-    let followed = session.follow(driver::run(&hook, request), printer, &args.output, signals).await?;
+    let followed = session.follow(driver::run(&hook, request), printer, &args.output, (signals, retries)).await?;
     Ok(crate::app::exit_code(followed.exit_code()))
 }
 
@@ -344,7 +346,7 @@ async fn refuse_if_in_use(hook: &KubernetesHook, request: &TaskRequest, args: &R
 }
 
 /// Creates the pod, prints the task's id, and leaves.
-async fn detach(hook: &KubernetesHook, request: TaskRequest, printer: &Printer) -> Done {
+async fn detach(hook: &KubernetesHook, request: TaskRequest, printer: &Printer, again: &str) -> Done {
     let (task, container) = (request.spec.task.clone(), request.spec.template.container.clone());
     let mut running = driver::run(hook, request);
     let stopper = running.stopper();
@@ -353,12 +355,8 @@ async fn detach(hook: &KubernetesHook, request: TaskRequest, printer: &Printer) 
             What::Task(kpo_core::Event::Created { pod, .. }) => {
                 stopper.stop(Stop::Shutdown);
                 printer.data(format!("{task}\n").into_bytes()).await;
-                printer
-                    .say(
-                        Tone::Plain,
-                        format!("{pod} was created; nobody watches over it: kpo attach {task} --take-over"),
-                    )
-                    .await;
+                let left = format!("{pod} was created; nobody watches over it: kpo attach {task} --take-over{again}");
+                printer.say(Tone::Plain, left).await;
             }
             What::Trouble(why) => printer.say(Tone::Odd, format!("not yet: {why}")).await,
             What::ResultLimit(bytes) => printer.say(Tone::Plain, crate::render::result_limit(bytes)).await,
