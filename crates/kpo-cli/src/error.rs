@@ -2,7 +2,7 @@
 
 use kpo::hook::ConnectError;
 use kpo::manifest::ManifestError;
-use kpo::request::{ApiFailure, RequestError};
+use kpo::request::{ApiFailure, RequestError, TransportKind};
 use kpo_core::reason::exit;
 use std::error::Error;
 use std::fmt;
@@ -151,7 +151,30 @@ impl From<RequestError> for CliError {
             ApiFailure::Unauthorized(_) => {
                 found.hint("Its token may have expired: log in again, then repeat the command.")
             }
+            ApiFailure::Transport { kind, .. } => match next_step(*kind) {
+                Some(next) => found.hint(next),
+                None => found,
+            },
             _ => found,
+        }
+    }
+}
+
+/// What to look at where no server answered.
+fn next_step(kind: TransportKind) -> Option<&'static str> {
+    match kind {
+        TransportKind::Certificate => Some(
+            "The kubeconfig's certificate-authority-data is not this server's, or something in between answers for it: fetch the kubeconfig anew.",
+        ),
+        TransportKind::Proxy => Some("Look at the kubeconfig's proxy-url, HTTPS_PROXY and NO_PROXY."),
+        TransportKind::Turn => None,
+        TransportKind::Dns
+        | TransportKind::Refused
+        | TransportKind::ConnectTimeout
+        | TransportKind::Connect
+        | TransportKind::Timeout
+        | TransportKind::Broken => {
+            Some("Is that the cluster you mean, and is it up? Another one: --context or --kubeconfig.")
         }
     }
 }

@@ -24,13 +24,15 @@ pub(crate) struct Connection {
     /// One renewal at a time; when the last one was begun.
     renewing: tokio::sync::Mutex<Option<Instant>>,
     server: Arc<str>,
+    /// The server, and the context of the kubeconfig that named it: for people.
+    place: Arc<str>,
     namespace: String,
 }
 
 impl Connection {
     /// A client that is never replaced.
     pub(crate) fn fixed(client: kube::Client) -> Self {
-        Self::new(client, "", None)
+        Self::new(client, "", None, None)
     }
 
     /// Reads the configuration and makes a client.
@@ -42,29 +44,32 @@ impl Connection {
         let make = move || {
             let (source, context, token) = (source.clone(), context.clone(), token.clone());
             tokio::task::spawn_blocking(move || {
-                let config = configuration(&source, context.as_deref())?;
+                let (config, context) = configuration(&source, context.as_deref())?;
                 let server = host_and_port(&config.cluster_url);
-                Ok((stack::client(config, token)?, server))
+                Ok((stack::client(config, token)?, server, context))
             })
         };
-        let (client, server) = make().await.map_err(|_| ConnectError::Interrupted)??;
+        let (client, server, context) = make().await.map_err(|_| ConnectError::Interrupted)??;
         let renewal: Renewal = Box::new(move || {
             let made = make();
             Box::pin(async move {
                 let made: Result<_, ConnectError> = made.await.unwrap_or(Err(ConnectError::Interrupted));
-                made.map(|(client, _)| client).map_err(CredentialError::from)
+                made.map(|(client, ..)| client).map_err(CredentialError::from)
             })
         });
-        Ok(Self::new(client, &server, Some(renewal)))
+        Ok(Self::new(client, &server, context.as_deref(), Some(renewal)))
     }
 
-    pub(crate) fn new(client: kube::Client, server: &str, renewal: Option<Renewal>) -> Self {
+    pub(crate) fn new(client: kube::Client, server: &str, context: Option<&str>, renewal: Option<Renewal>) -> Self {
         Self {
             namespace: client.default_namespace().to_owned(),
             current: Mutex::new((0, client)),
             renewal,
             renewing: tokio::sync::Mutex::new(None),
             server: server.into(),
+            place: context
+                .map_or_else(|| server.to_owned(), |context| format!("{server} (context {context:?})"))
+                .into(),
         }
     }
 
@@ -76,6 +81,11 @@ impl Connection {
     /// `host:port`; empty where it is not known.
     pub(crate) fn server(&self) -> Arc<str> {
         Arc::clone(&self.server)
+    }
+
+    /// The same with the kubeconfig's context, for an error.
+    pub(crate) fn place(&self) -> Arc<str> {
+        Arc::clone(&self.place)
     }
 
     pub(crate) fn namespace(&self) -> &str {
@@ -104,8 +114,10 @@ impl Connection {
     }
 }
 
-fn configuration(source: &Source, context: Option<&str>) -> Result<kube::Config, ConnectError> {
+/// The configuration, and the context that it is of; `None`: not from a kubeconfig.
+fn configuration(source: &Source, context: Option<&str>) -> Result<(kube::Config, Option<String>), ConnectError> {
     let env = |name: &str| std::env::var(name).ok();
+    let without_context = |config| (config, None);
     match source {
         Source::Default => {
             let paths = kubeconfig::default_paths(&env);
@@ -113,13 +125,13 @@ fn configuration(source: &Source, context: Option<&str>) -> Result<kube::Config,
                 Some(config) => kubeconfig::config_of(&config, context, &env),
                 // A context that was asked for is in a kubeconfig or nowhere.
                 None if context.is_some() => Err(ConnectError::NoKubeconfig { tried: paths }),
-                None => in_cluster(&env).map_err(|_| ConnectError::NoKubeconfig { tried: paths }),
+                None => in_cluster(&env).map(without_context).map_err(|_| ConnectError::NoKubeconfig { tried: paths }),
             }
         }
         Source::File(path) => kubeconfig::config_of(&kubeconfig::read(path)?, context, &env),
         Source::Text(text) => kubeconfig::config_of(&kubeconfig::parse(text)?, context, &env),
-        Source::InCluster => in_cluster(&env),
-        Source::Config(config) => Ok((**config).clone()),
+        Source::InCluster => in_cluster(&env).map(without_context),
+        Source::Config(config) => Ok(without_context((**config).clone())),
     }
 }
 

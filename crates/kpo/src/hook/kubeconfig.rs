@@ -61,12 +61,12 @@ fn place(error: &KubeconfigError) -> String {
     }
 }
 
-/// The configuration for one context (`None`: the current one).
+/// The configuration for one context (`None`: the current one), and its name.
 pub(super) fn config_of(
     kubeconfig: &Kubeconfig,
     context: Option<&str>,
     env: proxy::Lookup<'_>,
-) -> Result<kube::Config, ConnectError> {
+) -> Result<(kube::Config, Option<String>), ConnectError> {
     let (name, context) = pick_context(kubeconfig, context)?;
     let cluster = pick_cluster(kubeconfig, name, context)?;
     let server = cluster.server.as_deref().filter(|s| !s.is_empty());
@@ -88,7 +88,7 @@ pub(super) fn config_of(
         None => proxy::from_environment(&config.cluster_url, env).map_err(|from| ConnectError::ProxyUrl { from })?,
     };
     config.auth_info = user_of(kubeconfig, context, cluster)?;
-    Ok(config)
+    Ok((config, Some(name.to_owned())))
 }
 
 fn pick_context<'a>(

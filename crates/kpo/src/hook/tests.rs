@@ -87,10 +87,10 @@ async fn a_certificate_of_the_kubeconfigs_authority_is_trusted_and_another_is_no
         line(&error)
     );
     assert_eq!(error.attempts, 1);
-    assert!(
-        line(&error)
-            .contains(&format!("the certificate of the API server at 127.0.0.1:{} is not trusted", server.port))
-    );
+    assert!(line(&error).contains(&format!(
+        "the certificate of the API server at 127.0.0.1:{} (context \"one\") is not trusted",
+        server.port
+    )));
 
     config["clusters"][0]["cluster"]["certificate-authority-data"] = json!(STANDARD.encode(pem));
     assert_eq!(ask(&connect(&config.to_string()).await.unwrap()).await.unwrap()["kind"], "Pod");
@@ -232,7 +232,10 @@ mod unreachable {
         drop(listener);
         let (kind, line) = failure(&kubeconfig(&format!("https://127.0.0.1:{port}"), "{}")).await;
         assert_eq!(kind, TransportKind::Refused);
-        assert!(line.contains(&format!("the API server at 127.0.0.1:{port} refused the connection")), "{line}");
+        assert!(
+            line.contains(&format!("the API server at 127.0.0.1:{port} (context \"one\") refused the connection")),
+            "{line}"
+        );
     }
 
     #[tokio::test]
@@ -288,7 +291,7 @@ mod files {
         assert_eq!(paths.len(), 3);
         let config = files::read_existing(&paths).unwrap().unwrap();
         let config = files::config_of(&config, None, &NO_ENV).unwrap();
-        assert_eq!(config.cluster_url.host(), Some("second"));
+        assert_eq!(config.0.cluster_url.host(), Some("second"));
         assert!(files::read_existing(&[dir.0.join("missing")]).unwrap().is_none());
     }
 

@@ -66,7 +66,7 @@ impl<'a> Attempts<'a> {
     }
 
     fn no_turn(&self) -> RequestError {
-        let server = self.requests.inner.connection.server();
+        let server = self.requests.inner.connection.place();
         let failure = ApiFailure::Transport { effect: Effect::None, kind: TransportKind::Turn, server, source: None };
         RequestError { target: Box::new(self.target.clone()), attempts: self.made, failure }
     }

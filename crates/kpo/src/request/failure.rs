@@ -82,7 +82,7 @@ pub enum ApiFailure {
         effect: Effect,
         /// Where it failed.
         kind: TransportKind,
-        /// The server (or proxy) that was tried, `host:port`; empty for a client made by the caller.
+        /// The server that was tried: `host:port`, and the kubeconfig's context where it is from one; empty for a client made by the caller.
         server: Arc<str>,
         /// The error underneath; `None` for a timeout.
         source: Option<Arc<dyn StdError + Send + Sync>>,

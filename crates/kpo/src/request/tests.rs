@@ -236,7 +236,7 @@ mod credentials {
             let client = client.clone();
             async move { Ok(client) }.boxed()
         });
-        let connection = Connection::new(server.client(), "", Some(renewal));
+        let connection = Connection::new(server.client(), "", None, Some(renewal));
         (KubernetesHook::over(connection, exact_options()), renewals)
     }
 
@@ -287,7 +287,7 @@ mod credentials {
             }
         }));
         options.backoff.first = Duration::from_secs(6);
-        let hook = KubernetesHook::over(Connection::new(server.client(), "", Some(renewal)), options);
+        let hook = KubernetesHook::over(Connection::new(server.client(), "", None, Some(renewal)), options);
         hook.requests().send(&get(), Call::forever()).await.unwrap();
         hook.requests().send(&get(), Call::forever()).await.unwrap();
         let at: Vec<_> = server.seen().iter().map(|s| s.at.as_secs()).collect();

@@ -41,7 +41,7 @@ pub(super) async fn stream(
         Some(timeout) => within(timeout, opening).await.unwrap_or_else(|_| Err(timed_out(connection))),
         None => opening.await,
     };
-    (generation, answer.map(|answer| byte_stream(answer, connection.server())))
+    (generation, answer.map(|answer| byte_stream(answer, connection.place())))
 }
 
 /// A websocket as kube opens it.
@@ -126,13 +126,13 @@ fn timed_out(connection: &Connection) -> ApiFailure {
     ApiFailure::Transport {
         effect: Effect::Unknown,
         kind: TransportKind::Timeout,
-        server: connection.server(),
+        server: connection.place(),
         source: None,
     }
 }
 
 fn broken(connection: &Connection, error: Box<dyn StdError + Send + Sync>) -> ApiFailure {
-    transport(connection.server(), Effect::Unknown, error)
+    transport(connection.place(), Effect::Unknown, error)
 }
 
 /// kube hands errors of the service through: its own (building, credentials), hyper's, or ours, boxed.
@@ -152,7 +152,7 @@ fn unsent_or_broken(connection: &Connection, error: kube::Error) -> ApiFailure {
         Some(error) if error.is_connect() => Effect::None,
         _ => Effect::Unknown,
     };
-    transport(connection.server(), effect, error)
+    transport(connection.place(), effect, error)
 }
 
 fn transport(server: Arc<str>, effect: Effect, error: Box<dyn StdError + Send + Sync>) -> ApiFailure {
