@@ -143,7 +143,7 @@ impl LogFile {
             return end;
         }
         // The newline that ends the last line is none between two lines.
-        let mut left = lines + 1;
+        let mut left = lines.saturating_add(1);
         while end > 0 {
             let start = end.saturating_sub(BLOCK);
             let block = self.read_at(start, (end - start) as usize);

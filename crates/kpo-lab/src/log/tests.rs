@@ -47,6 +47,7 @@ fn lines_come_back_in_order_with_their_timestamps() {
     assert_eq!(log.last(1), b"three\n");
     assert_eq!(log.last(0), b"");
     assert_eq!(log.last(9), b"one\ntwo\nthree\n");
+    assert_eq!(log.last(u64::MAX), b"one\ntwo\nthree\n");
 }
 
 #[test]
