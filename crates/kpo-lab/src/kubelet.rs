@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 mod admit;
 mod env;
 pub(crate) mod images;
+mod link;
 mod local_storage;
 pub(crate) mod machine;
 mod spec;
@@ -23,6 +24,7 @@ mod volumes;
 pub(crate) mod worker;
 
 pub use images::{Images, Pull};
+pub use link::Connection;
 pub use timing::Timing;
 
 use crate::events::{Report, Source};
@@ -56,6 +58,7 @@ pub(crate) struct Kubelet {
     index: u32,
     pub(crate) timing: Timing,
     pub(crate) health: Health,
+    link: link::LinkEnd,
     shutting_down: bool,
     /// The pressure condition under which it takes no pods, such as `MemoryPressure`.
     pub(crate) pressure: Option<String>,
@@ -81,6 +84,7 @@ impl Kubelet {
             index,
             timing,
             health: Health::Up,
+            link: link::LinkEnd::new(),
             shutting_down: false,
             pressure: None,
             rejects: None,
@@ -319,8 +323,18 @@ impl Kubelet {
     /// Falls silent, or its process stops: nothing is heard of it; containers go on.
     pub(crate) fn stop(&mut self, health: Health) {
         if self.health != Health::Off {
-            self.health = health;
+            self.set_health(health);
         }
+    }
+
+    fn set_health(&mut self, health: Health) {
+        self.health = health;
+        self.link.set(health);
+    }
+
+    /// A connection of the API server to it.
+    pub(crate) fn connection(&self) -> Connection {
+        self.link.open()
     }
 
     /// Is back: hears of everything at once. A process that was down remembers nothing but what is on the machine and in the API.
@@ -334,7 +348,7 @@ impl Kubelet {
             self.shutting_down = false;
             self.origin = cx.now;
         }
-        self.health = Health::Up;
+        self.set_health(Health::Up);
         self.resync(cx);
     }
 
@@ -371,7 +385,7 @@ impl Kubelet {
             self.crash(cx, &uid, records_lost);
         }
         if self.health != Health::Off {
-            self.health = Health::Down;
+            self.set_health(Health::Down);
             self.come_back(cx);
         }
     }
@@ -384,7 +398,7 @@ impl Kubelet {
             cx.runtime.remove_pod(&uid);
         }
         self.machine.clear();
-        self.health = Health::Off;
+        self.set_health(Health::Off);
     }
 
     /// The runtime forgets a pod's containers, and those that run are gone.

@@ -111,6 +111,61 @@ async fn a_silent_node_has_no_logs_to_give() {
     assert_eq!(client.get(&format!("{}/log", at("task"))).await, (200, Value::from("one\n")));
 }
 
+/// A followed log of `task`, whose program writes a line each second, opened after three seconds.
+async fn followed() -> (Lab, http::Response<kpo_lab::server::Body>) {
+    let lines = (1..100).map(|second| line(second, "tick")).collect();
+    let (lab, client) = lab(Behaviour { run: Run::For(Duration::from_secs(1000)), lines, ..Behaviour::default() });
+    client.create(PODS, pod("task")).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let target = format!("{}/log?follow=true", at("task"));
+    let response = client.send("GET", &target, "", &Value::Null).await.expect("an answer");
+    (lab, response)
+}
+
+/// What comes of a log within so many seconds, and whether it is over by then: None while it is open, else whether it broke.
+async fn within(body: &mut kpo_lab::server::Body, seconds: u64) -> (usize, Option<bool>) {
+    let (mut ticks, until) = (0, tokio::time::Instant::now() + Duration::from_secs(seconds));
+    loop {
+        match tokio::time::timeout_at(until, body.frame()).await {
+            Err(_) => return (ticks, None),
+            Ok(None) => return (ticks, Some(false)),
+            Ok(Some(Err(_))) => return (ticks, Some(true)),
+            Ok(Some(Ok(frame))) => {
+                let data = frame.into_data().expect("data");
+                ticks += data.iter().filter(|byte| **byte == b'\n').count();
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_log_of_a_silent_kubelet_says_nothing_until_it_is_back() {
+    let (lab, response) = followed().await;
+    let mut body = response.into_body();
+    within(&mut body, 3).await;
+    lab.with(|_, world| world.silence_node("node-1"));
+    assert_eq!(within(&mut body, 20).await, (0, None));
+    lab.with(|_, world| world.bring_back_kubelet("node-1"));
+    let (ticks, open) = within(&mut body, 1).await;
+    assert!(ticks >= 20 && open.is_none(), "what was written meanwhile arrives: {ticks}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_log_hangs_with_its_machine_and_breaks_with_its_kubelet() {
+    let (lab, response) = followed().await;
+    let mut body = response.into_body();
+    within(&mut body, 3).await;
+    lab.with(|_, world| world.power_off_node("node-1"));
+    assert_eq!(within(&mut body, 60).await, (0, None), "no end is told by a machine that is off");
+    for reboot in [false, true] {
+        let (lab, response) = followed().await;
+        let mut body = response.into_body();
+        within(&mut body, 3).await;
+        lab.with(|_, world| if reboot { world.reboot_node("node-1", false) } else { world.stop_kubelet("node-1") });
+        assert_eq!(within(&mut body, 10).await, (0, Some(true)), "reboot: {reboot}");
+    }
+}
+
 /// Opens an exec over an in-memory connection.
 async fn exec(lab: &Lab, query: &str) -> WebSocketStream<TokioIo<hyper::upgrade::Upgraded>> {
     let request = http::Request::get(format!("{}/exec?{query}", at("task")))

@@ -6,7 +6,7 @@ use crate::api::admission::quota;
 use crate::api::{LogTarget, SessionTarget, namespaces};
 use crate::error::ApiError;
 use crate::faults::Faults;
-use crate::kubelet::Health;
+use crate::kubelet::{Connection, Health};
 use crate::log::ContainerLog;
 use crate::resource::Resource;
 use crate::runtime::{Session, SessionError, Waker};
@@ -33,6 +33,11 @@ pub trait Cluster: Send + 'static {
     /// # Errors
     /// 404 without the node, 500 where its kubelet does not answer, 400 where it has no such log.
     fn open_log(&mut self, target: &LogTarget) -> Result<Option<Arc<ContainerLog>>, ApiError>;
+
+    /// The connection to a node's kubelet over which its answers come. None: nothing ever happens to it.
+    fn connection(&self, _node: &str) -> Option<Connection> {
+        None
+    }
 
     /// An exec or attach.
     ///
@@ -100,6 +105,10 @@ impl Cluster for World {
         let Some(id) = &target.container else { return Ok(None) };
         let message = format!("unable to retrieve container logs for {id}");
         self.runtime().log(id).map(Some).ok_or_else(|| ApiError::bad_request(message))
+    }
+
+    fn connection(&self, node: &str) -> Option<Connection> {
+        self.kubelets.get(node).map(|kubelet| kubelet.connection())
     }
 
     fn open_session(&mut self, now: Time, target: &SessionTarget) -> Result<Session, ApiError> {

@@ -154,13 +154,17 @@ fn stream_of<C: Cluster>(
 
 fn log<C: Cluster>(shared: &Arc<Shared<C>>, seen: Seen, fault: &Fault, target: &LogTarget) -> Answer {
     let opened = shared.with(|_, cluster| match target.container {
-        Some(_) => cluster.open_log(target),
-        None => Ok(None),
+        Some(_) => cluster.open_log(target).map(|log| (log, cluster.connection(&target.node))),
+        None => Ok((None, None)),
     });
     Ok(match opened.ok_or_else(broken)? {
-        Ok(found) => {
+        Ok((found, connection)) => {
             let reader: Option<LogReader> = found.map(|log| log.reader(target.options.clone()));
             let inner = reader.map_or_else(|| Box::pin(stream::empty()) as Bodies, streams::log);
+            let inner = match connection {
+                Some(connection) => streams::through(connection, inner),
+                None => inner,
+            };
             stream_of(shared, seen, fault, "text/plain", inner)
         }
         Err(error) => plain(Response::from(error)),

@@ -10,6 +10,7 @@ use futures::{Stream, StreamExt as _, stream};
 use super::{Cluster, Shared};
 use crate::api::Watch;
 use crate::faults::{Fault, Seen};
+use crate::kubelet::Connection;
 use crate::log::LogReader;
 
 /// A stream of an answer's body; its error breaks the connection.
@@ -52,6 +53,23 @@ pub(super) fn log(reader: LogReader) -> Bodies {
     Box::pin(stream::unfold(reader, |mut reader| async move {
         let bytes = reader.next().await?;
         Some((Ok(bytes), reader))
+    }))
+}
+
+/// A kubelet's stream, over a connection that falls silent or breaks with it.
+pub(super) fn through(connection: Connection, inner: Bodies) -> Bodies {
+    Box::pin(stream::unfold(Some((connection, inner)), |state| async move {
+        let (mut connection, mut inner) = state?;
+        loop {
+            if !connection.is_heard().await {
+                return Some((Err(broken()), None));
+            }
+            tokio::select! {
+                biased;
+                () = connection.changed() => {}
+                item = inner.next() => return Some((item?, Some((connection, inner)))),
+            }
+        }
     }))
 }
 
