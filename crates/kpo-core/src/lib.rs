@@ -11,6 +11,7 @@ pub mod outcome;
 pub mod pod;
 pub mod reason;
 pub mod spec;
+pub mod sweep;
 pub mod task;
 pub mod time;
 pub mod verdict;

@@ -1,7 +1,7 @@
 //! Finding a task again in the cluster.
 
 use super::clock::Clock;
-use super::{Running, TaskRequest, start};
+use super::{Running, TaskRequest, start, sweeper};
 use crate::body::{self, Template};
 use crate::hook::KubernetesHook;
 use crate::identity;
@@ -56,6 +56,7 @@ pub async fn attach(hook: &KubernetesHook, request: AttachRequest) -> Result<Run
     let found = pods_of(&pods, &request.task).await?;
     let template = request.template.or_else(|| found.iter().rev().find_map(carried_template));
     let clock = Clock::start();
+    sweeper::start(&pods, &watch, clock);
     let how = Attach {
         task: request.task,
         observer: identity::observer(),

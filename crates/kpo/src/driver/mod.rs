@@ -25,6 +25,7 @@ mod logs;
 mod perform;
 mod pods;
 mod result;
+mod sweeper;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -188,13 +189,15 @@ pub fn run(hook: &KubernetesHook, request: TaskRequest) -> Running {
     start(hook.pods(&request.spec.namespace), core, Some(request), None, clock)
 }
 
-/// Runs a task beside others, all seen by one watch of their namespace ([`Watch::start`]).
+/// Runs a task beside others, all seen by one watch of their namespace ([`Watch::start`]). Kept pods that the watch shows to have expired are
+/// removed, whose task it may have been.
 ///
 /// # Errors
 /// `None`: another task of that id is watched in this process.
 pub fn run_beside(hook: &KubernetesHook, watch: &Watch, request: TaskRequest) -> Option<Running> {
     let clock = Clock::start();
     let subscription = watch.subscribe(&request.spec.task)?;
+    sweeper::start(&hook.pods(&request.spec.namespace), watch, clock);
     let core = Task::new(clock.now(), request.spec.clone(), Observer::first(identity::observer()));
     Some(start(hook.pods(&request.spec.namespace), core, Some(request), Some(subscription), clock))
 }

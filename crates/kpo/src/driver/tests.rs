@@ -90,3 +90,45 @@ async fn an_outcome_that_is_not_taken_deletes_nothing() {
     assert!(next.is_err(), "it waits for ever: {next:?}");
     assert_eq!(server.seen().len(), 3);
 }
+
+/// A pod of a task that nobody here follows, which has ended and expires then.
+fn kept(name: &str, phase: &str, expires: Time) -> Value {
+    json!({
+        "metadata": {"name": name, "namespace": "default", "uid": name, "resourceVersion": "7",
+            "labels": {"kpo.rs/task": name}, "annotations": {"kpo.rs/expires": expires.to_string()}},
+        "status": {"phase": phase},
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn expired_pods_that_a_shared_watch_shows_are_removed_by_whoever_sees_them() {
+    let clock = Clock::start();
+    let in_two_minutes = clock.now() + std::time::Duration::from_secs(120);
+    let items = [
+        kept("expired", "Failed", Time::from_secs(0)),
+        kept("later", "Succeeded", in_two_minutes),
+        kept("alive", "Running", Time::from_secs(0)),
+    ];
+    let list = json!({"kind": "PodList", "metadata": {"resourceVersion": "9"}, "items": items});
+    let hang = Reply::Timed { steps: vec![], end: Ending::Hang };
+    // The second delete is refused: that is nobody's trouble, and not tried again.
+    let refused = Reply::status(403, "Forbidden", "pods \"later\" is forbidden");
+    let server = ScriptedServer::new([Reply::ok(list), hang, Reply::ok(json!({})), refused]);
+    let hook = server.hook();
+    let watch = Watch::start(hook.requests().clone(), "default", crate::watch::WatchOptions::default());
+    // What was shown before is remembered.
+    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    sweeper::start(&hook.pods("default"), &watch, clock);
+    sweeper::start(&hook.pods("default"), &watch, clock);
+    let asked = || -> Vec<String> {
+        server.seen().iter().map(|seen| format!("{} {}", seen.method, seen.path.rsplit('/').next().unwrap())).collect()
+    };
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    assert_eq!(asked(), ["GET pods", "GET pods", "DELETE expired"]);
+    assert_eq!(server.seen()[2].body["preconditions"], json!({"uid": "expired", "resourceVersion": "7"}));
+    tokio::time::sleep(std::time::Duration::from_secs(180)).await;
+    assert_eq!(asked()[3..], ["DELETE later"], "at its time, and once");
+    drop(watch);
+    tokio::time::sleep(std::time::Duration::from_secs(4_000)).await;
+    assert_eq!(asked().len(), 4, "with the watch the sweeping ends");
+}

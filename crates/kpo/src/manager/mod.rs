@@ -7,6 +7,7 @@ mod admission;
 mod create;
 mod exec;
 mod read;
+mod sweep;
 mod write;
 
 #[cfg(test)]

@@ -44,8 +44,10 @@ struct State {
     relists: u64,
     known: HashMap<String, Known>,
     queues: HashMap<Key, Arc<Queue>>,
-    /// Takes pods that no subscriber asked for.
+    /// Takes pods that no subscriber asked for, from the beginning; only where pods are told apart.
     unclaimed: Option<Arc<Queue>>,
+    /// Whether somebody reads these.
+    claimed: bool,
 }
 
 /// The subscribers of one watch.
@@ -60,9 +62,16 @@ pub(super) struct Fan {
 
 impl Fan {
     pub(super) fn new(by_task: bool, limit: usize) -> Self {
-        let state =
-            State { sight: Sight::Unsaid, relists: 0, known: HashMap::new(), queues: HashMap::new(), unclaimed: None };
-        Self { state: Mutex::new(state), by_task, limit: limit.max(2) }
+        let limit = limit.max(2);
+        let state = State {
+            sight: Sight::Unsaid,
+            relists: 0,
+            known: HashMap::new(),
+            queues: HashMap::new(),
+            unclaimed: by_task.then(|| Arc::new(Queue::new(limit))),
+            claimed: false,
+        };
+        Self { state: Mutex::new(state), by_task, limit }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -81,15 +90,11 @@ impl Fan {
         Some(queue)
     }
 
-    /// The queue of the pods that nobody else asked for; `None` if there is one already.
+    /// The queue of the pods that nobody else asked for; `None` if somebody has it.
     pub(super) fn subscribe_unclaimed(&self) -> Option<Arc<Queue>> {
         let mut state = self.state();
-        if state.unclaimed.is_some() {
-            return None;
-        }
-        let queue = Arc::new(Queue::new(self.limit));
-        state.unclaimed = Some(Arc::clone(&queue));
-        Some(queue)
+        let free = !std::mem::replace(&mut state.claimed, true);
+        state.unclaimed.clone().filter(|_| free)
     }
 
     pub(super) fn unsubscribe(&self, key: &Key, queue: &Arc<Queue>) {
@@ -98,7 +103,10 @@ impl Fan {
             state.queues.remove(key);
             state.known.retain(|_, known| known.key != *key);
         }
-        state.unclaimed.take_if(|q| Arc::ptr_eq(q, queue));
+    }
+
+    pub(super) fn unsubscribe_unclaimed(&self) {
+        self.state().claimed = false;
     }
 
     /// From the next relist on, the absence of this pod is worth telling.

@@ -268,10 +268,31 @@ impl Watch {
         Some(Subscription { watch: self.clone(), key, queue })
     }
 
-    /// The pods of tasks that nobody has subscribed to (to sweep expired ones). `None` if somebody has subscribed to these already.
-    pub fn unclaimed(&self) -> Option<Subscription> {
+    /// The pods of tasks that nobody has subscribed to (to sweep expired ones), those shown before included, the newest
+    /// [`WatchOptions::queue`] of them. `None` if somebody has subscribed to these already.
+    pub fn unclaimed(&self) -> Option<Unclaimed> {
         let queue = self.fan.subscribe_unclaimed()?;
-        Some(Subscription { watch: self.clone(), key: Key::from(""), queue })
+        Some(Unclaimed { fan: Arc::clone(&self.fan), queue })
+    }
+}
+
+/// The pods that no task of this process asked for. It does not keep the watch alive. Dropping it unsubscribes.
+#[derive(Debug)]
+pub struct Unclaimed {
+    fan: Arc<Fan>,
+    queue: Arc<Queue>,
+}
+
+impl Unclaimed {
+    /// The next observation; `None` once the watch is gone. Cancel safe.
+    pub async fn next(&mut self) -> Option<Observation> {
+        self.queue.next().await
+    }
+}
+
+impl Drop for Unclaimed {
+    fn drop(&mut self) {
+        self.fan.unsubscribe_unclaimed();
     }
 }
 
