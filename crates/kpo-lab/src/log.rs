@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -35,22 +36,23 @@ pub enum Stream {
 /// When a log rotates, and how many files are kept (`containerLogMaxSize`, `containerLogMaxFiles`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rotation {
-    /// Bytes after which a new file is begun. The kubelet looks every 10 s and lets a file grow meanwhile; the lab looks
-    /// at every line.
+    /// Bytes from which on a new file is begun at the next look.
     pub max_bytes: u64,
     /// Files kept, the current one included; at least 1. None but the current one can be read through the API.
     pub max_files: usize,
+    /// From one look at the size to the next (`containerLogMonitorInterval`): a file grows on meanwhile.
+    pub every: Duration,
 }
 
 impl Default for Rotation {
     fn default() -> Self {
-        Self { max_bytes: 10 << 20, max_files: 5 }
+        Self { max_bytes: 10 << 20, max_files: 5, every: Duration::from_secs(10) }
     }
 }
 
 impl Rotation {
     /// One file without end.
-    pub const NEVER: Self = Self { max_bytes: u64::MAX, max_files: 1 };
+    pub const NEVER: Self = Self { max_bytes: u64::MAX, max_files: 1, every: Duration::MAX };
 }
 
 /// The log of one container, written by its runtime, read by any number of readers.
@@ -68,6 +70,8 @@ struct State {
     closed: bool,
     encoder: Encoder,
     rotation: Rotation,
+    /// When its size was last looked at. None: nothing was written yet.
+    looked: Option<Time>,
     /// Where the files are; None in memory.
     path: Option<PathBuf>,
     rotated: VecDeque<PathBuf>,
@@ -95,6 +99,7 @@ impl ContainerLog {
             closed: false,
             encoder,
             rotation,
+            looked: None,
             path,
             rotated: VecDeque::new(),
         };
@@ -175,15 +180,10 @@ impl ContainerLog {
 }
 
 impl State {
-    fn write(&mut self, at: Time, stream: Stream, mut bytes: &[u8]) {
-        if self.closed {
-            return;
-        }
-        while !bytes.is_empty() {
-            let room = self.rotation.max_bytes.saturating_sub(self.current.len());
-            let (text, rest) = self.encoder.encode(at, stream, bytes, room);
+    fn write(&mut self, at: Time, stream: Stream, bytes: &[u8]) {
+        if !self.closed && !bytes.is_empty() {
+            let text = self.encoder.encode(at, stream, bytes);
             self.store(at, &text);
-            bytes = rest;
         }
     }
 
@@ -194,26 +194,35 @@ impl State {
 
     fn generate(&mut self, volume: &LogVolume, mut first: u64, mut count: u64) {
         while count > 0 && !self.closed {
-            let room = self.rotation.max_bytes.saturating_sub(self.current.len());
-            let batch = room.div_ceil(volume.line_size()).clamp(1, count);
+            let looked = self.look(volume.time_of(first));
+            let batch = volume.lines_until(first, looked, self.rotation.every).clamp(1, count);
             self.current.push_volume(volume, first, batch);
             first += batch;
             count -= batch;
-            self.rotate_if_full(volume.time_of(first - 1));
         }
     }
 
     fn store(&mut self, at: Time, text: &[u8]) {
         if !text.is_empty() {
+            self.look(at);
             self.current.push(text);
-            self.rotate_if_full(at);
         }
     }
 
-    fn rotate_if_full(&mut self, at: Time) {
-        if self.current.len() >= self.rotation.max_bytes {
-            self.rotate(at);
+    /// What the kubelet's looks up to this moment have done; when the last one was.
+    fn look(&mut self, at: Time) -> Time {
+        let last = *self.looked.get_or_insert(at);
+        let every = i64::try_from(self.rotation.every.as_nanos()).unwrap_or(i64::MAX).max(1);
+        let looks = at.0.saturating_sub(last.0) / every;
+        if looks < 1 {
+            return last;
         }
+        let looked = Time(last.0 + looks * every);
+        self.looked = Some(looked);
+        if self.current.len() >= self.rotation.max_bytes {
+            self.rotate(looked);
+        }
+        looked
     }
 
     fn rotate(&mut self, at: Time) {

@@ -6,15 +6,11 @@ use crate::cluster::Namespace;
 
 /// More than the 10 MiB at which a kubelet rotates, which it looks at every 10 s (`containerLogMonitorInterval`).
 const LINES: usize = 500_000;
-/// Less than that. The lab rotates at the very line: a writer that is faster than its reader rotates twice between two reads, and a follow goes
-/// on in the newest file, as upstream's does.
-const LINES_OF_LAB: usize = 140_000;
 
 pub(super) async fn burst(namespace: &Namespace<'_>) -> Result<(), Error> {
-    let lines_written = if namespace.target.is_lab() { LINES_OF_LAB } else { LINES };
-    let script = format!("seq 1 {lines_written} | sed 's/^/this is line number /'");
+    let script = format!("seq 1 {LINES} | sed 's/^/this is line number /'");
     let ended = namespace.kpo("run", &shell(&[], &script)).await?.exits(0)?;
-    let expected = (1..=lines_written).map(|number| format!("this is line number {number}"));
+    let expected = (1..=LINES).map(|number| format!("this is line number {number}"));
     let mut lines = ended.stdout.lines();
     for line in expected {
         let is = lines.next();

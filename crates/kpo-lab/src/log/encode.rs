@@ -41,17 +41,11 @@ impl Encoder {
         Self { clock: Clock { distinct: true, ..Clock::default() }, ..Self::default() }
     }
 
-    /// Encodes lines until `bytes` is used up or the text has reached `room` bytes; the bytes not looked at are the rest.
-    pub(super) fn encode<'a>(
-        &mut self,
-        at: Time,
-        stream: Stream,
-        mut bytes: &'a [u8],
-        room: u64,
-    ) -> (Vec<u8>, &'a [u8]) {
+    /// Encodes what is complete; a line's beginning waits for its end.
+    pub(super) fn encode(&mut self, at: Time, stream: Stream, mut bytes: &[u8]) -> Vec<u8> {
         let (pending, clock) = (&mut self.pending[stream as usize], &mut self.clock);
         let mut text = Vec::with_capacity(bytes.len() + bytes.len() / 2 + HEADER);
-        while !bytes.is_empty() && (text.len() as u64) < room {
+        while !bytes.is_empty() {
             let window = &bytes[..bytes.len().min(PARTIAL_LIMIT + 1 - pending.len())];
             match window.iter().position(|byte| *byte == b'\n') {
                 Some(end) => {
@@ -69,7 +63,7 @@ impl Encoder {
                 }
             }
         }
-        (text, bytes)
+        text
     }
 
     /// What was left without a newline at the container's end: parts, as containerd keeps it.

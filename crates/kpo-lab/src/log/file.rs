@@ -36,6 +36,12 @@ impl LogVolume {
         self.width.max(18) as usize
     }
 
+    /// How many lines from this number on are written before the next look.
+    pub(super) fn lines_until(&self, number: u64, looked: Time, every: Duration) -> u64 {
+        let left = u128::try_from(self.time_of(number).0 - looked.0).map_or(0, |past| every.as_nanos() - past);
+        left.checked_div(self.every.as_nanos()).map_or(u64::MAX, |lines| u64::try_from(lines).unwrap_or(u64::MAX))
+    }
+
     /// Bytes of a line in the file.
     pub(super) fn line_size(&self) -> u64 {
         (HEADER + self.text_width() + 1) as u64

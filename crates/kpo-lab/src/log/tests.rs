@@ -150,9 +150,9 @@ async fn a_waiting_follower_is_woken() {
     assert_eq!(all.lines().map(|line| line.parse::<u32>().unwrap()).collect::<Vec<_>>(), (0..100).collect::<Vec<_>>());
 }
 
-/// Both kinds of log rotate alike.
+/// Both kinds of log rotate alike: three lines of a byte are looked for each millisecond.
 fn rotating(path: Option<&Path>) -> Arc<ContainerLog> {
-    let rotation = Rotation { max_bytes: 3 * (HEADER as u64 + 2), max_files: 3 };
+    let rotation = Rotation { max_bytes: 3 * (HEADER as u64 + 2), max_files: 3, every: Duration::from_millis(1) };
     path.map_or_else(|| ContainerLog::in_memory(rotation), |path| ContainerLog::in_file(path, rotation).unwrap())
 }
 
@@ -161,11 +161,26 @@ fn rotation_hides_old_lines_and_a_follower_goes_on_in_the_newest_file() {
     let folder = Folder::new("rotation");
     for log in [rotating(None), rotating(Some(&folder.0.join("0.log")))] {
         let mut follower = log.reader(LogOptions { follow: true, ..LogOptions::default() });
-        // Lines of one byte, three to a file, in one write.
-        log.write(T, Stdout, b"0\n1\n2\n3\n4\n5\n6\n7\n");
+        log.write(T, Stdout, b"0\n1\n2\n");
+        log.write(at(1), Stdout, b"3\n4\n5\n");
+        log.write(at(2), Stdout, b"6\n7\n");
         assert_eq!(log.last(9), b"6\n7\n");
         // It reads the file that it has open to its end; the second one was never opened: a gap, as at the kubelet.
         assert_eq!(drain(&mut follower), (b"0\n1\n2\n6\n7\n".to_vec(), LogRead::Pending));
+    }
+}
+
+#[test]
+fn between_two_looks_a_file_grows_beyond_its_size() {
+    let folder = Folder::new("looks");
+    for log in [rotating(None), rotating(Some(&folder.0.join("0.log")))] {
+        log.write(T, Stdout, b"0\n1\n");
+        log.write(at(1), Stdout, b"2\n3\n4\n5\n6\n");
+        assert_eq!(log.last(9), b"0\n1\n2\n3\n4\n5\n6\n", "at the look it was not full");
+        log.write(at(7), Stdout, b"7\n");
+        assert_eq!(log.last(9), b"7\n");
+        log.write(at(8), Stdout, b"8\n");
+        assert_eq!(log.last(9), b"7\n8\n");
     }
 }
 
@@ -220,7 +235,7 @@ fn a_volume_takes_no_room_and_reads_like_lines() {
 #[test]
 fn a_volume_reads_the_same_from_memory_and_from_a_file() {
     let folder = Folder::new("volume");
-    let rotation = Rotation { max_bytes: 100_000, max_files: 2 };
+    let rotation = Rotation { max_bytes: 100_000, max_files: 2, every: Duration::from_micros(7_100) };
     let texts = [ContainerLog::in_memory(rotation), ContainerLog::in_file(&folder.0.join("0.log"), rotation).unwrap()]
         .map(|log| {
             log.generate(&volume(), 0, 2000);
