@@ -165,7 +165,10 @@ impl Follower {
                 self.result_limit = Some((bytes, said));
             }
             What::Log(piece) if self.session.with_logs => {
-                self.logs.print(&self.printer, &self.session.task, event.at, &piece).await;
+                let said = self.logs.print(&self.printer, &self.session.task, event.at, &piece).await;
+                if let Some(text) = said {
+                    self.printer.say(Tone::Odd, self.teller.stamped(text, Some(event.at))).await;
+                }
             }
             What::Log(_) => {}
             What::Trouble(why) => {

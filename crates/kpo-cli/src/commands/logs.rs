@@ -4,7 +4,7 @@ use super::Done;
 use crate::connect::{FIRST_ANSWER, block_on};
 use crate::error::{CliError, ErrorKind};
 use crate::options::ConnectionArgs;
-use crate::printer::Printer;
+use crate::printer::{Printer, Tone};
 use crate::session::LogView;
 use clap::Args;
 use kpo::KubernetesHook;
@@ -54,8 +54,25 @@ pub(super) fn logs(args: LogsArgs) -> Done {
                 .hint(format!("Those that have one: kpo ls{}", args.connection.again(&namespace)))
         })?;
         let printer = Printer::plain();
-        for container in chosen(&pod, args.container.as_deref())? {
-            print(&hook, &pod, &container, &args, &printer).await;
+        let containers = chosen(&pod, args.container.as_deref())?;
+        if containers.is_empty() {
+            let name = &pod.metadata.name;
+            let (task, again) = (&args.task, args.connection.again(&namespace));
+            printer
+                .say(
+                    Tone::Odd,
+                    format!("no container of pod {name} has begun; kpo attach {task}{again} follows it from its start"),
+                )
+                .await;
+        }
+        let logs = containers.iter().map(|container| print(&hook, &pod, container, &args, &printer));
+        if args.follow {
+            // One that runs on, such as a proxy, must not hold the others back.
+            futures::future::join_all(logs).await;
+        } else {
+            for log in logs {
+                log.await;
+            }
         }
         printer.finish().await;
         Ok(ExitCode::SUCCESS)
@@ -96,6 +113,8 @@ async fn print(hook: &KubernetesHook, pod: &Pod, container: &str, args: &LogsArg
     let mut view = LogView::new(if own { container } else { "" }, None);
     let piece = |event| Piece { pod: meta.name.as_str().into(), container: container.into(), event };
     while let Some(event) = log.next().await {
-        view.print(printer, &args.task, Time::default(), &piece(event)).await;
+        if let Some(text) = view.print(printer, &args.task, Time::default(), &piece(event)).await {
+            printer.say(Tone::Odd, text).await;
+        }
     }
 }

@@ -34,7 +34,8 @@ pub(crate) fn ending(outcome: &Outcome, known: Known<'_>) -> Ending {
     let Some(judged) = &attempt.verdict else { return alive(outcome) };
     if outcome.reason == Some(Reason::ResultMissing) && judged.verdict.class == Class::Succeeded {
         let line = format!("failed: {}, {}", clause(&outcome.message), place(attempt, ran));
-        return Ending { tone: Tone::Bad, line: sentence(&line), next: vec![next_step(Reason::ResultMissing)] };
+        let next = super::rule::missing_rule(&line).unwrap_or_else(|| next_step(Reason::ResultMissing));
+        return Ending { tone: Tone::Bad, line: sentence(&line), next: vec![next] };
     }
     let verdict = &judged.verdict;
     match &verdict.class {

@@ -1,7 +1,7 @@
 //! The logs of a task, as the flags want them.
 
 use crate::commands::Output;
-use crate::printer::{Printer, Tone};
+use crate::printer::Printer;
 use crate::render;
 use kpo::driver::Piece;
 use kpo::logs::{GapCause, LogBatch, LogEvent, LogGap};
@@ -32,8 +32,8 @@ impl LogView {
         (!text.is_empty()).then_some(text)
     }
 
-    /// Prints a piece of a log.
-    pub(crate) async fn print(&mut self, printer: &Printer, task: &str, at: Time, piece: &Piece) {
+    /// Prints a piece of a log. What is to be said of one that cannot be read, or only in part, it returns.
+    pub(crate) async fn print(&mut self, printer: &Printer, task: &str, at: Time, piece: &Piece) -> Option<String> {
         match &piece.event {
             LogEvent::Lines(batch) => self.lines(printer, task, piece, batch).await,
             LogEvent::Gap(gap) => {
@@ -42,12 +42,14 @@ impl LogView {
                         "after": gap.after.map(|at| at.to_string()), "before": gap.before.map(|at| at.to_string()), "cause": cause(gap)});
                     printer.data(json_line(task, at, value)).await;
                 }
-                printer.say(Tone::Odd, render::gap(gap.after, gap.before, &cause(gap))).await;
+                // Of a log that may not be read, all is missing, and that was said.
+                let said = matches!(gap.cause, GapCause::Forbidden(_)) && self.forbidden.contains(&*piece.container);
+                return (!said).then(|| render::gap(gap.after, gap.before, &cause(gap)));
             }
             LogEvent::Trouble(trouble) if trouble.failure.is_forbidden() => {
                 if self.forbidden.insert(piece.container.to_string()) {
                     let text = format!("the log of {} cannot be read: {}", piece.container, trouble.failure);
-                    printer.say(Tone::Odd, render::with_rule(&text)).await;
+                    return Some(render::with_rule(&text));
                 }
             }
             LogEvent::Trouble(trouble) => {
@@ -61,6 +63,7 @@ impl LogView {
             }
             LogEvent::End => {}
         }
+        None
     }
 
     async fn lines(&mut self, printer: &Printer, task: &str, piece: &Piece, batch: &LogBatch) {
