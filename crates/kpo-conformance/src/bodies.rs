@@ -5,6 +5,7 @@ mod log;
 mod observer;
 mod refusal;
 mod result;
+mod rights;
 mod whole;
 
 use crate::Error;
@@ -24,7 +25,12 @@ macro_rules! bodies {
     };
 }
 
-/// All of them.
+/// What the lab has nothing for: Roles are no objects there.
+pub(crate) const CLUSTER_ONLY: &[Body] = bodies! {
+    rights: smallest_roles smallest_role_to_follow exec_with_its_role each_right_missing;
+};
+
+/// All that both worlds play.
 pub(crate) const BODIES: &[Body] = bodies! {
     whole: undisturbed exit_code init_containers name_in_use sidecar_runs_on kept_after_failure;
     log: burst several_containers;

@@ -88,6 +88,12 @@ impl<'a> Namespace<'a> {
         Ok(())
     }
 
+    /// Deletes what pods are left, and waits until they are gone.
+    pub(crate) async fn remove_leftovers(&self) -> Result<(), Error> {
+        self.delete(&self.path("pods"), &json!({"gracePeriodSeconds": 0})).await?;
+        self.is_empty().await
+    }
+
     /// Its pods and events, for a person who looks for what went wrong.
     pub(crate) async fn shown(&self) -> String {
         let mut shown = String::new();

@@ -3,6 +3,7 @@
 use crate::Error;
 use crate::cluster::Namespace;
 use serde_json::Value;
+use std::path::Path;
 use std::process::{Output, Stdio};
 use tokio::process::{Child, Command};
 
@@ -26,8 +27,17 @@ impl Namespace<'_> {
 
     /// The same in another namespace than our own.
     pub(crate) fn within(&self, namespace: &str, command: &str, arguments: &[&str]) -> Result<Started, Error> {
+        self.spawn(&self.target.kubeconfig, namespace, command, arguments)
+    }
+
+    /// The same as somebody else.
+    pub(crate) fn start_as(&self, kubeconfig: &Path, command: &str, arguments: &[&str]) -> Result<Started, Error> {
+        self.spawn(kubeconfig, &self.name, command, arguments)
+    }
+
+    fn spawn(&self, kubeconfig: &Path, namespace: &str, command: &str, arguments: &[&str]) -> Result<Started, Error> {
         let mut kpo = Command::new(&self.target.kpo);
-        kpo.args([command, "--namespace", namespace]).args(arguments).env("KUBECONFIG", &self.target.kubeconfig);
+        kpo.args([command, "--namespace", namespace]).args(arguments).env("KUBECONFIG", kubeconfig);
         kpo.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         Ok(Started(kpo.spawn()?))
     }
@@ -67,6 +77,11 @@ impl Ended {
     /// Fails unless stderr holds this.
     pub(crate) fn says(self, words: &str) -> Result<Self, Error> {
         if self.stderr.contains(words) { Ok(self) } else { Err(format!("expected {words:?} on stderr: {self}").into()) }
+    }
+
+    /// Fails if stderr holds this.
+    pub(crate) fn never_says(self, words: &str) -> Result<Self, Error> {
+        if self.stderr.contains(words) { Err(format!("{words:?} on stderr: {self}").into()) } else { Ok(self) }
     }
 
     /// The outcome that `-o json` prints.

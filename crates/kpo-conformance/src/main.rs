@@ -8,7 +8,7 @@ mod cluster;
 mod command;
 mod target;
 
-use bodies::{BODIES, Body};
+use bodies::{BODIES, Body, CLUSTER_ONLY};
 use cluster::Namespace;
 use std::io::Write;
 use std::process::ExitCode;
@@ -43,7 +43,8 @@ async fn main() -> ExitCode {
 async fn all(kpo: &str, target: &str, names: &[String]) -> Result<usize, Error> {
     let target = Target::open(kpo, target).await?;
     let wanted = |body: &&Body| names.is_empty() || names.iter().any(|name| body.name.contains(name.as_str()));
-    let bodies: Vec<&Body> = BODIES.iter().filter(wanted).collect();
+    let cluster_only = if target.is_lab() { &[] } else { CLUSTER_ONLY };
+    let bodies: Vec<&Body> = BODIES.iter().chain(cluster_only).filter(wanted).collect();
     if bodies.is_empty() {
         return Err(format!("no body is called {}", names.join(" or ")).into());
     }
@@ -52,6 +53,12 @@ async fn all(kpo: &str, target: &str, names: &[String]) -> Result<usize, Error> 
         failed += usize::from(!one(&target, body).await?);
     }
     say(&format!("{}: {} passed, {failed} failed", target.name, bodies.len() - failed));
+    if target.is_lab() {
+        say(&format!(
+            "not for the lab, which has no Roles: {}",
+            CLUSTER_ONLY.iter().map(|body| body.name).collect::<Vec<_>>().join(", ")
+        ));
+    }
     Ok(failed)
 }
 
