@@ -167,6 +167,7 @@ fn next_step(kind: TransportKind) -> Option<&'static str> {
             "The kubeconfig's certificate-authority-data is not this server's, or something in between answers for it: fetch the kubeconfig anew.",
         ),
         TransportKind::Proxy => Some("Look at the kubeconfig's proxy-url, HTTPS_PROXY and NO_PROXY."),
+        TransportKind::Descriptors => Some("Raise it: ulimit -n 65536"),
         TransportKind::Turn => None,
         TransportKind::Dns
         | TransportKind::Refused

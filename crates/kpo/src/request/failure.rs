@@ -28,6 +28,9 @@ pub enum TransportKind {
     Certificate,
     /// The proxy cannot be reached, refused, or answered as no proxy does.
     Proxy,
+    /// This process, or its machine, has as many files and connections open as it may (`EMFILE`, `ENFILE`): raise `ulimit -n`. A task takes two
+    /// to four: its watch, and a stream for each container's log.
+    Descriptors,
     /// No connection, for another reason.
     Connect,
     /// The limit on this client's requests left no turn before the deadline: nothing was sent.
@@ -144,6 +147,9 @@ fn describe_transport(kind: TransportKind, server: &str) -> String {
         }
         TransportKind::Certificate => format!("the certificate of {at} is not trusted"),
         TransportKind::Proxy => format!("the proxy makes no connection to {at}"),
+        TransportKind::Descriptors => {
+            format!("no connection to {at}: as many files are open as may be (ulimit -n)")
+        }
         TransportKind::Connect => format!("cannot connect to {at}"),
         TransportKind::Turn => format!("this client's own limit left no turn for a request to {at}"),
         TransportKind::Timeout => format!("{at} did not answer in time"),

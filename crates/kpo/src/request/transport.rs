@@ -179,7 +179,7 @@ impl Cause {
 /// matched (hyper-util 0.1 `connect/http.rs`, `connect/dns.rs`, `connect/proxy/`).
 fn connect_kind(error: &(dyn StdError + 'static)) -> TransportKind {
     let words = chain(error).map(ToString::to_string).collect::<Vec<_>>().join(": ");
-    let io_kind = chain(error).find_map(|e| e.downcast_ref::<io::Error>()).map(io::Error::kind);
+    let io = chain(error).find_map(|e| e.downcast_ref::<io::Error>());
     if words.contains("dns error") {
         TransportKind::Dns
     } else if words.contains("invalid peer certificate") {
@@ -187,13 +187,19 @@ fn connect_kind(error: &(dyn StdError + 'static)) -> TransportKind {
     } else if ["tunnel error", "SOCKS error"].iter().any(|w| words.contains(w)) {
         TransportKind::Proxy
     } else {
-        match io_kind {
-            Some(io::ErrorKind::ConnectionRefused) => TransportKind::Refused,
-            Some(io::ErrorKind::TimedOut) => TransportKind::ConnectTimeout,
+        match (io.map(io::Error::kind), io.and_then(io::Error::raw_os_error)) {
+            (Some(io::ErrorKind::ConnectionRefused), _) => TransportKind::Refused,
+            (Some(io::ErrorKind::TimedOut), _) => TransportKind::ConnectTimeout,
+            (_, Some(ENFILE | EMFILE)) => TransportKind::Descriptors,
             _ => TransportKind::Connect,
         }
     }
 }
+
+/// The machine has no file left (the same number on Linux and macOS, `errno.h`).
+const ENFILE: i32 = 23;
+/// This process has none left.
+const EMFILE: i32 = 24;
 
 fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
     chain(error).find_map(|e| e.downcast_ref())
@@ -202,4 +208,20 @@ fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
 /// An error and its sources, at most 16 (a source may be a cycle).
 fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |e: &&'a (dyn StdError + 'static)| (*e).source()).take(16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lack_of_descriptors_is_named() {
+        for (number, kind) in
+            [(23, TransportKind::Descriptors), (24, TransportKind::Descriptors), (113, TransportKind::Connect)]
+        {
+            let error: Box<dyn StdError + Send + Sync> = Box::new(io::Error::from_raw_os_error(number));
+            let failure = transport("h:1".into(), Effect::None, error);
+            assert!(matches!(failure, ApiFailure::Transport { kind: found, .. } if found == kind), "{failure}");
+        }
+    }
 }
