@@ -174,15 +174,18 @@ pub struct Clocks {
     pub queue: Option<Duration>,
     /// Time until it is bound, without what a scale-up took (15 minutes of credit at most). Default `None`.
     pub schedule: Option<Duration>,
-    /// Time without progress between binding and the start of its own container (pull, init containers). Default 10 minutes.
+    /// Time without progress between binding and the start of its own container (pull, volumes). An init container that runs is progress.
+    /// Default 10 minutes.
     pub start: Option<Duration>,
+    /// Time that its own container may run, in each attempt. Default `None`.
+    pub run: Option<Duration>,
     /// Time from the first creation to the end, all attempts together. Default `None`.
     pub total: Option<Duration>,
 }
 
 impl Default for Clocks {
     fn default() -> Self {
-        Self { queue: None, schedule: None, start: Some(Duration::from_secs(600)), total: None }
+        Self { queue: None, schedule: None, start: Some(Duration::from_secs(600)), run: None, total: None }
     }
 }
 

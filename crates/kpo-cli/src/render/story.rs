@@ -239,7 +239,9 @@ impl Teller {
             Stop::Shutdown => return Vec::new(),
         };
         let first = match because {
-            Because::Creation => ": the API server has yet to answer the create; a pod that it made is deleted then",
+            Because::Creation => {
+                ": the API server has yet to answer the create, which is not sent again; a pod that it has made is deleted"
+            }
             Because::Unreachable { .. } => ": its node does not answer; the pod goes when that is back, or is removed",
             Because::Completion => ": it has ended already; what is left of it is fetched and cleaned up",
             _ => "",
@@ -280,6 +282,7 @@ fn hindrance(what: Hindrance) -> &'static str {
         Hindrance::Ungate => {
             "the gate of the next attempt could not be lifted (where that is forbidden, it is made again without one)"
         }
+        Hindrance::Gate => "the cluster has no scheduling gates: what they would hold is waited for in memory",
         Hindrance::Annotate => "the task's state could not be written to its pod",
         Hindrance::Release => "kpo's finalizer could not be removed (kpo sweep does)",
         Hindrance::Read => "the pod could not be read",

@@ -33,8 +33,8 @@ pub struct Attempt {
     pub followed: BTreeSet<String>,
     /// Whether its logs are all out.
     pub logs_closed: bool,
-    /// Whether its deletion was refused: it is left where it is.
-    pub undeletable: bool,
+    /// Whether it is left where it is: its deletion was refused, or not seen to be carried out.
+    pub left_behind: bool,
     /// What was last said of it, so that each thing is said once.
     pub said: Said,
 }
@@ -55,6 +55,9 @@ pub struct Said {
     /// That the containers beside the result's sidecar were told to end.
     #[serde(default)]
     pub ends_others: bool,
+    /// That events were asked for a last time, before the scheduling clock ended.
+    #[serde(default)]
+    pub asked_for_a_node: bool,
     /// When events were last listed to explain a wait.
     pub explained_at: Option<Time>,
 }
@@ -71,6 +74,16 @@ pub struct Leaving {
     pub delete: bool,
     /// Whether the last try to write was refused: it is left, and said.
     pub given_up: bool,
+    /// When it was last asked whether it is still there, since it holds the next attempt; at first, since when it is seen. `None`: it may
+    /// not be seen, and is to be asked for.
+    pub asked_at: Option<Time>,
+}
+
+impl Leaving {
+    /// One that is watched, and of which nothing has been done about yet.
+    pub(super) fn new(now: Time, attempt: Attempt, protected: bool, delete: bool) -> Self {
+        Self { attempt, protected, delete, given_up: false, asked_at: Some(now) }
+    }
 }
 
 impl Attempt {
@@ -86,7 +99,7 @@ impl Attempt {
             not_before: None,
             followed: BTreeSet::new(),
             logs_closed: false,
-            undeletable: false,
+            left_behind: false,
             said: Said::default(),
         }
     }

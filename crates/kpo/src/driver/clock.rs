@@ -1,7 +1,7 @@
 //! UTC for the core: read once, then advanced by a clock that never goes back.
 
+use crate::hook::KubernetesHook;
 use kpo_core::Time;
-use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
 /// The driver's clock.
@@ -12,10 +12,9 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// Reads the wall clock, once.
-    pub(crate) fn start() -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { began: Time(0) + since, at: Instant::now() }
+    /// Reads the hook's wall clock, once.
+    pub(crate) fn start(hook: &KubernetesHook) -> Self {
+        Self { began: hook.wall_clock(), at: Instant::now() }
     }
 
     /// Now.
