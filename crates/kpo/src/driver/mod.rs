@@ -86,6 +86,8 @@ pub enum What {
     Trouble(String),
     /// It is over: take it durably, then say so. Nothing is deleted before.
     Outcome(Delivery),
+    /// The driver has failed, which is a bug: nothing more comes, and the task's pod, if there is one, stays as it is.
+    Crashed(String),
 }
 
 /// The outcome, handed over. Dropped without [`Delivery::taken`] it counts as not taken: pods stay.
@@ -113,11 +115,14 @@ impl Delivery {
 #[derive(Debug)]
 pub struct Running {
     spec: Spec,
+    template: Option<Template>,
+    clock: Clock,
     events: mpsc::UnboundedReceiver<Boxed>,
     logs: mpsc::Receiver<Boxed>,
     outcome: Option<Boxed>,
     stops: mpsc::UnboundedSender<Stop>,
-    task: tokio::task::JoinHandle<()>,
+    /// Ends in whether the task is over, or was left. `None`: its end was taken note of.
+    task: Option<tokio::task::JoinHandle<bool>>,
 }
 
 impl Running {
@@ -129,7 +134,8 @@ impl Running {
                 biased;
                 event = self.events.recv() => match event {
                     Some(event) if matches!(event.what, What::Outcome(_)) => self.outcome = Some(event),
-                    event => return event.map(|event| *event),
+                    Some(event) => return Some(*event),
+                    None => return self.crashed().await,
                 },
                 Some(piece) = self.logs.recv() => return Some(*piece),
             }
@@ -140,9 +146,26 @@ impl Running {
         }
     }
 
+    /// Where no event comes any more: what is wrong, once, if that is not the end.
+    async fn crashed(&mut self) -> Option<Event> {
+        let ended = self.task.as_mut()?.await;
+        self.task = None;
+        let why = match ended {
+            Ok(true) => return None,
+            Ok(false) => "it sees nothing any more".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        Some(Event { at: self.clock.now(), what: What::Crashed(why) })
+    }
+
     /// The task: as asked for, or, attached to, as its pod carries it.
     pub fn spec(&self) -> &Spec {
         &self.spec
+    }
+
+    /// The manifest as submitted. `None`: attached to, it did not travel with the pod; then no attempt is ever made from here.
+    pub fn template(&self) -> Option<&Template> {
+        self.template.as_ref()
     }
 
     /// A handle that stops it, for a signal handler.
@@ -153,7 +176,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.task.abort();
+        self.task.iter().for_each(tokio::task::JoinHandle::abort);
     }
 }
 
@@ -213,8 +236,9 @@ fn start(
     let (piece_sender, logs) = mpsc::channel(PIECES);
     let (stops, stop_receiver) = mpsc::unbounded_channel();
     let eyes = shared.map_or_else(|| Eyes::Own(Vec::new()), |shared| Eyes::Shared(shared, None));
-    let spec = core.spec().clone();
+    let (spec, template) = (core.spec().clone(), request.as_ref().map(|request| request.template.clone()));
     let logs_of = Logs::new(pods.clone(), clock, piece_sender, vec![CONTAINER.to_owned()]);
     let driver = Box::new(turn::Driver::new(pods, core, request, eyes, logs_of, clock, event_sender, stop_receiver));
-    Running { spec, events, logs, outcome: None, stops, task: tokio::spawn(driver.run()) }
+    let task = Some(tokio::spawn(driver.run()));
+    Running { spec, template, clock, events, logs, outcome: None, stops, task }
 }

@@ -91,6 +91,19 @@ async fn an_outcome_that_is_not_taken_deletes_nothing() {
     assert_eq!(server.seen().len(), 3);
 }
 
+/// What a bug looks like from outside: something that the driver's task calls panics.
+#[tokio::test(start_paused = true)]
+async fn a_driver_that_crashes_says_so_once_and_is_no_quiet_end() {
+    let server = ScriptedServer::new([Reply::status(429, "TooManyRequests", "not now")]);
+    let mut options = crate::testing::exact_options();
+    options.observer = Some(std::sync::Arc::new(|_| panic!("a bug")));
+    let mut running = run(&server.hook_with(options), request());
+    let crashed = running.next().await.map(|event| event.what);
+    assert!(matches!(&crashed, Some(What::Crashed(why)) if why.contains("a bug")), "{crashed:?}");
+    assert!(running.next().await.is_none(), "and once");
+    assert_eq!(server.seen().len(), 1);
+}
+
 /// A pod of a task that nobody here follows, which has ended and expires then.
 fn kept(name: &str, phase: &str, expires: Time) -> Value {
     json!({

@@ -68,14 +68,14 @@ impl Driver {
         }
     }
 
-    /// Until the task is over, or this observer leaves.
-    pub(super) async fn run(mut self: Box<Self>) {
+    /// Until the task is over, or this observer leaves. `false`: neither; its watch has ended.
+    pub(super) async fn run(mut self: Box<Self>) -> bool {
         loop {
             let wait = self.drain();
             if self.core.is_over() {
-                return;
+                return true;
             }
-            let Some(input) = self.input(wait).await else { return };
+            let Some(input) = self.input(wait).await else { return false };
             let handled = self.core.handle(self.clock.now(), input);
             debug_assert_eq!(handled, Ok(()), "the driver keeps the contract");
         }
