@@ -99,13 +99,13 @@ impl Target {
         };
         if let Some(namespace) = &self.namespace {
             path.push_str("/namespaces/");
-            push_encoded(&mut path, namespace);
+            push_segment(&mut path, namespace);
         }
         path.push('/');
         path.push_str(self.resource);
         if let Some(name) = &self.name {
             path.push('/');
-            push_encoded(&mut path, name);
+            push_segment(&mut path, name);
         }
         if let Some(sub) = self.subresource {
             path.push('/');
@@ -272,6 +272,19 @@ impl ApiRequest {
     }
 }
 
+/// Encodes one segment of a path. The API server splits the path after it has decoded it (Go's `URL.Path`): what no name can hold
+/// (`IsValidPathSegmentName` in `k8s.io/apimachinery/pkg/api/validation/path`) is encoded twice, so that no object has that name, and no
+/// other is meant.
+fn push_segment(into: &mut String, name: &str) {
+    if name.contains(['/', '%']) || matches!(name, "." | "..") {
+        let mut once = String::new();
+        name.bytes().for_each(|byte| once.push_str(&format!("%{byte:02X}")));
+        push_encoded(into, &once);
+    } else {
+        push_encoded(into, name);
+    }
+}
+
 /// Percent-encodes everything but the unreserved characters of RFC 3986, section 2.3.
 fn push_encoded(into: &mut String, text: &str) {
     for byte in text.bytes() {
@@ -290,9 +303,27 @@ mod tests {
 
     #[test]
     fn a_name_with_a_slash_stays_one_segment() {
-        let request = ApiRequest::get("a b", "pods", "x/../y").subresource("log");
-        assert_eq!(request.uri(), "/api/v1/namespaces/a%20b/pods/x%2F..%2Fy/log");
+        let request = ApiRequest::get("a b", "pods", "x").subresource("log");
+        assert_eq!(request.uri(), "/api/v1/namespaces/a%20b/pods/x/log");
         assert_eq!(request.target.rbac_resource(), "pods/log");
+        for (name, sent) in [("x/log", "%2578%252F%256C%256F%2567"), ("..", "%252E%252E"), (".", "%252E"), ("%2F", "%2525%2532%2546")] {
+            let path = ApiRequest::get("n", "pods", name).uri();
+            assert_eq!(path, format!("/api/v1/namespaces/n/pods/{sent}"));
+            let decoded = percent_decoded(&path);
+            assert_eq!(decoded.matches('/').count(), path.matches('/').count(), "{decoded}");
+        }
+    }
+
+    /// As Go decodes a path before it is split.
+    fn percent_decoded(path: &str) -> String {
+        let mut decoded = String::new();
+        let mut rest = path;
+        while let Some((before, after)) = rest.split_once('%') {
+            decoded.push_str(before);
+            decoded.push(char::from(u8::from_str_radix(&after[..2], 16).unwrap()));
+            rest = &after[2..];
+        }
+        decoded + rest
     }
 
     #[test]
