@@ -20,6 +20,13 @@ pub enum Difference {
         /// As it is.
         stored: String,
     },
+    /// The task's own container was given a restart policy of its own, by which its kubelet may start it again (KEP-5307).
+    ContainerRestarts {
+        /// Its name.
+        name: String,
+        /// The policy as it is, or its rules.
+        by: String,
+    },
     /// A label was changed or removed: by the task's labels its pods are found again.
     Label {
         /// Its name.
@@ -46,7 +53,10 @@ impl Difference {
     /// Whether the task cannot be run rightly with it. A label that is not kpo's, a finalizer and a gate only cost a comfort.
     pub fn is_fatal(&self) -> bool {
         match self {
-            Difference::OwnContainer { .. } | Difference::RestartPolicy { .. } | Difference::Annotation { .. } => true,
+            Difference::OwnContainer { .. }
+            | Difference::RestartPolicy { .. }
+            | Difference::ContainerRestarts { .. }
+            | Difference::Annotation { .. } => true,
             Difference::Label { key } => key.starts_with("kpo.rs/"),
             Difference::Finalizer { .. } | Difference::Gate { .. } => false,
         }
@@ -59,6 +69,9 @@ impl fmt::Display for Difference {
             Difference::OwnContainer { name } => write!(f, "the container {name:?} was removed or renamed"),
             Difference::RestartPolicy { sent, stored } => {
                 write!(f, "the restart policy {sent} was changed to {stored}")
+            }
+            Difference::ContainerRestarts { name, by } => {
+                write!(f, "the container {name:?} is started again, by {by} that it was given")
             }
             Difference::Label { key } => write!(f, "the label {key} was changed or removed"),
             Difference::Annotation { key } => write!(f, "the annotation {key} was changed or removed"),
@@ -98,6 +111,8 @@ impl Admission {
             differences.push(Difference::OwnContainer { name: own.to_owned() });
         }
         differences.extend(restart_policy(sent, stored));
+        differences
+            .extend(restarted_by(stored, own).map(|by| Difference::ContainerRestarts { name: own.to_owned(), by }));
         let (old, new) = (&sent["metadata"], &stored["metadata"]);
         differences.extend(changed(&old["labels"], &new["labels"]).map(|key| Difference::Label { key }));
         let annotations = changed(&old["annotations"], &new["annotations"]).filter(|key| is_identity(key));
@@ -127,6 +142,17 @@ fn restart_policy(sent: &Value, stored: &Value) -> Option<Difference> {
     let policy = |pod: &Value| pod["spec"]["restartPolicy"].as_str().unwrap_or("Always").to_owned();
     let (sent, stored) = (policy(sent), policy(stored));
     (sent != stored).then_some(Difference::RestartPolicy { sent, stored })
+}
+
+/// By what the own container would be started again in a pod whose policy is Never.
+fn restarted_by(stored: &Value, own: &str) -> Option<String> {
+    let containers = stored["spec"]["containers"].as_array();
+    let container = containers.into_iter().flatten().find(|container| container["name"] == own)?;
+    if container["restartPolicyRules"].as_array().is_some_and(|rules| !rules.is_empty()) {
+        return Some("restartPolicyRules".to_owned());
+    }
+    let policy = container["restartPolicy"].as_str().filter(|policy| *policy != "Never");
+    policy.map(|policy| format!("the restartPolicy {policy}"))
 }
 
 fn container_names(pod: &Value) -> Vec<&str> {
@@ -191,6 +217,29 @@ mod tests {
         assert_eq!(admission.differences, []);
         assert_eq!(admission.added, ["istio-init", "istio-proxy"]);
         assert_eq!(admission.containers, 4);
+    }
+
+    /// In a pod whose policy is Never a container's own may still be another (KEP-5307).
+    #[test]
+    fn an_own_container_that_is_to_be_started_again_is_fatal() {
+        let stored = |own: Value| {
+            let mut stored = sent();
+            stored["spec"]["containers"] = json!([{"name": "proxy", "restartPolicy": "Always"}, own]);
+            Admission::compare(&sent(), &stored, "base")
+        };
+        for own in
+            [json!({"name": "base"}), json!({"name": "base", "restartPolicy": "Never", "restartPolicyRules": []})]
+        {
+            assert_eq!(stored(own).differences, []);
+        }
+        for (own, by) in [
+            (json!({"name": "base", "restartPolicy": "OnFailure"}), "the restartPolicy OnFailure"),
+            (json!({"name": "base", "restartPolicy": "Never", "restartPolicyRules": [{}]}), "restartPolicyRules"),
+        ] {
+            let admission = stored(own);
+            let lines: Vec<_> = admission.fatal().map(ToString::to_string).collect();
+            assert_eq!(lines, [format!("the container \"base\" is started again, by {by} that it was given")]);
+        }
     }
 
     #[test]
