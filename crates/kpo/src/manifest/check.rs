@@ -28,6 +28,7 @@ pub(super) fn finish(draft: &Draft, request: &Request) -> Result<Manifest, Manif
         active_deadline_seconds: seconds(draft, "spec.activeDeadlineSeconds")?,
         total: draft.total,
         unused: draft.unused.clone(),
+        suspended: draft.suspended.clone(),
     })
 }
 
@@ -83,17 +84,19 @@ fn without_null_policy(mut pod: Value) -> Value {
 }
 
 fn all_containers(draft: &Draft) -> Result<Vec<String>, ManifestError> {
-    let main = parsed("spec.containers");
+    let (init, main) = (parsed("spec.initContainers"), parsed("spec.containers"));
     shaped(draft, &parsed("spec"), Shape::Map)?;
     if list(draft, &main)?.is_empty() {
         return Err(at(draft, &main, Problem::NoContainers));
     }
     let mut seen = BTreeSet::new();
     let mut counted = Vec::new();
-    for path in [parsed("spec.initContainers"), main] {
+    for (path, restarts) in [(init, SIDECAR), (main, NEVER)] {
         for index in 0..list(draft, &path)?.len() {
             let path = path.index(index);
             let own = container(draft, &path)?;
+            runs_once(draft, &path, &own, restarts)?;
+            unattended(draft, &path, &own)?;
             if !seen.insert(own.clone()) {
                 return Err(at(draft, &path.key("name"), Problem::SameName { name: own }));
             }
@@ -122,6 +125,35 @@ fn container(draft: &Draft, path: &Path) -> Result<String, ManifestError> {
     (0..list(draft, &env)?.len())
         .try_for_each(|index| shaped(draft, &env.index(index).key("value"), Shape::Text).map(drop))?;
     Ok(own.to_owned())
+}
+
+/// Restart policies of its own that a container may have: on an init container `Always` makes it a native sidecar (KEP-753).
+const NEVER: &[&str] = &["Never"];
+const SIDECAR: &[&str] = &["Never", "Always"];
+
+/// A kubelet that starts a container again would run the task twice (KEP-5307).
+fn runs_once(draft: &Draft, path: &Path, own: &str, allowed: &'static [&'static str]) -> Result<(), ManifestError> {
+    let container = || own.to_owned();
+    let policy = path.key("restartPolicy");
+    let value = shaped(draft, &policy, Shape::Text)?.and_then(Value::as_str);
+    if let Some(value) = value.filter(|value| !allowed.contains(value)) {
+        let sidecar = if allowed == SIDECAR { ", Always for a native sidecar" } else { "" };
+        let problem = Problem::ContainerRestarts { container: container(), value: value.to_owned(), sidecar };
+        return Err(at(draft, &policy, problem));
+    }
+    let rules = path.key("restartPolicyRules");
+    if !list(draft, &rules)?.is_empty() {
+        return Err(at(draft, &rules, Problem::RestartRules { container: container() }));
+    }
+    Ok(())
+}
+
+fn unattended(draft: &Draft, path: &Path, own: &str) -> Result<(), ManifestError> {
+    let asks = |field: &&str| draft.get(&path.key(field)) == Some(&Value::Bool(true));
+    match ["stdin", "tty"].into_iter().find(asks) {
+        Some(field) => Err(at(draft, &path.key(field), Problem::Attended { container: own.to_owned(), field })),
+        None => Ok(()),
+    }
 }
 
 fn own_container(draft: &Draft, request: &Request) -> Result<String, ManifestError> {
@@ -198,7 +230,7 @@ impl Shape {
     }
 }
 
-fn kind_of(value: &Value) -> &'static str {
+pub(super) fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "nothing",
         Value::Bool(_) => "a boolean",

@@ -20,6 +20,7 @@ pub(super) struct Draft {
     pub(super) pod: Value,
     pub(super) total: Option<Duration>,
     pub(super) unused: Vec<String>,
+    pub(super) suspended: Option<String>,
 }
 
 impl Draft {
@@ -33,8 +34,8 @@ impl Draft {
             }
             None => empty(),
         };
-        let Found { prefix, pod, total, unused } = found;
-        Ok(Self { document, prefix, flags: BTreeMap::new(), pod, total, unused })
+        let Found { prefix, pod, total, unused, suspended } = found;
+        Ok(Self { document, prefix, flags: BTreeMap::new(), pod, total, unused, suspended })
     }
 
     /// Applies `--image`, `--env`, the command, and last `--set`.
@@ -42,9 +43,9 @@ impl Draft {
         if let Some(name) = &request.name {
             self.write("--name", &parsed("metadata.name"), name.as_str().into())?;
         }
-        if request.image.is_some() && self.containers().is_empty() {
+        if let Some(flag) = makes_a_container(request).filter(|_| self.containers().is_empty()) {
             let name = request.container.as_deref().unwrap_or(BASE);
-            self.write("--image", &parsed("spec.containers[0].name"), name.into())?;
+            self.write(flag, &parsed("spec.containers[0].name"), name.into())?;
         }
         let own = self.own_container(request.container.as_deref()).map(|index| parsed("spec.containers").index(index));
         if let Some(own) = own {
@@ -60,6 +61,9 @@ impl Draft {
         if !request.args.is_empty() {
             let field = if request.command { "command" } else { "args" };
             self.write("--", &own.key(field), json!(request.args))?;
+        }
+        if request.command {
+            self.remove(own, "args");
         }
         request.env.iter().try_for_each(|variable| self.set_env(own, variable))
     }
@@ -98,6 +102,15 @@ impl Draft {
             .map_err(|error| ManifestError::new(Place::flag(flag), Problem::Path { path: path.to_string(), error }))?;
         self.flags.insert(written, flag.to_owned());
         Ok(())
+    }
+
+    /// Takes an entry off a container: a command that replaces the image's entrypoint replaces the arguments that were meant for it.
+    fn remove(&mut self, container: &Path, key: &str) {
+        let Some(Step::Index(index)) = container.0.last() else { return };
+        let found = self.pod.pointer_mut(&format!("/spec/containers/{index}")).and_then(Value::as_object_mut);
+        if let Some(container) = found {
+            container.remove(key);
+        }
     }
 
     /// The value at a path without searches.
@@ -150,9 +163,16 @@ impl Draft {
     }
 }
 
+/// The flag that makes a container where there is none yet: `--set`, which comes last, may give it its image.
+fn makes_a_container(request: &Request) -> Option<&'static str> {
+    let flags =
+        [("--image", request.image.is_some()), ("--", !request.args.is_empty()), ("--env", !request.env.is_empty())];
+    flags.into_iter().find_map(|(flag, is_given)| is_given.then_some(flag))
+}
+
 fn empty() -> Found {
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {}, "spec": {"containers": []}});
-    Found { prefix: Path::default(), pod, total: None, unused: Vec::new() }
+    Found { prefix: Path::default(), pod, total: None, unused: Vec::new(), suspended: None }
 }
 
 /// Splits at the first `=` that stands neither in brackets nor in quotes.

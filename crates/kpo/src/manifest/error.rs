@@ -85,6 +85,34 @@ pub enum Problem {
         /// As written.
         value: String,
     },
+    /// A container's own restart policy, by which its kubelet would start it again.
+    #[error(
+        "container \"{container}\" has restartPolicy: {value}, so that it would be started again. A task ends; use Never{sidecar}, or leave it out."
+    )]
+    ContainerRestarts {
+        /// Its name.
+        container: String,
+        /// As written.
+        value: String,
+        /// What an init container may have beside.
+        sidecar: &'static str,
+    },
+    /// Rules by which a container would be started again.
+    #[error(
+        "container \"{container}\" has restartPolicyRules, by which it would be started again. Use --retries instead, and leave them out."
+    )]
+    RestartRules {
+        /// Its name.
+        container: String,
+    },
+    /// A container wants somebody at its standard input or terminal.
+    #[error("container \"{container}\" asks for {field}. No stdin, no TTY: a task runs unattended. Leave it out.")]
+    Attended {
+        /// Its name.
+        container: String,
+        /// `stdin` or `tty`.
+        field: &'static str,
+    },
     /// A Job asks for what a task is not.
     #[error("the Job asks for {field}: {value}. {instead}")]
     JobAsks {

@@ -1,5 +1,6 @@
 //! The four kinds that end, and where their pod stands.
 
+use super::check::kind_of;
 use super::document::Document;
 use super::error::{ManifestError, Place, Problem};
 use super::path::Path;
@@ -16,6 +17,8 @@ pub(super) struct Found {
     pub(super) total: Option<Duration>,
     /// What of a Job or CronJob means nothing to a task.
     pub(super) unused: Vec<String>,
+    /// Where a Job or CronJob says that it is suspended.
+    pub(super) suspended: Option<String>,
 }
 
 /// What the server writes into `metadata`: a pod that was read from a cluster can be handed in again.
@@ -57,7 +60,13 @@ pub(super) fn find(document: &Document) -> Result<Found, ManifestError> {
         unused.extend(others.map(|key| format!("spec.{key}")));
     }
     let prefix = if prefix.is_empty() { Path::default() } else { parsed(prefix) };
-    Ok(Found { pod: pod_at(document, &prefix), prefix, total, unused })
+    let suspended = unused.iter().find(|path| is_suspension(document, path)).cloned();
+    Ok(Found { pod: pod_at(document, &prefix), prefix, total, unused, suspended })
+}
+
+fn is_suspension(document: &Document, path: &str) -> bool {
+    let pointer = format!("/{}", path.replace('.', "/"));
+    path.ends_with("spec.suspend") && document.value.pointer(&pointer) == Some(&Value::Bool(true))
 }
 
 fn pod_at(document: &Document, prefix: &Path) -> Value {
@@ -84,6 +93,7 @@ fn pod_at(document: &Document, prefix: &Path) -> Value {
 fn job_of(document: &Document, prefix: &str) -> Result<(Option<Duration>, Vec<String>), ManifestError> {
     let pointer = format!("/{}spec", prefix.replace('.', "/"));
     let Some(spec) = document.value.pointer(&pointer).and_then(Value::as_object) else { return Ok((None, Vec::new())) };
+    typed(document, prefix, spec)?;
     for (field, asks, instead) in REFUSED {
         let Some(value) = spec.get(*field).filter(|value| asks(value)) else { continue };
         let problem = Problem::JobAsks { field, value: brief(value), instead };
@@ -101,6 +111,30 @@ fn job_of(document: &Document, prefix: &str) -> Result<(Option<Duration>, Vec<St
     };
     let unused = spec.keys().filter(|key| !means_something(key)).map(|key| format!("{prefix}spec.{key}")).collect();
     Ok((total, unused))
+}
+
+type Typed = (&'static str, &'static str, fn(&Value) -> bool);
+
+/// The types of what is read of a Job (batch/v1 `JobSpec`).
+const TYPED: &[Typed] = &[
+    ("activeDeadlineSeconds", "a whole number of seconds", Value::is_u64),
+    ("completions", "a whole number", Value::is_u64),
+    ("parallelism", "a whole number", Value::is_u64),
+    ("completionMode", "a text", Value::is_string),
+    ("suspend", "a boolean", Value::is_boolean),
+];
+
+/// What is of another type would not be seen.
+fn typed(document: &Document, prefix: &str, spec: &Map<String, Value>) -> Result<(), ManifestError> {
+    for (field, expected, fits) in TYPED {
+        let Some(value) = spec.get(*field).filter(|value| !value.is_null() && !fits(value)) else { continue };
+        let path = format!("{prefix}spec.{field}");
+        let quoted = value.as_str().is_some_and(|text| text.parse::<u64>().is_ok());
+        let hint = if quoted { " Take off the quotes." } else { "" };
+        let problem = Problem::Shape { path: path.clone(), expected, found: kind_of(value), hint };
+        return Err(ManifestError::new(place(document, &path), problem));
+    }
+    Ok(())
 }
 
 type Refused = (&'static str, fn(&Value) -> bool, &'static str);

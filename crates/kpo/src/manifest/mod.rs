@@ -93,6 +93,8 @@ pub struct Manifest {
     pub total: Option<Duration>,
     /// Fields of a Job or CronJob that mean nothing to a task, by path.
     pub unused: Vec<String>,
+    /// The path at which a Job or CronJob says that it is suspended: its template is run all the same. `None`: it is not.
+    pub suspended: Option<String>,
 }
 
 /// The pod may hold env values: it is never printed.

@@ -87,6 +87,29 @@ fn an_image_and_a_command_are_a_pod() {
     assert_eq!((named.container.as_str(), &named.pod["spec"]["containers"][0]["name"]), ("juicer", &json!("juicer")));
 }
 
+/// `--set` comes last, and may be what names the image.
+#[test]
+fn a_command_is_kept_where_only_set_makes_the_container() {
+    let (args, env) = (vec!["echo".to_owned(), "hi".into()], vec!["A=b".to_owned()]);
+    let set = vec!["containers[0].image=busybox".to_owned()];
+    let made = read(Request { args: args.clone(), env, set: set.clone(), ..Request::default() });
+    let env = json!([{"name": "A", "value": "b"}]);
+    let wanted = json!([{"name": "base", "args": ["echo", "hi"], "env": env, "image": "busybox"}]);
+    assert_eq!(made.pod["spec"]["containers"], wanted);
+    let named = vec!["containers[0].name=own".to_owned()];
+    let made = read(Request { args, set: [set, named].concat(), ..Request::default() });
+    assert_eq!(made.pod["spec"]["containers"][0], json!({"name": "own", "args": ["echo", "hi"], "image": "busybox"}));
+}
+
+#[test]
+fn a_command_takes_the_manifests_arguments_with_it() {
+    let pod = "kind: Pod\nspec: {containers: [{name: a, image: b, command: [old], args: [its, args]}]}";
+    let with =
+        |command| read(Request { command, args: vec!["new".into()], ..file(pod) }).pod["spec"]["containers"][0].clone();
+    assert_eq!(with(true), json!({"name": "a", "image": "b", "command": ["new"]}));
+    assert_eq!(with(false), json!({"name": "a", "image": "b", "command": ["old"], "args": ["new"]}));
+}
+
 const JOB: &str = "\
 apiVersion: batch/v1
 kind: Job
@@ -128,11 +151,59 @@ fn what_a_job_asks_that_a_task_is_not_is_refused_by_name() {
     assert!(with("parallelism: 2").contains("the Job asks for parallelism: 2."));
     assert!(with("completionMode: Indexed").contains("completionMode: Indexed."));
     assert!(with("podFailurePolicy: {rules: []}").contains("podFailurePolicy: …. Use --rerun"));
+    for (line, said) in [
+        (
+            "completions: '3'",
+            "task.yaml:7:3: spec.completions must be a whole number, not a text. Take off the quotes.",
+        ),
+        ("parallelism: [1]", "task.yaml:7:3: spec.parallelism must be a whole number, not a list."),
+        ("completionMode: 1", "task.yaml:7:3: spec.completionMode must be a text, not a number."),
+        ("suspend: 'yes'", "task.yaml:7:3: spec.suspend must be a boolean, not a text."),
+    ] {
+        assert!(with(line).starts_with(said), "{}", with(line));
+    }
+    let soon = refusal(file(&JOB.replace("Seconds: 3600", "Seconds: x")));
+    let said = "task.yaml:6:3: spec.activeDeadlineSeconds must be a whole number of seconds, not a text.";
+    assert!(soon.starts_with(said), "{soon}");
     let restarts = refusal(file(&JOB.replace("Never", "OnFailure")));
     assert!(
         restarts.starts_with("task.yaml:11:7: the Job asks for restartPolicy: OnFailure. kpo makes a new pod"),
         "{restarts}"
     );
+}
+
+#[test]
+fn a_suspended_job_is_noticed() {
+    let suspended = |line: &str| read(file(&JOB.replace("  parallelism: 1\n", line))).suspended;
+    assert_eq!(suspended("  suspend: true\n").as_deref(), Some("spec.suspend"));
+    assert_eq!(suspended("  suspend: false\n"), None);
+    assert_eq!(suspended("  suspend: null\n"), None);
+}
+
+/// An effective restart policy other than Never: the pod's is Never, and a container's own may say otherwise.
+#[test]
+fn no_container_is_started_again_by_its_kubelet() {
+    let pod = |init: &str, main: &str| {
+        let containers = format!("  - {{name: base, image: x{main}}}");
+        file(&format!(
+            "kind: Pod\nspec:\n  initContainers:\n  - {{name: wash, image: x{init}}}\n  containers:\n{containers}\n"
+        ))
+    };
+    for (init, main) in
+        [("", ""), (", restartPolicy: Always", ", restartPolicy: Never"), (", restartPolicy: Never", "")]
+    {
+        assert_eq!(read(pod(init, main)).counted, ["wash", "base"]);
+    }
+    let said = [
+        refusal(pod("", ", restartPolicy: Always")),
+        refusal(pod("", ", restartPolicy: OnFailure")),
+        refusal(pod(", restartPolicy: OnFailure", "")),
+        refusal(pod("", ", restartPolicy: Never, restartPolicyRules: [{action: Restart}]")),
+        refusal(pod(", restartPolicyRules: [{action: Restart}]", "")),
+        refusal(pod("", ", stdin: true")),
+        refusal(pod(", tty: true", "")),
+    ];
+    insta::assert_snapshot!(said.join("\n"));
 }
 
 #[test]

@@ -306,7 +306,9 @@ mod tests {
         let request = ApiRequest::get("a b", "pods", "x").subresource("log");
         assert_eq!(request.uri(), "/api/v1/namespaces/a%20b/pods/x/log");
         assert_eq!(request.target.rbac_resource(), "pods/log");
-        for (name, sent) in [("x/log", "%2578%252F%256C%256F%2567"), ("..", "%252E%252E"), (".", "%252E"), ("%2F", "%2525%2532%2546")] {
+        for (name, sent) in
+            [("x/log", "%2578%252F%256C%256F%2567"), ("..", "%252E%252E"), (".", "%252E"), ("%2F", "%2525%2532%2546")]
+        {
             let path = ApiRequest::get("n", "pods", name).uri();
             assert_eq!(path, format!("/api/v1/namespaces/n/pods/{sent}"));
             let decoded = percent_decoded(&path);
