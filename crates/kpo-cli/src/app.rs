@@ -2,12 +2,16 @@
 
 use crate::commands::{self, Commands};
 use crate::env;
-use crate::error::CliError;
-use crate::printer::Printer;
+use crate::error::{CliError, ErrorKind};
+use crate::options::Form;
+use crate::printer::{Printer, to_stdout};
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches, Parser};
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 /// Run a task as a Kubernetes pod to completion, and do not lose it
 ///
@@ -48,7 +52,7 @@ fn after_help() -> String {
 /// Runs the command that the process's arguments ask for.
 pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    let name = called_as(arguments.first());
+    let name = *CALLED_AS.get_or_init(|| called_as(arguments.first()));
     let matches = match command(name).try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(error) => return usage(&error),
@@ -57,10 +61,19 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    match commands::run(cli.command, name) {
+    let form = cli.command.object_form();
+    let bug = |_| Err(CliError::new(ErrorKind::Bug, "what was under way may be left behind"));
+    match catch_unwind(AssertUnwindSafe(|| commands::run(cli.command, name))).unwrap_or_else(bug) {
         Ok(code) => code,
-        Err(error) => report(&error),
+        Err(error) => report(&error, form),
     }
+}
+
+static CALLED_AS: OnceLock<&str> = OnceLock::new();
+
+/// How the program was called, for a command that is shown: `kpo`, or `kubectl kpo`.
+pub(crate) fn program() -> &'static str {
+    CALLED_AS.get().copied().unwrap_or("kpo")
 }
 
 /// kubectl finds its plugins by their file's name.
@@ -73,11 +86,29 @@ fn called_as(first: Option<&OsString>) -> &'static str {
 fn usage(error: &clap::Error) -> ExitCode {
     // A closed standard output is no failure: there is nobody left to tell.
     let _ = error.print();
+    if is_stray_word(error) {
+        crate::printer::to_stderr(&format!(
+            "\nWhat is to run stands behind --, as for kubectl run:  {} run --image busybox -- echo hello",
+            program()
+        ));
+    }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
-fn report(error: &CliError) -> ExitCode {
+/// Whether a word was given that is neither a flag nor a place's: `kpo run --image busybox echo hello`.
+fn is_stray_word(error: &clap::Error) -> bool {
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else { return false };
+    let of_run = std::env::args_os().any(|argument| argument == "run");
+    error.kind() == clap::error::ErrorKind::UnknownArgument && !word.starts_with('-') && of_run
+}
+
+/// Says what went wrong; on standard output too, where an object was asked for.
+fn report(error: &CliError, form: Option<Form>) -> ExitCode {
     Printer::plain().error(error);
+    if let Some(Ok(text)) = form.map(|form| form.text(&error.object())) {
+        // That it cannot be written changes nothing about the error.
+        let _ = to_stdout(text.as_bytes());
+    }
     exit_code(error.kind.exit_code())
 }
 

@@ -1,11 +1,14 @@
 //! A pod's ledger from what was recorded of it, and what became of it.
 
+use crate::dates;
 use crate::records::{Record, What};
 use kpo_core::spec::ExitZeroAfterTerm;
 use kpo_core::{
-    AttemptRecord, AttemptVerdict, Carried, ClusterEvent, Fact, Ledger, Outcome, Pod, PodRef, Template, Time, Times,
-    Verdict, classify, marks,
+    AttemptRecord, AttemptVerdict, Carried, ClusterEvent, Fact, Ledger, Outcome, Pod, PodRef, Spec, Template, Time,
+    Times, Verdict, classify, marks,
 };
+use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// A pod, all that is known of it, and the verdict.
 pub(crate) struct PodCase {
@@ -21,28 +24,48 @@ pub(crate) struct PodCase {
     pub(crate) sights: usize,
     /// The last of them.
     pub(crate) until: Time,
+    /// The first of them, whole.
+    pub(crate) raw: Value,
+    /// The task. `None`: the pod is not kpo's, or does not carry it.
+    pub(crate) spec: Option<Spec>,
+    /// The ledger's entries of which only the moment is known at which they were seen.
+    pub(crate) undated: BTreeSet<usize>,
 }
 
 /// The pod of that name in the records; `None`: the first. `container`: what the user says is its own.
 pub(crate) fn find(records: &[Record], name: Option<&str>, container: Option<&str>) -> Option<PodCase> {
-    let pods = records.iter().filter_map(|record| match &record.what {
-        What::Seen(_, pod) => Some(pod),
+    let mut pods = records.iter().filter_map(|record| match &record.what {
+        What::Seen(_, pod, raw) => Some((record.at, pod, raw)),
         What::Told(_) => None,
     });
-    let pod = pods.into_iter().find(|pod| name.is_none_or(|name| pod.metadata.name == name))?;
-    let pod = Pod::clone(pod);
-    let template = template(&pod, container);
-    let mut case =
-        PodCase { ledger: Ledger::default(), template, verdict: None, sights: 0, until: Time::default(), pod };
+    let (at, pod, raw) = pods.find(|(_, pod, _)| name.is_none_or(|name| pod.metadata.name == name))?;
+    let spec = spec(pod);
+    let mut case = PodCase {
+        ledger: Ledger::default(),
+        template: template(pod, spec.as_ref(), container),
+        verdict: None,
+        sights: 0,
+        until: Time::default(),
+        raw: Value::clone(raw),
+        pod: Pod::clone(pod),
+        spec,
+        undated: BTreeSet::new(),
+    };
     records.iter().for_each(|record| case.take(record));
     case.verdict = classify::judge(&case.ledger, &case.template, ExitZeroAfterTerm::Success);
+    case.date(at);
     Some(case)
 }
 
+/// The task that a pod of it carries.
+fn spec(pod: &Pod) -> Option<Spec> {
+    let state = pod.annotation(marks::STATE)?;
+    serde_json::from_str::<Carried>(state).ok().map(|carried| carried.spec)
+}
+
 /// A task's pod carries its template; of any other all containers count.
-fn template(pod: &Pod, container: Option<&str>) -> Template {
-    let carried = pod.annotation(marks::STATE).and_then(|state| serde_json::from_str::<Carried>(state).ok());
-    let mut template = carried.map_or_else(|| Template::foreign(pod), |carried| carried.spec.template);
+fn template(pod: &Pod, spec: Option<&Spec>, container: Option<&str>) -> Template {
+    let mut template = spec.map_or_else(|| Template::foreign(pod), |spec| spec.template.clone());
     if let Some(container) = container {
         template.container = container.to_owned();
     }
@@ -52,13 +75,22 @@ fn template(pod: &Pod, container: Option<&str>) -> Template {
 impl PodCase {
     fn take(&mut self, record: &Record) {
         match &record.what {
-            What::Seen(sight, pod) if pod.metadata.uid == self.pod.metadata.uid => {
+            What::Seen(sight, pod, _) if pod.metadata.uid == self.pod.metadata.uid => {
                 self.ledger.observe(record.at, *sight, pod);
                 self.sights += 1;
                 self.until = record.at;
             }
             What::Told(event) if self.is_about_it(event) => self.ledger.told(record.at, event),
             _ => {}
+        }
+    }
+
+    /// Who first saw it later than from its creation saw much at once: when that happened the pod says itself.
+    fn date(&mut self, first_sight: Time) {
+        let entries = &self.ledger.entries;
+        let late = entries.iter().any(|entry| entry.fact == Fact::FirstSeen { from_creation: false });
+        if late || self.sights == 1 {
+            self.undated = dates::date(&mut self.ledger.entries, first_sight, &self.pod, &self.raw);
         }
     }
 
@@ -92,7 +124,8 @@ impl PodCase {
         }
     }
 
-    fn record(&self) -> AttemptRecord {
+    /// The attempt as an Outcome has it.
+    pub(crate) fn record(&self) -> AttemptRecord {
         let meta = &self.pod.metadata;
         AttemptRecord {
             number: self.attempt().and_then(|(_, number)| number.parse().ok()).unwrap_or(1),

@@ -10,6 +10,7 @@ use kpo::hook::{ConnectOptions, Source};
 use kpo::request::{Observer, RequestOptions};
 use std::fmt::Write as _;
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
@@ -60,11 +61,49 @@ impl ConnectionArgs {
     pub(crate) fn again(&self, namespace: &str) -> String {
         let mut text = format!(" -n {namespace}");
         if let Some(context) = &self.context {
-            let _ = write!(text, " --context {context}");
+            let _ = write!(text, " --context {}", quoted(context));
         }
-        if let Some(kubeconfig) = &self.kubeconfig {
-            let _ = write!(text, " --kubeconfig {}", kubeconfig.display());
+        if let Some(kubeconfig) = self.kubeconfig.clone().or_else(relative_kubeconfig) {
+            // It may be typed in another folder.
+            let path = std::path::absolute(&kubeconfig).unwrap_or(kubeconfig);
+            let _ = write!(text, " --kubeconfig {}", quoted(&path.display().to_string()));
         }
         text
+    }
+}
+
+/// The file of $KUBECONFIG, where that is one file that another folder would not find.
+fn relative_kubeconfig() -> Option<PathBuf> {
+    let path = PathBuf::from(std::env::var_os("KUBECONFIG")?);
+    let is_list = std::env::split_paths(&path).nth(1).is_some();
+    (path.is_relative() && !path.as_os_str().is_empty() && !is_list).then_some(path)
+}
+
+/// As a shell takes it for one word.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "_-./:@%+=,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_is_shown_can_be_typed_anywhere() {
+        let connection = ConnectionArgs {
+            context: Some("o'brien's".to_owned()),
+            kubeconfig: Some("/my dir/config".into()),
+            ..ConnectionArgs::default()
+        };
+        let said = r" -n default --context 'o'\''brien'\''s' --kubeconfig '/my dir/config'";
+        assert_eq!(connection.again("default"), said);
+        let relative = ConnectionArgs { kubeconfig: Some("lab.yaml".into()), ..ConnectionArgs::default() };
+        let folder = std::env::current_dir().unwrap();
+        assert_eq!(relative.again("b"), format!(" -n b --kubeconfig {}/lab.yaml", folder.display()));
     }
 }

@@ -1,9 +1,13 @@
 //! What went wrong, once: kind, sentence, causes, hints.
 
+use crate::render;
 use kpo::hook::ConnectError;
 use kpo::manifest::ManifestError;
 use kpo::request::{ApiFailure, RequestError, TransportKind};
+use kpo_core::classify;
 use kpo_core::reason::exit;
+use kpo_core::{Reason, Refusal};
+use serde_json::{Value, json};
 use std::error::Error;
 use std::fmt;
 
@@ -33,6 +37,12 @@ pub(crate) enum ErrorKind {
     Timeout,
     /// Something on this machine.
     Local,
+    /// A signal came before anything was under way; the exit code is the signal's.
+    Interrupted(i32),
+    /// The create was refused, or would be.
+    Launch(Reason),
+    /// A bug.
+    Bug,
 }
 
 /// kpo's exit codes and what they mean, for help and reference.
@@ -49,8 +59,10 @@ pub(crate) fn exit_codes() -> Vec<(String, &'static str)> {
         (exit::TIMEOUT, "A clock ran out"),
         (exit::OWN, "kpo's own failure: no connection, a broken cluster, a bug"),
         (exit::LAUNCH_FAILED, "The program could not be launched: image, configuration, refused"),
+        (128 + 1, "Left by SIGHUP: the pod stays, and kpo attach goes on with it (--on-sigterm)"),
         (exit::CANCELLED, "Cancelled (Ctrl-C, or kpo cancel)"),
         (exit::KILLED, "Killed, where the kubelet reported no code"),
+        (128 + 15, "Left by SIGTERM, as by SIGHUP"),
     ];
     let program = [("any".to_owned(), "The program's own code, where it failed")];
     program.into_iter().chain(own.map(|(code, meaning)| (code.to_string(), meaning))).collect()
@@ -67,6 +79,9 @@ impl ErrorKind {
             ErrorKind::Refused => ("refused", exit::LAUNCH_FAILED),
             ErrorKind::Timeout => ("timed out", exit::TIMEOUT),
             ErrorKind::Local => ("error", exit::OWN),
+            ErrorKind::Interrupted(code) => ("left", code),
+            ErrorKind::Launch(reason) => (render::heading(reason), reason.exit_code()),
+            ErrorKind::Bug => ("kpo failed (a bug)", exit::OWN),
         }
     }
 
@@ -100,6 +115,32 @@ impl CliError {
         let hints = self.hints.iter().map(|hint| format!("\n  {hint}")).collect::<String>();
         format!("{}: {}{hints}", self.kind.shown().0, self.message)
     }
+
+    /// What stands on standard output in place of an Outcome, where there is none to print.
+    pub(crate) fn object(&self) -> Value {
+        let (heading, code) = self.kind.shown();
+        let parts = self.hints.iter().map(|hint| hint.trim().to_owned());
+        let message =
+            std::iter::once(format!("{heading}: {}", self.message)).chain(parts).collect::<Vec<_>>().join(" ");
+        json!({"apiVersion": "kpo.rs/v1", "kind": "Error", "exitCode": code, "message": message})
+    }
+
+    /// A create that was refused, or would be, in the terms of a task that ends by it.
+    pub(crate) fn refused(error: RequestError) -> Self {
+        let Some(status) = error.failure.status().filter(|_| !error.failure.is_transient()) else {
+            return error.into();
+        };
+        let refusal = Refusal {
+            code: status.code,
+            reason: status.reason.clone(),
+            message: status.message.clone(),
+            retry_after: None,
+        };
+        let reason = classify::refusal(&refusal).reason;
+        let (message, rule) = render::explained(&refusal.message);
+        let found = Self::new(ErrorKind::Launch(reason), message);
+        if rule.is_empty() { found.hint(render::registered(reason)) } else { rule.into_iter().fold(found, Self::hint) }
+    }
 }
 
 /// An error and its causes in one line; a cause that the line already ends with is not said again.
@@ -127,7 +168,8 @@ impl From<ConnectError> for CliError {
         let found = Self::new(ErrorKind::Connection, chain(&error));
         match error {
             ConnectError::NoKubeconfig { .. } => {
-                found.hint("Give one with --kubeconfig or $KUBECONFIG; or try it without a cluster: kpo run --lab …")
+                let lab = format!("{} run --lab …", render::program());
+                found.hint(format!("Give one with --kubeconfig or $KUBECONFIG; or try it without a cluster: {lab}"))
             }
             ConnectError::UnknownContext { .. } => Self { kind: ErrorKind::Input, ..found },
             _ => found,
@@ -145,9 +187,12 @@ impl From<RequestError> for CliError {
             }
             _ => ErrorKind::Refused,
         };
+        if let ApiFailure::Forbidden(status) = &error.failure {
+            let (message, rule) = render::explained(&status.message);
+            return rule.into_iter().fold(Self::new(kind, message), Self::hint);
+        }
         let found = Self::new(kind, chain(&error));
         match &error.failure {
-            ApiFailure::Forbidden(_) => found.hint(format!("Add to its Role: {}", rule(&error))),
             ApiFailure::Unauthorized(_) => {
                 found.hint("Its token may have expired: log in again, then repeat the command.")
             }
@@ -178,12 +223,6 @@ fn next_step(kind: TransportKind) -> Option<&'static str> {
             Some("Is that the cluster you mean, and is it up? Another one: --context or --kubeconfig.")
         }
     }
-}
-
-/// The rule of a Role that would allow the request.
-fn rule(error: &RequestError) -> String {
-    let target = &error.target;
-    format!("{{apiGroups: [\"\"], resources: [{}], verbs: [{}]}}", target.rbac_resource(), target.verb)
 }
 
 #[cfg(test)]

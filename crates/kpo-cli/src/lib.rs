@@ -6,12 +6,15 @@
 mod app;
 mod case;
 mod commands;
+mod complete;
 mod connect;
+mod dates;
 mod env;
 mod error;
 mod files;
 mod labs;
 mod options;
+mod pages;
 mod printer;
 mod records;
 mod reference;

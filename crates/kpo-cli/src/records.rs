@@ -15,8 +15,8 @@ pub(crate) struct Record {
 
 /// See [`Record`].
 pub(crate) enum What {
-    /// A sight of a pod.
-    Seen(Sight, Box<Pod>),
+    /// A sight of a pod; the whole object beside what is read of it.
+    Seen(Sight, Box<Pod>, Box<Value>),
     /// An event about something.
     Told(Box<ClusterEvent>),
 }
@@ -99,7 +99,10 @@ impl Reader {
     fn object(&mut self, sight: Sight, object: &Value, t: Option<f64>) -> Result<(), RecordError> {
         let at = self.time(object, t);
         let what = match object.get("kind").and_then(Value::as_str) {
-            Some("Pod") => What::Seen(sight, Box::new(Pod::deserialize(object).map_err(RecordError::Pod)?)),
+            Some("Pod") => {
+                let pod = Pod::deserialize(object).map_err(RecordError::Pod)?;
+                What::Seen(sight, Box::new(pod), Box::new(object.clone()))
+            }
             Some("Event") => What::Told(Box::new(ClusterEvent::deserialize(object).map_err(RecordError::Pod)?)),
             Some(kind) => return Err(RecordError::Kind(kind.to_owned())),
             None => return Err(RecordError::Kind("an object without a kind".to_owned())),
@@ -150,7 +153,7 @@ mod tests {
     fn said(text: &str) -> Vec<String> {
         let records = read(text).unwrap_or_else(|error| panic!("{error}"));
         let what = |what: &What| match what {
-            What::Seen(sight, pod) => format!("{sight:?} {}", pod.metadata.name),
+            What::Seen(sight, pod, _) => format!("{sight:?} {}", pod.metadata.name),
             What::Told(event) => format!("told {}", event.reason),
         };
         records.iter().map(|record| format!("{} {}", record.at, what(&record.what))).collect()

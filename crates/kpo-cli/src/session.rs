@@ -3,13 +3,14 @@
 mod logs;
 
 use crate::commands::{Output, OutputArgs};
-use crate::error::CliError;
+use crate::error::{CliError, ErrorKind};
 use crate::printer::{Printer, Tone};
-use crate::render::{self, Teller};
+use crate::render::{self, Known, Leaving, Log, Teller};
 use crate::retries::Retries;
 use crate::signals::{Caught, Signals};
-use kpo::driver::{Delivery, Event, Running, What};
-use kpo_core::{Outcome, Stop, Time};
+use kpo::driver::{Delivery, Event, Running, Stopper, What};
+use kpo_core::reason::exit;
+use kpo_core::{Hindrance, Outcome, Spec, Stop, Time};
 pub(crate) use logs::LogView;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -18,76 +19,90 @@ use tokio::time::Instant;
 /// The live line changes this often.
 const TICK: Duration = Duration::from_millis(500);
 
+/// What the command is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Errand {
+    /// To run the task to its end.
+    Run,
+    /// To create its pod, and leave.
+    Detach,
+    /// To go on with it as its observer.
+    TakeOver,
+    /// To show what it does.
+    Follow,
+    /// To wait for its end.
+    Wait,
+    /// To end it.
+    Cancel,
+}
+
+impl Errand {
+    /// Whether kpo watches over the task meanwhile: then leaving leaves something behind.
+    fn watches_over(self) -> bool {
+        !matches!(self, Errand::Follow | Errand::Wait)
+    }
+
+    fn shows_logs(self) -> bool {
+        matches!(self, Errand::Run | Errand::TakeOver | Errand::Follow)
+    }
+}
+
 /// What is followed, and how it is shown.
 pub(crate) struct Session {
-    /// The task's id.
-    pub(crate) task: String,
-    /// Its namespace.
-    pub(crate) namespace: String,
-    /// The task's own container.
-    pub(crate) container: String,
-    /// Whether logs are shown.
-    pub(crate) with_logs: bool,
-    /// Whether kpo watches over it: then a second signal leaves something behind.
-    pub(crate) watches_over: bool,
+    /// What for.
+    pub(crate) errand: Errand,
     /// Whether the cluster is a lab of this process's: it ends with it, and the pod too.
     pub(crate) in_lab: bool,
     /// What is appended to a command that goes on with it: ` -n batch --context prod`.
     pub(crate) again: String,
 }
 
-/// What following a task came to.
-pub(crate) enum Followed {
-    /// It ended.
-    Ended(Box<Outcome>),
-    /// Another observer has taken it over: how it ends is known there.
-    TakenOver,
-    /// It was left: the pod lives on; by which signal, if by one.
-    Left(Option<Caught>),
-}
-
-impl Followed {
-    /// What the process exits with.
-    pub(crate) fn exit_code(&self) -> i32 {
-        match self {
-            Followed::Ended(outcome) => outcome.exit_code.unwrap_or(kpo_core::reason::exit::OWN),
-            Followed::TakenOver => kpo_core::reason::exit::TAKEN_OVER,
-            Followed::Left(signal) => signal.map_or(0, |signal| signal.exit_code),
-        }
-    }
-}
-
 impl Session {
-    /// Follows the task to its end, or until a signal makes this process leave. A signal before that asks it to stop.
+    /// Follows the task to its end, or until a signal makes this process leave; a signal before that asks it to stop. What the process exits
+    /// with comes back.
     pub(crate) async fn follow(
         self,
         running: Running,
         printer: Printer,
         output: &OutputArgs,
         (signals, retries): (Signals, Retries),
-    ) -> Result<Followed, CliError> {
-        let logs = LogView::new(&self.container, output.output);
-        let teller = Teller::new(&self.task, self.in_lab);
+    ) -> Result<i32, CliError> {
+        let spec = running.spec().clone();
+        let asked = running.template().map(kpo::body::Template::manifest);
         let follower = Follower {
+            logs: LogView::new(&spec.template.container, output.output),
+            teller: Teller::new(&spec, asked, self.in_lab, self.errand),
+            spec,
             session: self,
             printer,
             form: output.output,
-            teller,
-            logs,
             signals,
             retries,
             last: None,
             caught: None,
-            outcome: None,
+            ended: None,
+            refused: None,
             result_limit: None,
-            taken_over: false,
         };
         follower.run(running).await
     }
 }
 
+/// How it came to its end here.
+enum Ended {
+    /// The task has ended.
+    Outcome(Box<Outcome>),
+    /// Its pod was created, and that was all.
+    Detached,
+    /// Another observer has taken it over: how it ends is known there.
+    TakenOver,
+    /// The driver has failed.
+    Crashed(String),
+}
+
 struct Follower {
     session: Session,
+    spec: Spec,
     printer: Printer,
     form: Option<Output>,
     teller: Teller,
@@ -97,22 +112,24 @@ struct Follower {
     /// The last event's time, and when it came: the live line's clock goes on from there.
     last: Option<(Time, Instant)>,
     caught: Option<Caught>,
-    outcome: Option<Box<Outcome>>,
+    ended: Option<Ended>,
+    /// Why it cannot be taken over, in the server's words.
+    refused: Option<String>,
     /// The most that a result may have, of the pod that was admitted last, and whether it was said.
     result_limit: Option<(usize, bool)>,
-    taken_over: bool,
 }
 
 impl Follower {
-    async fn run(mut self, mut running: Running) -> Result<Followed, CliError> {
+    async fn run(mut self, mut running: Running) -> Result<i32, CliError> {
         let stopper = running.stopper();
+        self.begin(&running, &stopper).await;
         let mut tick = tokio::time::interval(TICK);
         loop {
             tokio::select! {
                 event = running.next() => match event {
                     Some(event) => {
                         self.take(event).await?;
-                        if self.taken_over {
+                        if matches!(self.ended, Some(Ended::TakenOver | Ended::Detached)) {
                             stopper.stop(Stop::Shutdown);
                         }
                     }
@@ -133,51 +150,90 @@ impl Follower {
                 _ = tick.tick() => self.draw(),
             }
         }
-        let followed = match self.outcome.take() {
-            Some(outcome) => Followed::Ended(outcome),
-            None if self.taken_over => Followed::TakenOver,
-            None => {
-                self.say_left().await;
-                Followed::Left(self.caught)
-            }
-        };
+        self.printer.end_status().await;
+        let code = self.exit().await?;
+        self.printer.flush().await;
+        let lost = self.printer.has_lost_output();
         self.printer.finish().await;
-        Ok(followed)
+        Ok(if lost { exit::OWN } else { code })
+    }
+
+    async fn begin(&self, running: &Running, stopper: &Stopper) {
+        match self.session.errand {
+            Errand::Cancel => stopper.stop(Stop::User),
+            Errand::TakeOver if running.template().is_none() => {
+                let text =
+                    "its manifest did not travel with its pod: no attempt is made from here (give it with -f FILE)";
+                self.printer.say(Tone::Odd, text).await;
+            }
+            _ => {}
+        }
     }
 
     async fn take(&mut self, event: Event) -> Result<(), CliError> {
         self.last = Some((event.at, Instant::now()));
         match event.what {
-            What::Task(told) => {
-                if self.form == Some(Output::Events) {
-                    self.json_line(event.at, serde_json::to_value(&told).unwrap_or_default()).await;
-                }
-                for line in self.teller.tell(&told, event.at) {
-                    self.printer.say(line.tone, line.text).await;
-                }
-                self.taken_over |= matches!(told, kpo_core::Event::TakenOver { .. });
-                self.say_result_limit(event.at).await;
-                self.draw();
-            }
+            What::Task(told) => self.told(&told, event.at).await?,
             // The answer to the create comes before the event that tells of the pod.
             What::ResultLimit(bytes) => {
                 let said = self.result_limit == Some((bytes, true));
                 self.result_limit = Some((bytes, said));
             }
-            What::Log(piece) if self.session.with_logs => {
-                let said = self.logs.print(&self.printer, &self.session.task, event.at, &piece).await;
-                if let Some(text) = said {
-                    self.printer.say(Tone::Odd, self.teller.stamped(text, Some(event.at))).await;
+            What::Log(piece) => {
+                self.teller.saw(&piece.container);
+                if self.session.errand.shows_logs() {
+                    let said = self.logs.print(&self.printer, &self.spec.task, event.at, &piece).await;
+                    if let Some(text) = said {
+                        self.printer.say(Tone::Odd, self.teller.stamped(text, Some(event.at))).await;
+                    }
                 }
             }
-            What::Log(_) => {}
-            What::Trouble(why) => {
+            // What is left to be done after the end is told of where it cannot be done.
+            What::Trouble(why) if self.ended.is_none() => {
                 let line = self.teller.trouble(&why, event.at);
                 self.printer.say(line.tone, line.text).await;
             }
             What::Outcome(delivery) => self.end(delivery).await?,
+            What::Crashed(why) => self.ended = Some(Ended::Crashed(why)),
             _ => {}
         }
+        Ok(())
+    }
+
+    async fn told(&mut self, told: &kpo_core::Event, at: Time) -> Result<(), CliError> {
+        if self.form == Some(Output::Events) {
+            self.json_line(at, serde_json::to_value(told).unwrap_or_default()).await;
+        }
+        for line in self.teller.tell(told, at) {
+            self.printer.say(line.tone, line.text).await;
+        }
+        match told {
+            kpo_core::Event::TakenOver { .. } => self.ended = Some(Ended::TakenOver),
+            kpo_core::Event::Hindered { what: Hindrance::Annotate, message } => self.refused = Some(message.clone()),
+            kpo_core::Event::Created { pod, .. } if self.session.errand == Errand::Detach => self.detach(pod).await?,
+            _ => {}
+        }
+        self.say_result_limit(at).await;
+        self.draw();
+        Ok(())
+    }
+
+    /// The pod is there: its task's id is printed, and that is all.
+    async fn detach(&mut self, pod: &str) -> Result<(), CliError> {
+        self.ended = Some(Ended::Detached);
+        let (task, namespace) = (&self.spec.task, &self.spec.namespace);
+        match self.form.map(Output::object) {
+            None => self.printer.data(format!("{task}\n").into_bytes()).await,
+            Some(Some(form)) => {
+                let created = json!({"apiVersion": "kpo.rs/v1", "kind": "Task", "task": task, "namespace": namespace, "pod": pod});
+                self.printer.data(form.text(&created)?.into_bytes()).await;
+            }
+            Some(None) => {}
+        }
+        let attach = format!("{} attach {task} --take-over{}", render::program(), self.session.again);
+        let end = self.teller.end_by_itself(Time::default());
+        self.printer.say(Tone::Plain, format!("{pod} was created; {end}.")).await;
+        self.printer.say(Tone::Plain, format!("  Nobody watches over it, and nothing runs it again: {attach}")).await;
         Ok(())
     }
 
@@ -191,33 +247,55 @@ impl Follower {
         self.printer.say(Tone::Plain, self.teller.stamped(render::result_limit(bytes), Some(at))).await;
     }
 
+    // --- the end ----------------------------------------------------------------------------------------------------------------------
+
     /// Says how it ended. Only when that is out may anything be deleted.
     async fn end(&mut self, delivery: Delivery) -> Result<(), CliError> {
-        self.printer.status(None);
-        let (why, last) = (self.teller.why_no_rerun(), self.logs.last_line());
+        self.printer.end_status().await;
+        let last = self.logs.last_line();
         let mut outcome = delivery.outcome().clone();
-        let known = render::Known { container: &self.session.container, why, last_line: last.as_deref() };
+        let known = self.known(last.as_deref());
         let ending = render::ending(&outcome, known);
         outcome.message = render::one_line(&outcome, known);
         self.printer.say(ending.tone, self.teller.stamped(ending.line, self.last.map(|(at, _)| at))).await;
-        for next in ending.next {
+        for next in ending.next.into_iter().chain(self.kept(&outcome)) {
             self.printer.say(Tone::Plain, format!("  {next}")).await;
         }
         for line in render::evidence(&outcome) {
             self.printer.detail(line).await;
         }
         match self.form {
-            Some(Output::Json) => self.printer.data(pretty(&outcome)).await,
             Some(Output::Events) => {
                 let at = self.last.map_or(Time::default(), |(at, _)| at);
                 self.json_line(at, json!({"event": "outcome", "outcome": outcome})).await;
             }
+            Some(form) => self.object(form, &outcome).await?,
             None => self.result(&outcome).await,
         }
         self.printer.flush().await;
         delivery.taken();
-        self.outcome = Some(Box::new(outcome));
+        self.ended = Some(Ended::Outcome(Box::new(outcome)));
         Ok(())
+    }
+
+    fn known<'a>(&'a self, last_line: Option<&'a str>) -> Known<'a> {
+        Known {
+            container: &self.spec.template.container,
+            why: self.teller.why_no_rerun(),
+            last_line,
+            spec: Some(&self.spec),
+            asked: self.teller.asked(),
+            gates: self.teller.gates(),
+            log: if self.session.errand.shows_logs() { Log::Shown } else { Log::Gone },
+            preemptor: None,
+            again: &self.session.again,
+        }
+    }
+
+    /// Of a pod that stays.
+    fn kept(&self, outcome: &Outcome) -> Option<String> {
+        let kept = render::kept(outcome, &self.spec, self.now()?);
+        kept.filter(|_| self.session.errand.watches_over() && !self.session.in_lab)
     }
 
     /// Without `-o json` a result is talk: standard output is the program's.
@@ -227,12 +305,78 @@ impl Follower {
         }
     }
 
+    async fn object(&self, form: Output, outcome: &Outcome) -> Result<(), CliError> {
+        if let Some(form) = form.object() {
+            self.printer.data(form.text(outcome)?.into_bytes()).await;
+        }
+        Ok(())
+    }
+
     async fn json_line(&self, at: Time, value: Value) {
-        self.printer.data(logs::json_line(&self.session.task, at, value)).await;
+        self.printer.data(logs::json_line(&self.spec.task, at, value)).await;
+    }
+
+    /// What the process exits with. Where the task has not ended, what there is to say of that is said.
+    async fn exit(&mut self) -> Result<i32, CliError> {
+        let code = match (self.ended.take(), self.caught) {
+            (Some(Ended::Outcome(outcome)), _) => return Ok(self.ended_with(&outcome)),
+            (Some(Ended::Detached), _) => return Ok(exit::SUCCESS),
+            (Some(Ended::Crashed(why)), _) => return Err(self.crashed(&why)),
+            (Some(Ended::TakenOver), _) => exit::TAKEN_OVER,
+            (None, _) if self.session.errand == Errand::Cancel && self.refused.is_some() => {
+                return Err(self.not_cancelled());
+            }
+            (None, caught) => {
+                self.say_left().await;
+                caught.map_or(exit::OWN, |caught| caught.exit_code)
+            }
+        };
+        self.print_living().await?;
+        Ok(code)
+    }
+
+    /// A cancel has done what it was to do when the task has ended, however that was.
+    fn ended_with(&self, outcome: &Outcome) -> i32 {
+        let verdict = outcome.attempts.last().and_then(|attempt| attempt.verdict.as_ref());
+        let doubt = verdict.and_then(|judged| render::in_doubt(&judged.verdict));
+        match (self.session.errand, doubt) {
+            (Errand::Cancel, None) => exit::SUCCESS,
+            (Errand::Cancel, Some(why)) if render::is_denied(why) => exit::FORBIDDEN,
+            (Errand::Cancel, Some(_)) => exit::OWN,
+            _ => outcome.exit_code.unwrap_or(exit::OWN),
+        }
+    }
+
+    /// With `-o json` there is an object for a task that lives on, too.
+    async fn print_living(&self) -> Result<(), CliError> {
+        let Some(form) = self.form else { return Ok(()) };
+        let mut outcome = Outcome::living(&self.spec.task, &self.spec.namespace, Vec::new());
+        outcome.message = format!("{} lives on.", self.spec.task);
+        self.object(form, &outcome).await
+    }
+
+    fn not_cancelled(&self) -> CliError {
+        let pod = self.teller.pod().unwrap_or(&self.spec.task);
+        let why = self.refused.as_deref().unwrap_or_default();
+        let (who, rule) = render::explained(why);
+        let kind = if rule.is_empty() { ErrorKind::Refused } else { ErrorKind::Forbidden };
+        rule.into_iter()
+            .fold(CliError::new(kind, format!("not cancelled: pod {pod} still runs; {who}")), CliError::hint)
+    }
+
+    fn crashed(&self, why: &str) -> CliError {
+        let pod = self.teller.pod().map_or_else(|| "a pod of the task".to_owned(), |pod| format!("pod {pod}"));
+        let (task, again) = (&self.spec.task, &self.session.again);
+        let found = CliError::new(ErrorKind::Bug, format!("{}; {pod} may be left", render::clause(why)));
+        match self.session.in_lab {
+            true => found,
+            false => found.hint(format!("{} attach {task} --take-over{again}", render::program())),
+        }
     }
 
     fn draw(&self) {
-        self.printer.status(self.now().and_then(|now| self.teller.status(now)));
+        let now = self.now().filter(|_| self.ended.is_none());
+        self.printer.status(now.and_then(|now| self.teller.status(now)));
     }
 
     /// The task's clock. `None`: no event has set it yet.
@@ -240,43 +384,29 @@ impl Follower {
         self.last.map(|(at, when)| at + when.elapsed())
     }
 
-    async fn say_left(&self) {
-        let Some(pod) = self.teller.pod() else { return };
-        let Session { task, namespace, again, watches_over, .. } = &self.session;
-        if self.session.in_lab {
-            return self.printer.say(Tone::Plain, format!("left: the lab ends with kpo, and pod {pod} with it")).await;
+    fn leaving(&self) -> Leaving<'_> {
+        Leaving {
+            namespace: &self.spec.namespace,
+            again: &self.session.again,
+            watched_over: self.session.errand.watches_over(),
+            cancelling: self.caught.is_some_and(|caught| caught.stop == Stop::User)
+                || self.session.errand == Errand::Cancel,
         }
+    }
+
+    async fn say_left(&self) {
         let now = self.last.map_or(Time::default(), |(at, _)| at);
-        let end = match self.teller.ends_by_itself(now) {
-            Some(left) => format!("it ends by itself, at the latest in {left}"),
-            None => "it has no deadline: it runs until its program ends".to_owned(),
-        };
-        let over = if *watches_over { " --take-over" } else { "" };
-        self.printer.say(Tone::Plain, format!("detached: pod {pod} in namespace {namespace} runs on; {end}.")).await;
-        self.printer.say(Tone::Plain, format!("  Nobody watches over it now: kpo attach {task}{over}{again}")).await;
+        for line in self.teller.left(&self.leaving(), now) {
+            self.printer.must_say(Tone::Plain, line).await;
+        }
     }
 
     /// The second signal: says what is left behind, and leaves.
     async fn leave_at_once(&self, caught: Caught) -> ! {
-        let Session { task, namespace, again, .. } = &self.session;
-        let pod =
-            self.teller.pod().map_or_else(|| "its pod, if it was created,".to_owned(), |pod| format!("pod {pod}"));
-        let text = match self.caught.map(|first| first.stop) {
-            _ if self.session.in_lab => format!("left at once: the lab ends with kpo, and {pod} with it"),
-            Some(Stop::Shutdown) => {
-                format!("left at once: {pod} in namespace {namespace} runs on: kpo attach {task}{again}")
-            }
-            _ => format!("left at once: {pod} in namespace {namespace} may be left behind: kpo cancel {task}{again}"),
-        };
-        self.printer.say(Tone::Bad, text).await;
+        self.printer.end_status().await;
+        self.printer.say(Tone::Bad, self.teller.left_at_once(&self.leaving())).await;
         // A terminal that takes nothing more must not hold this up.
         let _ = tokio::time::timeout(Duration::from_secs(1), self.printer.flush()).await;
         std::process::exit(caught.exit_code)
     }
-}
-
-fn pretty(outcome: &Outcome) -> Vec<u8> {
-    let mut text = serde_json::to_vec_pretty(outcome).unwrap_or_default();
-    text.push(b'\n');
-    text
 }

@@ -3,6 +3,7 @@
 use crate::error::{CliError, ErrorKind};
 use crate::options::OnSigterm;
 use kpo_core::Stop;
+use std::future::Future;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The three signals that ask kpo to stop.
@@ -34,6 +35,15 @@ impl Signals {
             hangup: caught(SignalKind::hangup())?,
             on_sigterm,
         })
+    }
+
+    /// What the future comes to. A signal before that ends it, while nothing is under way yet: `nothing` says what has not happened.
+    pub(crate) async fn during<T>(&mut self, nothing: &str, future: impl Future<Output = T>) -> Result<T, CliError> {
+        tokio::select! {
+            biased;
+            caught = self.next() => Err(CliError::new(ErrorKind::Interrupted(caught.exit_code), nothing)),
+            done = future => Ok(done),
+        }
     }
 
     /// The next one. Cancel safe.

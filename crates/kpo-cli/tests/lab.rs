@@ -77,7 +77,7 @@ fn a_pod_that_is_not_kpos_is_explained_too() {
     let ran = in_lab("kubectl run foreign --image=x --restart=Never --command -- sh -c 'exit 5' >/dev/null
         kubectl wait --for=jsonpath={.status.phase}=Failed pod/foreign >/dev/null; $KPO why foreign | head -1; $KPO why foreign -o json");
     let (line, json) = ran.out.split_once('\n').unwrap();
-    assert_eq!(line, "failed: the program failed, exit 5   (pod foreign)");
+    assert_eq!(line, "failed: the program exited 5   (pod foreign)");
     let outcome: serde_json::Value = serde_json::from_str(json).unwrap();
     assert_eq!(
         (outcome["verdict"].as_str(), outcome["exitCode"].as_i64(), outcome["task"].as_str()),

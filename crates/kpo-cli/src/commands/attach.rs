@@ -4,9 +4,10 @@ use super::{Done, OutputArgs};
 use crate::connect::block_on;
 use crate::error::{CliError, ErrorKind};
 use crate::files::read_source;
-use crate::options::{ConnectionArgs, OnSigterm};
+use crate::options::{ConnectionArgs, OnSigterm, on_sigterm};
 use crate::printer::Printer;
-use crate::session::Session;
+use crate::render;
+use crate::session::{Errand, Session};
 use crate::signals::Signals;
 use clap::Args;
 use kpo::body::Template;
@@ -25,7 +26,7 @@ use std::path::{Path, PathBuf};
 #[command(after_help = EXAMPLES)]
 pub(crate) struct AttachArgs {
     /// The task's id
-    #[arg(value_name = "TASK")]
+    #[arg(value_name = "TASK", value_parser = crate::options::names::task)]
     pub(crate) task: String,
     /// Become the task's observer in place of the one that it has
     #[arg(long, help_heading = "How")]
@@ -33,9 +34,9 @@ pub(crate) struct AttachArgs {
     /// The manifest, where it was too large to travel with the pod
     #[arg(short, long, value_name = "FILE", help_heading = "How")]
     pub(crate) file: Option<PathBuf>,
-    /// What SIGTERM and SIGHUP mean
-    #[arg(long, value_enum, value_name = "WHAT", env = crate::env::ON_SIGTERM, hide_env_values = true, default_value_t = OnSigterm::Detach, help_heading = "How")]
-    pub(crate) on_sigterm: OnSigterm,
+    /// What SIGTERM and SIGHUP mean. Default: $KPO_ON_SIGTERM, else detach
+    #[arg(long, value_enum, value_name = "WHAT", help_heading = "How")]
+    pub(crate) on_sigterm: Option<OnSigterm>,
     #[command(flatten)]
     pub(crate) connection: ConnectionArgs,
     #[command(flatten)]
@@ -52,71 +53,74 @@ pub(super) fn attach(args: AttachArgs) -> Done {
     block_on(async move {
         let follow = Attaching {
             task: &args.task,
-            take_over: args.take_over,
+            errand: if args.take_over { Errand::TakeOver } else { Errand::Follow },
             file: args.file.as_deref(),
-            with_logs: true,
             connection: &args.connection,
             output: &args.output,
         };
-        let signals = Signals::catch(args.on_sigterm)?;
+        let signals = Signals::catch(on_sigterm(args.on_sigterm)?)?;
         follow.run(signals).await
     })
 }
 
-/// What `attach` and `wait` have in common.
+/// What `attach`, `wait` and `cancel` have in common.
 pub(super) struct Attaching<'a> {
     pub(super) task: &'a str,
-    pub(super) take_over: bool,
+    pub(super) errand: Errand,
     pub(super) file: Option<&'a Path>,
-    pub(super) with_logs: bool,
     pub(super) connection: &'a ConnectionArgs,
     pub(super) output: &'a OutputArgs,
 }
 
 impl Attaching<'_> {
     pub(super) async fn run(&self, signals: Signals) -> Done {
-        let printer = Printer::new(self.output);
-        let (hook, mut retries) = self.connection.connect_telling().await?;
-        let namespace = self.connection.namespace(&hook);
-        let attached = retries.during(&printer, driver::attach(&hook, self.request(&namespace)?)).await;
-        let running = attached.map_err(|error| self.failed(error, &namespace))?;
-        let session = Session {
-            task: self.task.to_owned(),
-            container: running.spec().template.container.clone(),
-            with_logs: self.with_logs,
-            watches_over: self.take_over,
-            in_lab: false,
-            again: self.connection.again(&namespace),
-            namespace,
-        };
-        let followed = session.follow(running, printer, self.output, (signals, retries)).await?;
-        Ok(crate::app::exit_code(followed.exit_code()))
+        self.run_telling(signals, || {}).await
     }
 
-    fn request(&self, namespace: &str) -> Result<AttachRequest, CliError> {
+    /// The same. `found` is called when the task is found.
+    pub(super) async fn run_telling(&self, mut signals: Signals, found: impl FnOnce()) -> Done {
+        let template = self.template()?;
+        let printer = Printer::new(self.output);
+        let nothing = match self.errand {
+            Errand::Cancel => "the task is not cancelled",
+            _ => "the task was not looked at yet, and goes on",
+        };
+        let (hook, mut retries) = signals.during(nothing, self.connection.connect_telling()).await??;
+        let namespace = self.connection.namespace(&hook);
+        let attaching = driver::attach(&hook, self.request(&namespace, template));
+        let attached = signals.during(nothing, retries.during(&printer, attaching)).await?;
+        let running = attached.map_err(|error| failed(error, self.task, &namespace, self.connection))?;
+        found();
+        let session = Session { errand: self.errand, in_lab: false, again: self.connection.again(&namespace) };
+        let code = session.follow(running, printer, self.output, (signals, retries)).await?;
+        Ok(crate::app::exit_code(code))
+    }
+
+    fn template(&self) -> Result<Option<Template>, CliError> {
         let template = self.file.map(|file| -> Result<Template, CliError> {
             let manifest =
                 manifest::manifest(manifest::Request { file: Some(read_source(file)?), ..Default::default() })?;
             Template::new(manifest.pod, true).map_err(|error| CliError::input(error.to_string()))
         });
-        let (task, namespace) = (self.task.to_owned(), namespace.to_owned());
-        Ok(AttachRequest { task, namespace, take_over: self.take_over, template: template.transpose()? })
+        template.transpose()
     }
 
-    fn failed(&self, error: AttachFailure, namespace: &str) -> CliError {
-        failed(error, self.task, namespace, self.connection)
+    fn request(&self, namespace: &str, template: Option<Template>) -> AttachRequest {
+        let (task, namespace) = (self.task.to_owned(), namespace.to_owned());
+        let take_over = matches!(self.errand, Errand::TakeOver | Errand::Cancel);
+        AttachRequest { task, namespace, take_over, template }
     }
 }
 
 /// Why there is nothing to go on with.
-pub(super) fn failed(error: AttachFailure, task: &str, namespace: &str, connection: &ConnectionArgs) -> CliError {
+fn failed(error: AttachFailure, task: &str, namespace: &str, connection: &ConnectionArgs) -> CliError {
     match error {
         AttachFailure::List { source, .. } => source.into(),
         AttachFailure::Found(AttachError::NoPod { .. }) => CliError::new(
             ErrorKind::NotFound,
             format!("no pod of task {task} in namespace {namespace}: finished and cleaned up, or lost"),
         )
-        .hint(format!("Those that have one: kpo ls{}", connection.again(namespace))),
+        .hint(format!("Those that have one: {} ls{}", render::program(), connection.again(namespace))),
         AttachFailure::Found(error) => CliError::new(ErrorKind::Refused, error.to_string()),
     }
 }

@@ -1,26 +1,27 @@
 //! `kpo cancel`
 
-use super::Done;
+use super::attach::Attaching;
+use super::{Done, OutputArgs};
 use crate::connect::block_on;
-use crate::options::ConnectionArgs;
-use crate::printer::{Printer, Tone};
-use crate::render;
+use crate::options::{ConnectionArgs, OnSigterm};
+use crate::session::Errand;
+use crate::signals::Signals;
 use clap::Args;
-use kpo::driver::{self, AttachRequest, What};
-use kpo_core::Stop;
-use std::process::ExitCode;
 
 /// End a task: delete its pod, with grace
 ///
-/// This process takes the task over from its observer, wherever that is, so that it is not run again.
+/// This process takes the task over from its observer, wherever that is, so that it is not run again. It waits for the pod's end, and exits
+/// with 0 when the task has ended, even if it had ended before.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CancelArgs {
     /// The task's id
-    #[arg(value_name = "TASK")]
+    #[arg(value_name = "TASK", value_parser = crate::options::names::task)]
     pub(crate) task: String,
     #[command(flatten)]
     pub(crate) connection: ConnectionArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -28,31 +29,10 @@ Example:
   kpo cancel fresh-squeeze -n batch";
 
 pub(super) fn cancel(args: CancelArgs) -> Done {
+    crate::trace::start(args.output.verbose);
     block_on(async move {
-        let hook = args.connection.connect().await?;
-        let namespace = args.connection.namespace(&hook);
-        let request =
-            AttachRequest { task: args.task.clone(), namespace: namespace.clone(), take_over: true, template: None };
-        let running = driver::attach(&hook, request).await;
-        let mut running =
-            running.map_err(|error| super::attach::failed(error, &args.task, &namespace, &args.connection))?;
-        let container = running.spec().template.container.clone();
-        running.stopper().stop(Stop::User);
-        let printer = Printer::plain();
-        let mut outcome = None;
-        while let Some(event) = running.next().await {
-            match event.what {
-                What::Trouble(why) => printer.say(Tone::Odd, format!("not yet: {why}")).await,
-                What::Outcome(delivery) => outcome = Some(delivery.taken()),
-                _ => {}
-            }
-        }
-        if let Some(outcome) = outcome {
-            let known = render::Known { container: &container, ..render::Known::default() };
-            let ending = render::ending(&outcome, known);
-            printer.say(ending.tone, format!("{}: {}", args.task, ending.line)).await;
-        }
-        printer.finish().await;
-        Ok(ExitCode::SUCCESS)
+        let (connection, output) = (&args.connection, &args.output);
+        let cancelling = Attaching { task: &args.task, errand: Errand::Cancel, file: None, connection, output };
+        cancelling.run(Signals::catch(OnSigterm::Detach)?).await
     })
 }

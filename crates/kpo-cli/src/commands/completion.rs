@@ -1,7 +1,9 @@
 //! `kpo completion`
 
 use super::Done;
-use clap::Args;
+use crate::complete;
+use clap::builder::PossibleValue;
+use clap::{Args, ValueEnum};
 use clap_complete::Shell;
 use std::process::ExitCode;
 
@@ -9,19 +11,63 @@ use std::process::ExitCode;
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CompletionArgs {
-    /// The shell
+    /// The shell; or kubectl-plugin, for what kubectl completes with (kubectl_complete-kpo)
     #[arg(value_enum, value_name = "SHELL")]
-    shell: Shell,
+    shell: For,
+}
+
+/// For whom.
+#[derive(Clone, Copy, Debug)]
+enum For {
+    Shell(Shell),
+    KubectlPlugin,
+}
+
+impl ValueEnum for For {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[
+            For::Shell(Shell::Bash),
+            For::Shell(Shell::Elvish),
+            For::Shell(Shell::Fish),
+            For::Shell(Shell::PowerShell),
+            For::Shell(Shell::Zsh),
+            For::KubectlPlugin,
+        ]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        match self {
+            For::Shell(shell) => shell.to_possible_value(),
+            For::KubectlPlugin => Some(PossibleValue::new("kubectl-plugin")),
+        }
+    }
+}
+
+/// What kubectl asks for
+#[derive(Args, Debug)]
+pub(crate) struct CompleteArgs {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    words: Vec<String>,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   source <(kpo completion bash)
-  kpo completion zsh > \"${fpath[1]}/_kpo\"";
+  kpo completion zsh > \"${fpath[1]}/_kpo\"
+  kpo completion kubectl-plugin > ~/bin/kubectl_complete-kpo; chmod +x ~/bin/kubectl_complete-kpo";
 
 pub(super) fn completion(args: &CompletionArgs, name: &'static str) -> Done {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut crate::command(name), "kpo", &mut script);
-    crate::printer::to_stdout(&script);
+    match args.shell {
+        For::Shell(shell) => clap_complete::generate(shell, &mut crate::command(name), "kpo", &mut script),
+        For::KubectlPlugin => script.extend(complete::SCRIPT.as_bytes()),
+    }
+    crate::printer::to_stdout(&script)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn complete(args: &CompleteArgs, name: &'static str) -> Done {
+    let answer = complete::answer(&mut crate::command(name), &args.words);
+    crate::printer::to_stdout(answer.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }

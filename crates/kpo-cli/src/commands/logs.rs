@@ -5,15 +5,17 @@ use crate::connect::{FIRST_ANSWER, block_on};
 use crate::error::{CliError, ErrorKind};
 use crate::options::ConnectionArgs;
 use crate::printer::{Printer, Tone};
+use crate::render;
 use crate::session::LogView;
 use clap::Args;
 use kpo::KubernetesHook;
 use kpo::driver::Piece;
 use kpo::logs::{LogOptions, LogStream, LogTarget};
 use kpo::request::Call;
+use kpo_core::reason::exit;
 use kpo_core::{Pod, Time, marks};
 use serde::Deserialize;
-use std::process::ExitCode;
+use std::future::Future;
 
 /// Print the log of a task's current pod
 ///
@@ -22,7 +24,7 @@ use std::process::ExitCode;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct LogsArgs {
     /// The task's id
-    #[arg(value_name = "TASK")]
+    #[arg(value_name = "TASK", value_parser = crate::options::names::task)]
     pub(crate) task: String,
     /// Follow it to its end
     #[arg(short, long, help_heading = "How")]
@@ -50,46 +52,48 @@ pub(super) fn logs(args: LogsArgs) -> Done {
         let pod = pods.max_by_key(attempt).ok_or_else(|| {
             let text =
                 format!("no pod of task {} in namespace {namespace}: finished and cleaned up, or lost", args.task);
-            CliError::new(ErrorKind::NotFound, text)
-                .hint(format!("Those that have one: kpo ls{}", args.connection.again(&namespace)))
+            CliError::new(ErrorKind::NotFound, text).hint(format!(
+                "Those that have one: {} ls{}",
+                render::program(),
+                args.connection.again(&namespace)
+            ))
         })?;
         let printer = Printer::plain();
         let containers = chosen(&pod, args.container.as_deref())?;
         if containers.is_empty() {
             let name = &pod.metadata.name;
-            let (task, again) = (&args.task, args.connection.again(&namespace));
-            printer
-                .say(
-                    Tone::Odd,
-                    format!("no container of pod {name} has begun; kpo attach {task}{again} follows it from its start"),
-                )
-                .await;
+            let attach = format!("{} attach {}{}", render::program(), args.task, args.connection.again(&namespace));
+            let text = format!("no container of pod {name} has begun; this follows it from its start: {attach}");
+            printer.say(Tone::Odd, text).await;
         }
         let logs = containers.iter().map(|container| print(&hook, &pod, container, &args, &printer));
-        if args.follow {
-            // One that runs on, such as a proxy, must not hold the others back.
-            futures::future::join_all(logs).await;
-        } else {
-            for log in logs {
-                log.await;
-            }
+        tokio::select! {
+            () = all(logs, args.follow) => {}
+            // Nobody reads any more (`| head`): there is nothing left to do.
+            () = printer.closed() => {}
         }
+        printer.flush().await;
+        let code = if printer.has_lost_output() { exit::OWN } else { exit::SUCCESS };
         printer.finish().await;
-        Ok(ExitCode::SUCCESS)
+        Ok(crate::app::exit_code(code))
     })
+}
+
+/// One after the other; or all at once: one that runs on, such as a proxy, must not hold the others back.
+async fn all<F: Future<Output = ()>>(logs: impl Iterator<Item = F>, at_once: bool) {
+    if at_once {
+        futures::future::join_all(logs).await;
+        return;
+    }
+    for log in logs {
+        log.await;
+    }
 }
 
 /// The containers whose logs there are, in the order of their start; an error where the one asked for is none of the pod's.
 fn chosen(pod: &Pod, asked: Option<&str>) -> Result<Vec<String>, CliError> {
     let all = pod.spec.init_containers.iter().chain(&pod.spec.containers).map(|container| container.name.as_str());
-    if let Some(asked) = asked.filter(|asked| !all.clone().any(|name| name == *asked)) {
-        let known: Vec<&str> = all.collect();
-        return Err(CliError::input(format!(
-            "pod {} has no container {asked:?}. It has: {}.",
-            pod.metadata.name,
-            known.join(", ")
-        )));
-    }
+    super::demand_container(pod, asked)?;
     let begun = |name: &str| {
         pod.status_of(name).is_some_and(|status| status.state.waiting.is_none() && status.container_id.is_some())
     };

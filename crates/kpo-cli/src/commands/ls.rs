@@ -2,11 +2,10 @@
 
 use super::Done;
 use crate::connect::{FIRST_ANSWER, block_on};
-use crate::error::{CliError, ErrorKind};
-use crate::options::ConnectionArgs;
+use crate::options::{ConnectionArgs, Form};
 use crate::printer::{to_stdout, visible};
 use crate::render::span_text;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use kpo::request::Call;
 use kpo_core::{Pod, Time, marks};
 use serde::{Deserialize, Serialize};
@@ -27,18 +26,11 @@ pub(crate) struct LsArgs {
     /// Those whose pods have these labels
     #[arg(short = 'l', long, value_name = "SELECTOR", help_heading = "Which")]
     pub(crate) selector: Option<String>,
-    /// json: a list of objects. Default: a table
+    /// A list of objects, as JSON or YAML. Default: a table
     #[arg(short, long, value_enum, value_name = "FORM", help_heading = "Output")]
-    pub(crate) output: Option<ListForm>,
+    pub(crate) output: Option<Form>,
     #[command(flatten)]
     pub(crate) connection: ConnectionArgs,
-}
-
-/// `-o` of lists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ListForm {
-    /// A JSON list
-    Json,
 }
 
 const EXAMPLES: &str = "\
@@ -56,10 +48,10 @@ pub(super) fn ls(args: LsArgs) -> Done {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let rows = rows(&pods.items, Time::default() + now);
         let text = match args.output {
-            Some(ListForm::Json) => json(&rows)?,
+            Some(form) => form.text(&rows)?,
             None => table(&rows, args.all_namespaces),
         };
-        to_stdout(text.as_bytes());
+        to_stdout(text.as_bytes())?;
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -115,12 +107,6 @@ fn state(pod: &Pod) -> String {
     let waiting = pod.statuses().find_map(|status| status.state.waiting.as_ref()?.reason.clone());
     let reason = pod.status.reason.clone().or(waiting);
     reason.unwrap_or_else(|| format!("{:?}", pod.status.phase))
-}
-
-fn json(rows: &[Row]) -> Result<String, CliError> {
-    let text = serde_json::to_string_pretty(rows)
-        .map_err(|error| CliError::because(ErrorKind::Local, "cannot write JSON", &error))?;
-    Ok(format!("{text}\n"))
 }
 
 fn table(rows: &[Row], with_namespace: bool) -> String {

@@ -14,7 +14,9 @@ mod wait;
 mod why;
 
 use crate::error::CliError;
+use crate::options::Form;
 use clap::Subcommand;
+use kpo_core::Pod;
 pub(crate) use run::{Output, OutputArgs};
 use std::process::ExitCode;
 
@@ -33,8 +35,41 @@ pub(crate) enum Commands {
     Sweep(sweep::SweepArgs),
     Lab(lab::LabArgs),
     Completion(completion::CompletionArgs),
+    #[command(name = "__complete", hide = true)]
+    Complete(completion::CompleteArgs),
     Version(version::VersionArgs),
     Help(help::HelpArgs),
+}
+
+impl Commands {
+    /// The form of the object that is to stand on standard output, also where it comes to an error. `None`: none is asked for.
+    pub(crate) fn object_form(&self) -> Option<Form> {
+        let following = |output: &OutputArgs| output.output.and_then(Output::object);
+        match self {
+            Commands::Run(args) => following(&args.output),
+            Commands::Attach(args) => following(&args.output),
+            Commands::Wait(args) => following(&args.output),
+            Commands::Cancel(args) => following(&args.output),
+            Commands::Ls(args) => args.output,
+            Commands::Why(args) => args.output,
+            Commands::Version(args) => args.output,
+            Commands::Logs(_)
+            | Commands::Sweep(_)
+            | Commands::Lab(_)
+            | Commands::Completion(_)
+            | Commands::Complete(_)
+            | Commands::Help(_) => None,
+        }
+    }
+}
+
+/// Refuses a container that the pod has not.
+fn demand_container(pod: &Pod, asked: Option<&str>) -> Result<(), CliError> {
+    let mut all = pod.spec.init_containers.iter().chain(&pod.spec.containers).map(|container| container.name.as_str());
+    let Some(asked) = asked.filter(|asked| !all.clone().any(|name| name == *asked)) else { return Ok(()) };
+    let known = all.by_ref().collect::<Vec<_>>().join(", ");
+    let text = format!("pod {} has no container {asked:?}. It has: {known}.", pod.metadata.name);
+    Err(CliError::input(text))
 }
 
 /// Runs it. `name`: how the program was called.
@@ -50,6 +85,7 @@ pub(crate) fn run(command: Commands, name: &'static str) -> Done {
         Commands::Sweep(args) => sweep::sweep(args),
         Commands::Lab(args) => lab::lab(args),
         Commands::Completion(args) => completion::completion(&args, name),
+        Commands::Complete(args) => completion::complete(&args, name),
         Commands::Version(args) => version::version(&args),
         Commands::Help(args) => help::help(&args, name),
     }

@@ -2,11 +2,14 @@
 
 use super::Done;
 use crate::connect::{FIRST_ANSWER, block_on};
+use crate::error::CliError;
 use crate::options::ConnectionArgs;
 use crate::printer::{Printer, Tone, visible};
+use crate::render;
 use clap::Args;
+use kpo::KubernetesHook;
 use kpo::manager::Written;
-use kpo::request::Call;
+use kpo::request::{Call, RequestError};
 use kpo_core::sweep::{self, Due};
 use kpo_core::{Pod, Time, marks};
 use serde::Deserialize;
@@ -15,7 +18,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Remove what is no longer needed: kept pods that have expired, finalizers of kpo's that were left behind
 ///
-/// Only pods that have ended are touched.
+/// Only pods that have ended are touched. A pod that was deleted and is held by kpo's finalizer alone is released ten minutes after its deletion:
+/// an observer that is alive takes it off within seconds.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct SweepArgs {
@@ -40,34 +44,50 @@ pub(super) fn sweep(args: SweepArgs) -> Done {
         let pods = hook.pods(namespace).list(marks::TASK, Call::within(FIRST_ANSWER)).await?;
         let now = Time::default() + SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let printer = Printer::plain();
-        let pods = pods.items.into_iter().filter_map(|pod| Pod::deserialize(pod).ok());
-        let is_due = |pod: Pod| sweep::due(&pod).filter(|(at, _)| *at <= now).map(|(_, due)| (pod, due));
-        let due: Vec<(Pod, Due)> = pods.filter_map(is_due).collect();
-        for (pod, due) in &due {
-            let manager = hook.pods(&*pod.metadata.namespace);
-            let done = match args.dry_run {
-                true => false,
-                false => matches!(manager.sweep(pod, *due, Call::within(FIRST_ANSWER)).await?, Written::Done(_)),
+        let mut first_failure = None;
+        let mut is_empty = true;
+        for pod in pods.items.into_iter().filter_map(|pod| Pod::deserialize(pod).ok()) {
+            let Some((at, due)) = sweep::due(&pod) else { continue };
+            is_empty = false;
+            if at > now {
+                // Kept pods that have not expired are what their owner asked for.
+                if due == Due::Held {
+                    printer.say(Tone::Plain, sentence(&pod, due, &format!("left until {}", render::minute(at)))).await;
+                }
+                continue;
+            }
+            let done = remove(&hook, &pod, due, args.dry_run).await;
+            let (tone, did) = match &done {
+                Ok(did) => (Tone::Plain, (*did).to_owned()),
+                Err(error) => (Tone::Bad, format!("left: {}", render::explained(&error.failure.to_string()).0)),
             };
-            printer.say(Tone::Plain, sentence(pod, *due, args.dry_run, done)).await;
+            printer.say(tone, sentence(&pod, due, &did)).await;
+            first_failure = first_failure.or(done.err());
         }
-        if due.is_empty() {
+        if is_empty {
             printer.say(Tone::Plain, "nothing to remove").await;
         }
         printer.finish().await;
-        Ok(ExitCode::SUCCESS)
+        first_failure.map_or(Ok(ExitCode::SUCCESS), |error| Err(CliError::from(error)))
     })
 }
 
-fn sentence(pod: &Pod, due: Due, dry_run: bool, done: bool) -> String {
+/// What became of it. One that cannot be removed does not keep the others.
+async fn remove(hook: &KubernetesHook, pod: &Pod, due: Due, dry_run: bool) -> Result<&'static str, RequestError> {
+    if dry_run {
+        return Ok("would be removed");
+    }
+    let manager = hook.pods(&*pod.metadata.namespace);
+    Ok(match manager.sweep(pod, due, Call::within(FIRST_ANSWER)).await? {
+        Written::Done(_) => "removed",
+        Written::Gone | Written::Conflict => "left: it changed meanwhile",
+    })
+}
+
+fn sentence(pod: &Pod, due: Due, did: &str) -> String {
     let what = match due {
         Due::Expired => "kept pod, expired",
         Due::Held => "pod held by kpo's finalizer alone",
-    };
-    let did = match (dry_run, done) {
-        (true, _) => "would be removed",
-        (false, true) => "removed",
-        (false, false) => "left: it changed meanwhile",
     };
     format!("{}/{}: {what}: {did}", visible(&pod.metadata.namespace), visible(&pod.metadata.name))
 }

@@ -6,8 +6,11 @@ use crate::connect::block_on;
 use crate::error::{CliError, ErrorKind};
 use crate::options::{ConnectionArgs, Limit, OnSigterm, limit};
 use crate::render::span_text;
+use crate::session::Errand;
 use crate::signals::Signals;
 use clap::Args;
+use std::cell::Cell;
+use std::time::Duration;
 
 /// Wait for a task's end, without its log
 ///
@@ -16,7 +19,7 @@ use clap::Args;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct WaitArgs {
     /// The task's id
-    #[arg(value_name = "TASK")]
+    #[arg(value_name = "TASK", value_parser = crate::options::names::task)]
     pub(crate) task: String,
     /// Stop waiting after so long; the task runs on. Default: none
     #[arg(long, value_name = "SPAN", value_parser = limit, help_heading = "How")]
@@ -36,15 +39,23 @@ pub(super) fn wait(args: WaitArgs) -> Done {
     crate::trace::start(args.output.verbose);
     block_on(async move {
         let (connection, output) = (&args.connection, &args.output);
-        let waiting =
-            Attaching { task: &args.task, take_over: false, file: None, with_logs: false, connection, output };
-        let ended = waiting.run(Signals::catch(OnSigterm::Detach)?);
+        let waiting = Attaching { task: &args.task, errand: Errand::Wait, file: None, connection, output };
+        let found = Cell::new(false);
+        let ended = waiting.run_telling(Signals::catch(OnSigterm::Detach)?, || found.set(true));
         match args.timeout.and_then(|limit| limit.0) {
             None => ended.await,
-            Some(limit) => tokio::time::timeout(limit, ended).await.unwrap_or_else(|_| {
-                let text = format!("task {} has not ended within {}; it runs on", args.task, span_text(limit));
-                Err(CliError::new(ErrorKind::Timeout, text))
-            }),
+            Some(limit) => tokio::time::timeout(limit, ended)
+                .await
+                .unwrap_or_else(|_| Err(overdue(&args.task, limit, found.get()))),
         }
     })
+}
+
+fn overdue(task: &str, limit: Duration, is_found: bool) -> CliError {
+    let limit = span_text(limit);
+    let text = match is_found {
+        true => format!("task {task} has not ended within {limit}; it goes on"),
+        false => format!("no answer from the cluster within {limit}: whether task {task} has ended is not known"),
+    };
+    CliError::new(ErrorKind::Timeout, text)
 }

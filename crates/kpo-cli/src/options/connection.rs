@@ -8,7 +8,7 @@ use std::path::PathBuf;
 #[command(next_help_heading = "Cluster")]
 pub(crate) struct ConnectionArgs {
     /// The namespace. Default: the manifest's, else the context's
-    #[arg(short, long, value_name = "NAMESPACE")]
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = super::names::namespace)]
     pub(crate) namespace: Option<String>,
     /// The context of the kubeconfig. Default: its current one
     #[arg(long, value_name = "CONTEXT")]

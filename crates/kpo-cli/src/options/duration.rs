@@ -6,9 +6,15 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limit(pub(crate) Option<Duration>);
 
-/// Parses a limit: a span, or `none`.
+/// Parses a limit: a span, or `none`. A clock that has run out before it begins is no limit that anybody means.
 pub(crate) fn limit(text: &str) -> Result<Limit, String> {
-    if text == "none" { Ok(Limit(None)) } else { span(text).map(|span| Limit(Some(span))) }
+    match text {
+        "none" => Ok(Limit(None)),
+        text => match span(text)? {
+            Duration::ZERO => Err("nothing is done in no time; \"none\" takes the limit away".to_owned()),
+            span => Ok(Limit(Some(span))),
+        },
+    }
 }
 
 /// Parses a span. A unit is demanded: a bare number could mean anything.
@@ -53,6 +59,8 @@ mod tests {
         }
         assert_eq!(span("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(limit("none"), Ok(Limit(None)));
+        assert_eq!(limit("1s"), Ok(Limit(Some(Duration::from_secs(1)))));
+        assert!(limit("0s").is_err_and(|why| why.contains("none")));
         for bad in ["", "10", "m", "10 m", "-1s", "1.5h", "99999999999999999999s", "9999999999999d"] {
             assert!(span(bad).is_err(), "{bad}");
         }

@@ -1,5 +1,7 @@
 //! The values of the flags that set a policy.
 
+use crate::env;
+use crate::error::CliError;
 use clap::ValueEnum;
 use kpo_core::OnFinish;
 use kpo_core::spec::{ExitZeroAfterTerm, OnUnsignedDelete, RerunPolicy};
@@ -91,6 +93,17 @@ pub(crate) enum OnSigterm {
     Detach,
     /// Delete the pod
     Cancel,
+}
+
+/// What a SIGTERM means: by the flag, else by the environment, where what is empty is not set.
+pub(crate) fn on_sigterm(flag: Option<OnSigterm>) -> Result<OnSigterm, CliError> {
+    let set = std::env::var_os(env::ON_SIGTERM).filter(|value| !value.is_empty());
+    match (flag, set) {
+        (Some(flag), _) => Ok(flag),
+        (None, None) => Ok(OnSigterm::Detach),
+        (None, Some(value)) => OnSigterm::from_str(&value.to_string_lossy(), false)
+            .map_err(|_| CliError::input(format!("{} is {value:?}: it is detach or cancel", env::ON_SIGTERM))),
+    }
 }
 
 /// `--on-finish`: `delete`, `keep`, `keep-failed`, `keep-failed=2h`.

@@ -9,10 +9,11 @@ pub(crate) use screen::Tone;
 pub(crate) use visible::visible;
 
 use crate::commands::OutputArgs;
-use crate::error::CliError;
+use crate::error::{CliError, ErrorKind};
 use kpo::logs::LogBatch;
-use screen::{Screen, Terminals};
+use screen::{Fate, Screen, Terminals};
 use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 
@@ -44,6 +45,7 @@ pub(crate) struct Printer {
     loudness: Loudness,
     items: Option<mpsc::Sender<Item>>,
     thread: Option<JoinHandle<()>>,
+    fate: Arc<Fate>,
 }
 
 impl Printer {
@@ -64,8 +66,10 @@ impl Printer {
 
     fn start(loudness: Loudness) -> Self {
         let (items, received) = mpsc::channel(WAITING);
-        let thread = std::thread::Builder::new().name("printer".into()).spawn(move || write_all(received));
-        Self { loudness, items: Some(items), thread: thread.ok() }
+        let fate = Arc::<Fate>::default();
+        let noted = fate.clone();
+        let thread = std::thread::Builder::new().name("printer".into()).spawn(move || write_all(received, noted));
+        Self { loudness, items: Some(items), thread: thread.ok(), fate }
     }
 
     /// Bytes for standard output, as they are.
@@ -85,6 +89,11 @@ impl Printer {
         }
     }
 
+    /// A line of kpo's that is said in any case: what is left behind.
+    pub(crate) async fn must_say(&self, tone: Tone, text: impl Into<String>) {
+        self.send(Item::Say(tone, text.into())).await;
+    }
+
     /// A detail: with -v.
     pub(crate) async fn detail(&self, text: impl Into<String>) {
         if self.loudness >= Loudness::Verbose {
@@ -97,6 +106,21 @@ impl Printer {
         if let Some(items) = self.items.as_ref().filter(|_| self.loudness > Loudness::Quiet) {
             let _ = items.try_send(Item::Status(text));
         }
+    }
+
+    /// Takes the live line away, for good where none is set after it.
+    pub(crate) async fn end_status(&self) {
+        self.send(Item::Status(None)).await;
+    }
+
+    /// Comes when nobody reads standard output any more. Cancel safe.
+    pub(crate) async fn closed(&self) {
+        self.fate.closed.cancelled().await;
+    }
+
+    /// Whether standard output could not be written, which was said. Of what is out: flush before.
+    pub(crate) fn has_lost_output(&self) -> bool {
+        self.fate.lost.get().is_some()
     }
 
     /// Waits until all that was given so far is out.
@@ -142,10 +166,10 @@ impl Drop for Printer {
 }
 
 /// Writes items until the last sender is gone; brings them out whenever nothing more waits.
-fn write_all(mut items: mpsc::Receiver<Item>) {
+fn write_all(mut items: mpsc::Receiver<Item>, fate: Arc<Fate>) {
     let out = io::BufWriter::with_capacity(64 << 10, io::stdout());
     let err = io::BufWriter::new(io::stderr());
-    let mut screen = Screen::new(out, err, terminals());
+    let mut screen = Screen::new(out, err, terminals(), fate);
     while let Some(item) = items.blocking_recv() {
         write(&mut screen, item);
         while let Ok(item) = items.try_recv() {
@@ -176,19 +200,30 @@ fn write<O: Write, E: Write>(screen: &mut Screen<O, E>, item: Item) {
 
 fn terminals() -> Terminals {
     let colour = anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never;
-    Terminals { out: io::stdout().is_terminal(), err: io::stderr().is_terminal(), colour }
+    let err = io::stderr().is_terminal();
+    let live = err && std::env::var_os("TERM").is_none_or(|kind| kind != "dumb");
+    Terminals { out: io::stdout().is_terminal(), err, live, colour }
 }
 
 /// Writes all of it to standard output; a closed one is no failure.
-pub(crate) fn to_stdout(bytes: &[u8]) {
+pub(crate) fn to_stdout(bytes: &[u8]) -> Result<(), CliError> {
     let mut out = io::stdout().lock();
-    let _ = out.write_all(bytes).and_then(|()| out.flush());
+    written(out.write_all(bytes).and_then(|()| out.flush()))
 }
 
 /// The same, without its styles where standard output does not take them.
-pub(crate) fn styled_to_stdout(text: &str) {
+pub(crate) fn styled_to_stdout(text: &str) -> Result<(), CliError> {
     let mut out = anstream::AutoStream::auto(io::stdout().lock());
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+fn written(written: io::Result<()>) -> Result<(), CliError> {
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(CliError::because(ErrorKind::Local, "standard output cannot be written", &error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A line on standard error, its escape sequences made harmless; a closed one is no failure.

@@ -3,6 +3,8 @@
 use super::visible::{visible, visible_lines};
 use anstyle::{AnsiColor, Style};
 use std::io::{self, Write};
+use std::sync::{Arc, OnceLock};
+use tokio_util::sync::CancellationToken;
 
 /// How a line of kpo's own is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +37,19 @@ pub(crate) struct Terminals {
     pub(crate) out: bool,
     /// Standard error is a terminal.
     pub(crate) err: bool,
+    /// Standard error takes a live line.
+    pub(crate) live: bool,
     /// Standard error takes colours.
     pub(crate) colour: bool,
+}
+
+/// What became of standard output, for those who do not write to it themselves.
+#[derive(Debug, Default)]
+pub(crate) struct Fate {
+    /// Nobody reads it any more: no failure of the task's.
+    pub(crate) closed: CancellationToken,
+    /// It cannot be written, and why.
+    pub(crate) lost: OnceLock<String>,
 }
 
 /// Standard output and standard error, as one picture.
@@ -50,24 +63,26 @@ pub(crate) struct Screen<O, E> {
     drawn: bool,
     /// Whether the terminal's cursor stands behind an unfinished line of the program's.
     within_line: bool,
-    /// Nobody reads standard output any more: no failure of the task's.
-    closed: bool,
+    fate: Arc<Fate>,
+    /// Standard output takes nothing any more.
+    ended: bool,
 }
 
 impl<O: Write, E: Write> Screen<O, E> {
-    pub(crate) fn new(out: O, err: E, terminals: Terminals) -> Self {
-        Self { out, err, terminals, status: None, drawn: false, within_line: false, closed: false }
+    pub(crate) fn new(out: O, err: E, terminals: Terminals, fate: Arc<Fate>) -> Self {
+        Self { out, err, terminals, status: None, drawn: false, within_line: false, fate, ended: false }
     }
 
     /// Bytes for standard output, as they are.
     pub(crate) fn data(&mut self, bytes: &[u8]) {
-        if self.closed {
+        if self.ended {
             return;
         }
         if self.terminals.out {
             self.wipe();
         }
-        self.closed = self.out.write_all(bytes).is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
+        let written = self.out.write_all(bytes);
+        self.note(written);
         if let Some(last) = bytes.last().filter(|_| self.terminals.out) {
             self.within_line = *last != b'\n';
         }
@@ -97,7 +112,7 @@ impl<O: Write, E: Write> Screen<O, E> {
 
     /// Sets the live line, or takes it away.
     pub(crate) fn status(&mut self, text: Option<String>) {
-        if self.terminals.err && self.status != text {
+        if self.terminals.live && self.status != text {
             self.wipe();
             self.status = text;
         }
@@ -105,9 +120,7 @@ impl<O: Write, E: Write> Screen<O, E> {
 
     /// Brings out what was written, and the live line below it.
     pub(crate) fn flush(&mut self) {
-        if !self.closed {
-            self.closed = self.out.flush().is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
-        }
+        self.flush_out();
         if let Some(status) = self.status.as_deref().filter(|_| !self.drawn && !self.within_line) {
             // Without automatic margins the terminal cuts the line itself, whatever its width (DECAWM).
             let style = if self.terminals.colour { Style::new().dimmed() } else { Style::new() };
@@ -123,9 +136,27 @@ impl<O: Write, E: Write> Screen<O, E> {
             let _ = self.err.write_all(b"\n");
             self.within_line = false;
         }
-        if self.terminals.out && !self.closed {
-            let _ = self.out.flush();
+        if self.terminals.out {
+            self.flush_out();
         }
+    }
+
+    fn flush_out(&mut self) {
+        if !self.ended {
+            let flushed = self.out.flush();
+            self.note(flushed);
+        }
+    }
+
+    /// A reader that has gone has had enough. Any other failure loses what was to be read: it is said, once.
+    fn note(&mut self, written: io::Result<()>) {
+        let Err(error) = written else { return };
+        self.ended = true;
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return self.fate.closed.cancel();
+        }
+        let _ = self.fate.lost.set(error.to_string());
+        self.say(Tone::Bad, &format!("standard output cannot be written ({error}): what follows of it is lost"));
     }
 
     fn wipe(&mut self) {
@@ -157,11 +188,11 @@ mod tests {
         }
     }
 
-    struct Closed;
+    struct Failing(io::ErrorKind);
 
-    impl Write for Closed {
+    impl Write for Failing {
         fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-            Err(io::ErrorKind::BrokenPipe.into())
+            Err(self.0.into())
         }
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
@@ -170,14 +201,14 @@ mod tests {
 
     fn shown(terminals: Terminals, act: impl FnOnce(&mut Screen<Tape, Tape>)) -> String {
         let tape = Tape::default();
-        let mut screen = Screen::new(tape.clone(), tape.clone(), terminals);
+        let mut screen = Screen::new(tape.clone(), tape.clone(), terminals, Arc::default());
         act(&mut screen);
         screen.flush();
         let bytes = tape.0.borrow().clone();
         String::from_utf8(bytes).unwrap()
     }
 
-    const TERMINAL: Terminals = Terminals { out: true, err: true, colour: false };
+    const TERMINAL: Terminals = Terminals { out: true, err: true, live: true, colour: false };
 
     #[test]
     fn without_a_terminal_there_are_only_lines() {
@@ -234,11 +265,40 @@ mod tests {
 
     #[test]
     fn a_closed_standard_output_is_no_failure() {
-        let tape = Tape::default();
-        let mut screen = Screen::new(Closed, tape.clone(), Terminals::default());
+        let (tape, fate) = (Tape::default(), Arc::<Fate>::default());
+        let closed = Failing(io::ErrorKind::BrokenPipe);
+        let mut screen = Screen::new(closed, tape.clone(), Terminals::default(), fate.clone());
         screen.data(b"hello\n");
         screen.data(b"hello\n");
         screen.say(Tone::Plain, "succeeded");
         assert_eq!(tape.0.borrow().as_slice(), b"succeeded\n");
+        assert!(fate.closed.is_cancelled() && fate.lost.get().is_none());
+    }
+
+    #[test]
+    fn output_that_is_lost_is_said_once() {
+        let (tape, fate) = (Tape::default(), Arc::<Fate>::default());
+        let full = io::BufWriter::new(Failing(io::ErrorKind::StorageFull));
+        let mut screen = Screen::new(full, tape.clone(), Terminals::default(), fate.clone());
+        screen.data(b"hello\n");
+        screen.flush();
+        screen.data(b"hello\n");
+        screen.flush();
+        let said = String::from_utf8(tape.0.borrow().clone()).unwrap();
+        assert_eq!(said, "standard output cannot be written (no storage space): what follows of it is lost\n");
+        assert_eq!(fate.lost.get().map(String::as_str), Some("no storage space"));
+        assert!(!fate.closed.is_cancelled());
+    }
+
+    #[test]
+    fn a_terminal_without_a_live_line_gets_no_escape_sequence() {
+        let dumb = Terminals { live: false, ..TERMINAL };
+        let text = shown(dumb, |screen| {
+            screen.status(Some("running".into()));
+            screen.flush();
+            screen.other("side", b"\x1b[2J", false);
+            screen.say(Tone::Plain, "ended");
+        });
+        assert_eq!(text, "[side] \\u{1b}[2J\nended\n");
     }
 }

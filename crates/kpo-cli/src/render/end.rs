@@ -1,8 +1,13 @@
 //! What became of an attempt or a task, in one line, and what to do.
 
-use super::words::{self, clause, sentence, span, unquoted};
+use super::asked::Asked;
+use super::next::{self, Log, Preemptor};
+use super::rule;
+use super::words::{self, clause, sentence, span};
 use crate::printer::Tone;
-use kpo_core::{AttemptRecord, Cause, Class, NoRerun, Outcome, Proof, Reason, Started, Verdict};
+use kpo_core::{
+    AttemptRecord, Cause, Class, Fact, NoRerun, OnFinish, Outcome, Proof, Reason, Spec, Started, Time, Verdict,
+};
 use std::time::Duration;
 
 /// An end as it is said: the line, and below it what to do.
@@ -25,6 +30,18 @@ pub(crate) struct Known<'a> {
     pub(crate) why: Option<NoRerun>,
     /// The last line that the program printed.
     pub(crate) last_line: Option<&'a str>,
+    /// The task. `None`: the pod is no task's, as far as is known.
+    pub(crate) spec: Option<&'a Spec>,
+    /// The pod as it was asked for.
+    pub(crate) asked: Asked<'a>,
+    /// The gates that held it last.
+    pub(crate) gates: &'a [String],
+    /// Where its logs are.
+    pub(crate) log: Log,
+    /// Who preempted it, where that was looked up.
+    pub(crate) preemptor: Option<&'a Preemptor>,
+    /// What is appended to a command that goes on with it: ` -n batch --context prod`.
+    pub(crate) again: &'a str,
 }
 
 /// How a task ended.
@@ -33,42 +50,44 @@ pub(crate) fn ending(outcome: &Outcome, known: Known<'_>) -> Ending {
     let Some(attempt) = outcome.attempts.last() else { return without_attempt(outcome) };
     let Some(judged) = &attempt.verdict else { return alive(outcome) };
     if outcome.reason == Some(Reason::ResultMissing) && judged.verdict.class == Class::Succeeded {
-        let line = format!("failed: {}, {}", clause(&outcome.message), place(attempt, ran));
-        let next = super::rule::missing_rule(&line).unwrap_or_else(|| next_step(Reason::ResultMissing));
-        return Ending { tone: Tone::Bad, line: sentence(&line), next: vec![next] };
+        let (what, rule) = rule::explained(&outcome.message);
+        let line = sentence(&format!("failed: {what}, {}", place(attempt, ran)));
+        let next = if rule.is_empty() { vec![next::registered(Reason::ResultMissing)] } else { rule };
+        return Ending { tone: Tone::Bad, line, next };
     }
     let verdict = &judged.verdict;
+    let next = next::steps(verdict, attempt, known);
     match &verdict.class {
         Class::Succeeded => succeeded(outcome, attempt, verdict),
-        Class::Failed => failed(attempt, verdict, ran, known.last_line),
-        Class::LaunchFailed => launch_failed(attempt, verdict, ran),
-        Class::Disrupted { .. } => lost(attempt, verdict, ran, known.why),
-        Class::Cancelled => cancelled(attempt, verdict, ran),
+        Class::Failed => Ending { tone: Tone::Bad, line: failed(attempt, verdict, ran, known), next },
+        Class::LaunchFailed => launch_failed(attempt, verdict, ran, known),
+        Class::Disrupted { .. } => Ending { tone: Tone::Bad, line: lost(attempt, verdict, ran), next },
+        Class::Cancelled if verdict.reason == Reason::CancelledByUser => cancelled(attempt, verdict, ran, known),
+        Class::Cancelled => stopped(attempt, verdict, ran, known),
     }
 }
 
 /// The same as one line: the Outcome's message.
 pub(crate) fn one_line(outcome: &Outcome, known: Known<'_>) -> String {
     let Ending { line, next, .. } = ending(outcome, known);
-    std::iter::once(line).chain(next).collect::<Vec<_>>().join(" ")
+    let parts = std::iter::once(line).chain(next);
+    parts.map(|part| part.trim().to_owned()).collect::<Vec<_>>().join(" ")
 }
 
 fn without_attempt(outcome: &Outcome) -> Ending {
     match outcome.reason {
         Some(reason) if outcome.exit_code != Some(0) => {
             let words = if outcome.message.is_empty() { reason.sentence() } else { &outcome.message };
-            Ending {
-                tone: Tone::Bad,
-                line: sentence(&format!("{}: {words}", heading(reason))),
-                next: vec![next_step(reason)],
-            }
+            let line = sentence(&format!("{}: {words}", heading(reason)));
+            Ending { tone: Tone::Bad, line, next: vec![next::registered(reason)] }
         }
         _ => alive(outcome),
     }
 }
 
 fn alive(outcome: &Outcome) -> Ending {
-    Ending { tone: Tone::Plain, line: format!("{} lives on", outcome.task), next: Vec::new() }
+    let line = if outcome.message.is_empty() { format!("{} lives on.", outcome.task) } else { outcome.message.clone() };
+    Ending { tone: Tone::Plain, line, next: Vec::new() }
 }
 
 fn succeeded(outcome: &Outcome, attempt: &AttemptRecord, verdict: &Verdict) -> Ending {
@@ -76,12 +95,21 @@ fn succeeded(outcome: &Outcome, attempt: &AttemptRecord, verdict: &Verdict) -> E
     let before = earlier(&outcome.attempts[..outcome.attempts.len() - 1]);
     let mut line = format!("succeeded, exit 0{on}, attempt {}{before}", attempt.number);
     if verdict.reason == Reason::SucceededWhileTerminating {
-        line.push_str("; its pod was being deleted");
+        line.push_str(&format!("; {}", meanwhile(attempt)));
         if let Some(words) = &verdict.detail {
             line.push_str(&format!(" ({})", clause(words)));
         }
     }
     Ending { tone: Tone::Good, line, next: Vec::new() }
+}
+
+/// What was under way when the program ended well.
+fn meanwhile(attempt: &AttemptRecord) -> &'static str {
+    match attempt.last_status.as_ref().and_then(|status| status.reason.as_deref()) {
+        Some("DeadlineExceeded") => "its deadline had passed, and it ended within its grace",
+        Some(_) => "its pod was being stopped",
+        None => "its pod was being deleted",
+    }
 }
 
 /// ` (1 preempted before it ran); no retries of yours were used`.
@@ -153,27 +181,83 @@ pub(super) fn noun(cause: Cause) -> &'static str {
     }
 }
 
-fn failed(attempt: &AttemptRecord, verdict: &Verdict, ran: Option<Duration>, last_line: Option<&str>) -> Ending {
-    let what = match (verdict.reason, verdict.exit_code) {
+// --- failures -------------------------------------------------------------------------------------------------------------------------
+
+fn failed(attempt: &AttemptRecord, verdict: &Verdict, ran: Option<Duration>, known: Known<'_>) -> String {
+    let what = failure(verdict, known);
+    let mut line = sentence(&format!("failed: {}", placed(&what, verdict, attempt, ran)));
+    let last = known.last_line.filter(|last| verdict.reason == Reason::ProgramFailed && !last.trim().is_empty());
+    if let Some(last) = last {
+        line.push_str(&format!(" Last line: \"{}\".", words::shortened(&clause(last), 160)));
+    }
+    line
+}
+
+/// How the program failed.
+pub(super) fn failure(verdict: &Verdict, known: Known<'_>) -> String {
+    let limit = known.asked.memory_limit(known.container).filter(|_| verdict.reason == Reason::OutOfMemory);
+    if let Some(limit) = limit {
+        return format!("out of memory: the program was killed at its limit of {}", clause(&limit));
+    }
+    match (verdict.reason, verdict.exit_code) {
         (Reason::ProgramFailed, Some(code)) => format!("the program exited {code}"),
         (reason, Some(code)) => format!("{} (exit {code})", clause(&told(reason, verdict))),
         (reason, None) => clause(&told(reason, verdict)),
-    };
-    let mut line = sentence(&format!("failed: {}", placed(&what, verdict, attempt, ran)));
-    if let Some(last) = last_line.filter(|last| verdict.reason == Reason::ProgramFailed && !last.trim().is_empty()) {
-        line.push_str(&format!(" Last line: \"{}\".", words::shortened(&clause(last), 160)));
     }
-    let next = if verdict.reason == Reason::ProgramFailed { Vec::new() } else { vec![next_step(verdict.reason)] };
-    Ending { tone: Tone::Bad, line, next }
 }
 
-fn launch_failed(attempt: &AttemptRecord, verdict: &Verdict, ran: Option<Duration>) -> Ending {
-    let what = clause(&told(verdict.reason, verdict));
+fn launch_failed(attempt: &AttemptRecord, verdict: &Verdict, ran: Option<Duration>, known: Known<'_>) -> Ending {
+    let reason = verdict.reason;
+    let refusal = verdict.detail.as_deref().and_then(rule::denied);
+    let (what, next) = match refusal {
+        Some((who, rule)) if reason == Reason::Forbidden => (who, rule),
+        // It failed, and then it could not be deleted.
+        Some((who, rule)) => {
+            (format!("{}; its pod {} is left behind: {who}", reason.sentence(), attempt.pod.name), rule)
+        }
+        None => (unlaunched(attempt, verdict, known), next::steps(verdict, attempt, known)),
+    };
     let what = if attempt.pod.node.is_some() { placed(&what, verdict, attempt, ran) } else { what };
-    let rule =
-        verdict.detail.as_deref().filter(|_| verdict.reason == Reason::Forbidden).and_then(super::rule::missing_rule);
-    let next = vec![rule.unwrap_or_else(|| next_step(verdict.reason))];
-    Ending { tone: Tone::Bad, line: sentence(&format!("{}: {what}", heading(verdict.reason))), next }
+    Ending { tone: Tone::Bad, line: sentence(&format!("{}: {what}", heading(reason))), next }
+}
+
+/// Why it could not be launched, with what the cluster says of it.
+fn unlaunched(attempt: &AttemptRecord, verdict: &Verdict, known: Known<'_>) -> String {
+    let detail = verdict.detail.as_deref().map(clause).filter(|words| !words.is_empty());
+    let what = match verdict.reason {
+        // Its words are the other pod's UID.
+        Reason::NameTaken => return format!("pod {} exists, and is not of this task", attempt.pod.name),
+        Reason::Image => {
+            waiting_image(attempt, known).map(|image| format!("the image {} cannot be pulled", clause(image)))
+        }
+        reason => clocked(reason, known),
+    };
+    match (what, detail) {
+        (Some(what), Some(detail)) => format!("{what}: {detail}"),
+        (Some(what), None) => what,
+        (None, _) => clause(&told(verdict.reason, verdict)),
+    }
+}
+
+/// The image of the container that was waited for.
+fn waiting_image<'a>(attempt: &AttemptRecord, known: Known<'a>) -> Option<&'a str> {
+    let status = attempt.last_status.as_ref()?;
+    let mut all = status.init_container_statuses.iter().chain(&status.container_statuses);
+    known.asked.image(&all.find(|status| status.state.waiting.is_some())?.name)
+}
+
+/// The end of a clock, in its own terms.
+fn clocked(reason: Reason, known: Known<'_>) -> Option<String> {
+    let clocks = known.spec?.clocks;
+    Some(match reason {
+        Reason::StartTimeout => format!("no progress towards its start for {}", span(clocks.start?)),
+        Reason::ScheduleTimeout => format!("no node within {}", span(clocks.schedule?)),
+        Reason::QueueTimeout if known.gates.is_empty() => format!("not released within {}", span(clocks.queue?)),
+        Reason::QueueTimeout => format!("held by {} for {}", clause(&known.gates.join(", ")), span(clocks.queue?)),
+        Reason::RunTimeout => format!("the program ran for more than {}", span(clocks.run?)),
+        Reason::Timeout => format!("the task was not done within {}", span(clocks.total?)),
+        _ => return None,
+    })
 }
 
 /// What happened, and where: behind the cluster's own words with a comma, so that they stay apart.
@@ -182,10 +266,12 @@ fn placed(what: &str, verdict: &Verdict, attempt: &AttemptRecord, ran: Option<Du
     format!("{what}{comma} {}", place(attempt, ran))
 }
 
-fn lost(attempt: &AttemptRecord, verdict: &Verdict, ran: Option<Duration>, why: Option<NoRerun>) -> Ending {
-    let (cause, started) = match verdict.class {
-        Class::Disrupted { cause, started } => (cause, started),
-        _ => (Cause::Other, Started::Unknown),
+// --- disruptions ----------------------------------------------------------------------------------------------------------------------
+
+fn lost(attempt: &AttemptRecord, verdict: &Verdict, ran: Option<Duration>) -> String {
+    let started = match verdict.class {
+        Class::Disrupted { started, .. } => started,
+        _ => Started::Unknown,
     };
     let what = clause(&told(verdict.reason, verdict));
     let elsewhere = attempt.pod.node.as_ref().filter(|node| !what.contains(node.as_str()));
@@ -196,47 +282,105 @@ fn lost(attempt: &AttemptRecord, verdict: &Verdict, ran: Option<Duration>, why: 
         (Started::Started, None) => "its program had started".to_owned(),
         (Started::Unknown, _) => "it is not known whether it ran".to_owned(),
     };
-    let mut next: Vec<String> = why.map(|why| no_rerun(why, cause, started)).into_iter().collect();
-    next.push(next_step(verdict.reason));
-    let line = format!("lost: {what}{on}; {ran} (attempt {}).", attempt.number);
-    Ending { tone: Tone::Bad, line, next }
+    format!("lost: {what}{on}; {ran} (attempt {}).", attempt.number)
 }
 
-/// Why no other attempt follows, and which flag would change that.
-fn no_rerun(why: NoRerun, cause: Cause, started: Started) -> String {
-    let text = match why {
-        NoRerun::Policy if cause == Cause::Unreachable => "Nothing is started beside it.",
-        NoRerun::Policy if started == Started::Never => "Not run again: --rerun=never.",
-        NoRerun::Policy => "Not run again: it may have had effects, and --rerun does not allow that (kpo help rerun).",
-        NoRerun::Budget if started == Started::Never => {
-            "Not run again: the reruns are used up (--rerun-never-started)."
+// --- stops ----------------------------------------------------------------------------------------------------------------------------
+
+/// The user's cancel.
+fn cancelled(attempt: &AttemptRecord, verdict: &Verdict, ran: Option<Duration>, known: Known<'_>) -> Ending {
+    let (pod, at) = (&attempt.pod.name, place(attempt, ran));
+    let odd = |line: String| Ending { tone: Tone::Odd, line, next: Vec::new() };
+    let bad = |line: String, next| Ending { tone: Tone::Bad, line: sentence(&line), next };
+    let task = known.spec.map_or("TASK", |spec| &spec.task);
+    match (attempt.pod.uid.is_empty(), in_doubt(verdict)) {
+        (true, None) => odd(format!("cancelled {at}, no pod was made")),
+        (true, Some(why)) => {
+            let cancel = format!("If it is there after all: {} cancel {task}{}", words::program(), known.again);
+            bad(format!("cancelled {at}: {}", clause(why)), vec![cancel])
         }
-        NoRerun::Budget => "Not run again: the reruns are used up (--rerun-started).",
-        NoRerun::Committed => "Not run again: the program had passed its point of no return.",
-        NoRerun::UnsignedDelete => "Not run again: somebody wanted it gone.",
-        NoRerun::Stopped => "Not run again: a stop was asked for.",
-        NoRerun::Deadline => "Not run again: its total time is used up (--timeout).",
-        NoRerun::Follower => "Not run again from here: this process only follows; kpo attach --take-over would.",
-    };
-    text.to_owned()
+        (false, None) if verdict.stopped => odd(format!("cancelled {at}; its pod has ended")),
+        (false, None) => odd(format!("cancelled {at}; its pod is gone, and no node said that it had ended")),
+        (false, Some(why)) => match rule::denied(why) {
+            Some((who, rule)) => bad(format!("not cancelled: pod {pod} still runs{}; {who}", on(attempt)), rule),
+            None => {
+                let line = format!("cancelled {at}, but pod {pod} may still run{}: {}", on(attempt), clause(why));
+                bad(line, vec![look(pod, known)])
+            }
+        },
+    }
 }
 
-fn cancelled(attempt: &AttemptRecord, verdict: &Verdict, ran: Option<Duration>) -> Ending {
-    if verdict.reason == Reason::CancelledByUser {
-        let pod = if attempt.pod.uid.is_empty() { "no pod was made" } else { "its pod is deleted" };
-        let line = format!("cancelled {}, {pod}", place(attempt, ran));
-        return Ending { tone: Tone::Odd, line, next: Vec::new() };
-    }
-    let what = placed(&clause(&told(verdict.reason, verdict)), verdict, attempt, ran);
+/// A clock of kpo's has stopped it.
+fn stopped(attempt: &AttemptRecord, verdict: &Verdict, ran: Option<Duration>, known: Known<'_>) -> Ending {
+    let pod = &attempt.pod.name;
+    let what = clocked(verdict.reason, known).unwrap_or_else(|| verdict.reason.sentence().to_owned());
+    let waited = verdict.detail.as_deref().filter(|_| verdict.stopped).map(|words| format!(": {}", clause(words)));
+    let what = placed(&format!("{what}{}", waited.unwrap_or_default()), verdict, attempt, ran);
     let line = format!("{}: {what}", heading(verdict.reason));
-    Ending { tone: Tone::Bad, line: sentence(&line), next: vec![next_step(verdict.reason)] }
+    let (line, mut next) = match in_doubt(verdict) {
+        None => (line, Vec::new()),
+        Some(why) if attempt.pod.uid.is_empty() => (format!("{line}: {}", clause(why)), Vec::new()),
+        Some(why) => match rule::denied(why) {
+            Some((who, rule)) => (format!("{line}; its pod {pod} still runs{}: {who}", on(attempt)), rule),
+            None => {
+                let line = format!("{line}; its pod {pod} may still run{}: {}", on(attempt), clause(why));
+                (line, vec![look(pod, known)])
+            }
+        },
+    };
+    next.extend(next::steps(verdict, attempt, known));
+    Ending { tone: Tone::Bad, line: sentence(&line), next }
 }
+
+/// Why it is not known that what was stopped has ended. `None`: it is known, or nothing more can be said.
+pub(crate) fn in_doubt(verdict: &Verdict) -> Option<&str> {
+    let why = verdict.detail.as_deref().filter(|_| verdict.class == Class::Cancelled && !verdict.stopped)?;
+    // That is what is said in front of it.
+    Some(why.trim_end_matches(": it may still run"))
+}
+
+/// Of a pod that stays when its task has finished: until when, and how it goes. `None`: it does not stay.
+pub(crate) fn kept(outcome: &Outcome, spec: &Spec, now: Time) -> Option<String> {
+    let attempt = outcome.attempts.last().filter(|attempt| !attempt.pod.uid.is_empty())?;
+    let judged = attempt.verdict.as_ref()?;
+    let is_leaving = |fact: &Fact| matches!(fact, Fact::DeletionRequested { .. } | Fact::Gone { .. });
+    let lifetime = match spec.on_finish {
+        OnFinish::None => return None,
+        OnFinish::All => None,
+        OnFinish::Failed { .. } if judged.verdict.class == Class::Succeeded => return None,
+        OnFinish::Failed { lifetime } => lifetime,
+    };
+    if judged.entries.iter().any(|entry| is_leaving(&entry.fact)) {
+        return None;
+    }
+    let (pod, namespace) = (&attempt.pod.name, &attempt.pod.namespace);
+    Some(match lifetime {
+        Some(lifetime) => format!("pod {pod} is kept until {}", words::minute(now + lifetime)),
+        None => format!("pod {pod} is kept; it goes by: kubectl delete pod {pod} -n {namespace}"),
+    })
+}
+
+fn on(attempt: &AttemptRecord) -> String {
+    attempt.pod.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default()
+}
+
+fn look(pod: &str, known: Known<'_>) -> String {
+    let why = format!("{} why {pod}{}", words::program(), known.again);
+    format!("It goes when its node answers again, or is removed. What is known of it: {why}")
+}
+
+// --- words ----------------------------------------------------------------------------------------------------------------------------
 
 /// The first word of a line about that reason.
-fn heading(reason: Reason) -> &'static str {
+pub(crate) fn heading(reason: Reason) -> &'static str {
     match reason {
         Reason::Refused | Reason::Forbidden => "refused",
-        Reason::StartTimeout | Reason::ScheduleTimeout | Reason::QueueTimeout | Reason::Timeout => "timed out",
+        Reason::StartTimeout
+        | Reason::ScheduleTimeout
+        | Reason::QueueTimeout
+        | Reason::RunTimeout
+        | Reason::Timeout => "timed out",
         Reason::NoPod => "not found",
         reason if reason.is_launch_failure() => "launch failed",
         _ => "failed",
@@ -244,8 +388,11 @@ fn heading(reason: Reason) -> &'static str {
 }
 
 /// What happened: our sentence, and the cluster's own words behind it.
-fn told(reason: Reason, verdict: &Verdict) -> String {
+pub(super) fn told(reason: Reason, verdict: &Verdict) -> String {
     match verdict.detail.as_deref().map(clause).filter(|words| !words.is_empty()) {
+        _ if reason == Reason::DeletedOutside => {
+            "its pod was deleted, and no scheduler, autoscaler or node says that it was they".to_owned()
+        }
         // The scheduler's own words say all: who, and where.
         Some(words) if reason == Reason::Preempted => lower_first(&words),
         Some(words) if reason.sentence().contains(words.as_str()) => reason.sentence().to_owned(),
@@ -257,10 +404,6 @@ fn told(reason: Reason, verdict: &Verdict) -> String {
 fn lower_first(words: &str) -> String {
     let mut chars = words.chars();
     chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
-}
-
-fn next_step(reason: Reason) -> String {
-    unquoted(reason.next_step())
 }
 
 /// `on node-1 after 12 s (attempt 1)`.
@@ -275,24 +418,46 @@ fn some_span(time: Duration) -> String {
     if time.is_zero() { "less than 1 s".to_owned() } else { span(time) }
 }
 
+/// Containers that do not count, since the manifest does not name them: kpo's own, and what a webhook added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Others<'a> {
+    /// There are none, as far as is known.
+    None,
+    /// There are some; of these it was seen that they ran.
+    Some(&'a [String]),
+}
+
 /// Why *never* is believed, in a sentence.
-pub(super) fn proof(proof: Proof, node: Option<&str>) -> String {
+pub(super) fn proof(proof: Proof, node: Option<&str>, others: Others<'_>) -> String {
     let node = node.map(|node| format!(" on {node}")).unwrap_or_default();
+    let (of, but) = match others {
+        Others::None => ("it", String::new()),
+        Others::Some([]) => ("yours", String::new()),
+        Others::Some(names) => ("yours", format!(" ({} ran, which your manifest does not name)", names.join(", "))),
+    };
     match proof {
         Proof::NeverBound => "it was never bound to a node".to_owned(),
-        Proof::KubeletAttested => format!("the kubelet{node} closed the pod, and no container of it ever had an ID"),
-        Proof::KubeletRejected => format!("the kubelet{node} refused the pod, and nothing of it was ever seen to run"),
+        Proof::KubeletAttested => {
+            format!("the kubelet{node} closed the pod, and no container of {of} ever had an ID{but}")
+        }
+        Proof::KubeletRejected => {
+            format!("the kubelet{node} refused the pod, and nothing of {of} was ever seen to run{but}")
+        }
     }
 }
 
 /// What became of an attempt that is followed by another: the line, and what it means.
-pub(super) fn attempt_ended(verdict: &Verdict, node: Option<&str>) -> (Tone, String, Option<String>) {
+pub(super) fn attempt_ended(
+    verdict: &Verdict,
+    node: Option<&str>,
+    others: Others<'_>,
+) -> (Tone, String, Option<String>) {
     let words = told(verdict.reason, verdict);
     match &verdict.class {
         Class::Disrupted { started, .. } => {
             let on = node.filter(|node| !words.contains(node)).map(|node| format!(" on {node}")).unwrap_or_default();
             let meaning = match (started, verdict.proof) {
-                (Started::Never, Some(why)) => format!("it never ran: {}", proof(why, node)),
+                (Started::Never, Some(why)) => format!("it never ran: {}", proof(why, node, others)),
                 (Started::Never, None) => "it never ran".to_owned(),
                 (Started::Started, _) => "its program had started".to_owned(),
                 (Started::Unknown, _) => "it is not known whether its program ran".to_owned(),
@@ -300,9 +465,6 @@ pub(super) fn attempt_ended(verdict: &Verdict, node: Option<&str>) -> (Tone, Str
             (Tone::Odd, format!("{}{on}", clause(&words)), Some(meaning))
         }
         Class::Succeeded => (Tone::Good, "the program succeeded".to_owned(), None),
-        Class::Failed | Class::LaunchFailed | Class::Cancelled => {
-            let code = verdict.exit_code.map(|code| format!(" (exit {code})")).unwrap_or_default();
-            (Tone::Bad, format!("{}{code}", clause(&words)), None)
-        }
+        Class::Failed | Class::LaunchFailed | Class::Cancelled => (Tone::Bad, failure(verdict, Known::default()), None),
     }
 }

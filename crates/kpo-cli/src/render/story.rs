@@ -1,11 +1,15 @@
 //! A task's events as lines, in the order in which they come.
 
+use super::asked::Asked;
+use super::end::{self, Others};
 use super::rule::{failing, with_rule};
-use super::words::{clause, offset, span, whole};
-use super::{end, wait};
+use super::wait::{self, Waiting};
+use super::words::{clause, offset, program, span};
 use crate::printer::Tone;
 use crate::retries::Retry;
-use kpo_core::{Because, Event, Hindrance, Next, NoRerun, Reason, Stop, Time};
+use crate::session::Errand;
+use kpo_core::{Because, Event, Hindrance, Next, NoRerun, Reason, ResultBy, Spec, Stop, Time};
+use serde_json::Value;
 use std::time::Duration;
 
 /// A line of kpo's.
@@ -19,19 +23,34 @@ pub(crate) struct Line {
 
 /// Tells a task's story.
 pub(crate) struct Teller {
-    task: String,
-    in_lab: bool,
+    pub(super) spec: Spec,
+    /// The manifest. `None`: it is not known.
+    asked: Option<Value>,
+    pub(super) in_lab: bool,
+    errand: Errand,
     began: Option<Time>,
     attempt: u32,
     pod: Option<String>,
     node: Option<String>,
-    waits: Option<(Because, Time)>,
+    /// When the current pod was seen to be bound.
+    assigned_at: Option<Time>,
+    waits: Option<Waiting>,
+    /// The gates that held the task last.
+    gates: Vec<String>,
+    /// Containers that are not the manifest's and were seen to run.
+    others: Vec<String>,
     /// Why no other attempt followed the last one.
     why_no_rerun: Option<NoRerun>,
     /// Whether this process only follows.
-    follows: bool,
+    pub(super) follows: bool,
     /// Whether it was said that the pod is taken away.
     disrupting: bool,
+    /// Whether kpo is deleting the pod, to stop it.
+    deleting: bool,
+    /// Whether the next attempt is due, and not made yet.
+    is_due: bool,
+    /// What was waited for when the last stop was asked for.
+    left_while: Option<Because>,
     /// Whether it was said that the cluster is out of sight.
     out_of_sight: bool,
     /// Whether it was said that a request is tried again and again.
@@ -42,20 +61,27 @@ pub(crate) struct Teller {
 const OFFSET: usize = 7;
 
 impl Teller {
-    /// `in_lab`: the cluster ends with this process, and nobody can be asked afterwards.
-    pub(crate) fn new(task: &str, in_lab: bool) -> Self {
-        let (began, attempt) = (None, 0);
+    /// `asked`: the manifest, if it is known. `in_lab`: the cluster ends with this process, and nobody can be asked afterwards.
+    pub(crate) fn new(spec: &Spec, asked: Option<Value>, in_lab: bool, errand: Errand) -> Self {
         Self {
-            task: task.to_owned(),
+            spec: spec.clone(),
+            asked,
             in_lab,
-            began,
-            attempt,
+            errand,
+            began: None,
+            attempt: 0,
             pod: None,
             node: None,
+            assigned_at: None,
             waits: None,
+            gates: Vec::new(),
+            others: Vec::new(),
             why_no_rerun: None,
             follows: false,
             disrupting: false,
+            deleting: false,
+            is_due: false,
+            left_while: None,
             out_of_sight: false,
             asks_again: false,
         }
@@ -71,24 +97,81 @@ impl Teller {
         self.pod.as_deref()
     }
 
+    /// The name of the first attempt's pod.
+    pub(super) fn first_pod(&self) -> String {
+        format!("{}-1", self.spec.task)
+    }
+
+    /// Whether the current attempt's pod was made.
+    pub(super) fn is_made(&self) -> bool {
+        !self.is_due
+    }
+
+    /// What was waited for when the last stop was asked for, or is now.
+    pub(super) fn left_while(&self) -> Option<&Because> {
+        self.left_while.as_ref().or_else(|| self.waits.as_ref().map(|waiting| &waiting.because))
+    }
+
+    /// When the current pod came to its node, as far as was seen.
+    pub(super) fn assigned_at(&self) -> Option<Time> {
+        self.assigned_at
+    }
+
+    /// When the total clock ends. `None`: never, or that is not known.
+    pub(super) fn total_ends(&self) -> Option<Time> {
+        match self.left_while() {
+            // The clock that runs may also be one that only an observer stops.
+            Some(Because::Program { deadline, .. }) if self.spec.clocks.run.is_none() => *deadline,
+            _ => None,
+        }
+    }
+
+    /// The gates that held the task last.
+    pub(crate) fn gates(&self) -> &[String] {
+        &self.gates
+    }
+
+    /// The manifest.
+    pub(crate) fn asked(&self) -> Asked<'_> {
+        Asked(self.asked.as_ref())
+    }
+
+    /// That container was seen to run.
+    pub(crate) fn saw(&mut self, container: &str) {
+        if !self.spec.template.counts(container) && !self.others.iter().any(|known| known == container) {
+            self.others.push(container.to_owned());
+        }
+    }
+
     /// The live line. `None`: there is nothing to wait for.
     pub(crate) fn status(&self, now: Time) -> Option<String> {
-        let (because, since) = self.waits.as_ref()?;
-        if matches!(because, Because::Finished | Because::Detached) {
+        let waiting = self.waits.as_ref()?;
+        if matches!(waiting.because, Because::Finished | Because::Detached) {
             return None;
         }
         let attempt = if self.attempt > 1 { format!(" · attempt {}", self.attempt) } else { String::new() };
-        Some(format!("{}  {}{attempt}", self.task, wait::status(because, *since, now)))
+        Some(format!("{}  {}{attempt}", self.spec.task, wait::status(waiting, self.asked(), now)))
     }
 
     /// What the task waits for now.
     pub(crate) fn waits(&mut self, because: &Because, now: Time) {
-        if self.waits.as_ref().is_none_or(|(known, _)| std::mem::discriminant(known) != std::mem::discriminant(because))
-        {
-            self.waits = Some((because.clone(), now));
-        } else if let Some((known, _)) = &mut self.waits {
-            known.clone_from(because);
+        if let Because::Queue { gates, .. } = because {
+            self.gates.clone_from(gates);
         }
+        match &mut self.waits {
+            Some(known) if std::mem::discriminant(&known.because) == std::mem::discriminant(because) => {
+                known.because.clone_from(because);
+            }
+            waits => *waits = Some(Waiting { because: because.clone(), since: now, killed_at: None }),
+        }
+    }
+
+    /// kpo deletes the pod: what is waited for now is its end.
+    fn is_deleted(&mut self, grace: Duration, now: Time) {
+        self.deleting = true;
+        let because = Because::Termination { node: self.node.clone() };
+        let killed_at = self.node.as_ref().map(|_| now + grace);
+        self.waits = Some(Waiting { because, since: now, killed_at });
     }
 
     /// How an event is told. Nothing: it is not worth a line.
@@ -97,6 +180,9 @@ impl Teller {
         match event {
             Event::Created { attempt, pod, at_most, backoff, .. } => {
                 self.begin(*attempt, pod);
+                if self.errand == Errand::Detach {
+                    return vec![];
+                }
                 let what = match backoff {
                     Some(backoff) if !backoff.is_zero() => format!("waits {}, then for a node", span(*backoff)),
                     _ => format!("created {pod}"),
@@ -107,12 +193,13 @@ impl Teller {
             Event::Adopted { attempt, pod, follows, .. } => {
                 self.begin(*attempt, pod);
                 self.follows = *follows;
-                let follows = if *follows { "; only followed: --take-over would watch over it" } else { "" };
+                let follows = if *follows { "; it is only followed (--take-over would watch over it)" } else { "" };
                 vec![self.header(format!("attempt {attempt}   found {pod}{follows}"))]
             }
             Event::Ungated { .. } => vec![],
             Event::Assigned { node, .. } => {
                 self.node = Some(node.clone());
+                self.assigned_at = Some(now);
                 vec![self.line(now, Tone::Plain, format!("assigned to {node}"))]
             }
             Event::Waiting { because, .. } => {
@@ -141,8 +228,12 @@ impl Teller {
                 vec![self.line(now, Tone::Odd, format!("is taken away: {}", reason.sentence()))]
             }
             Event::Ended { verdict, next, .. } => self.ended(verdict, next, now),
-            Event::Stopping { stop, because } => self.stopping(*stop, because, now),
+            Event::Stopping { stop, because } => {
+                self.left_while = Some(because.clone());
+                self.stopping(*stop, because, now)
+            }
             Event::Deleting { reason, grace_seconds, .. } => {
+                self.is_deleted(Duration::from_secs((*grace_seconds).into()), now);
                 // That it was the user is said already.
                 let why = Some(reason).filter(|reason| **reason != Reason::CancelledByUser);
                 let why = why.map(|reason| format!("{}: ", reason.sentence())).unwrap_or_default();
@@ -151,9 +242,10 @@ impl Teller {
             }
             Event::Sight { watching } => self.sight(*watching, now),
             Event::Unwatched { protected, every, message } => vec![self.unwatched(*protected, *every, message, now)],
-            Event::Hindered { what, message } => {
-                vec![self.line(now, Tone::Odd, with_rule(&format!("{}: {message}", hindrance(*what))))]
-            }
+            // Where that was to stop the task, its end says so.
+            Event::Hindered { what: Hindrance::Delete, .. } if self.deleting => vec![],
+            Event::Hindered { what: Hindrance::Annotate, .. } if self.errand == Errand::Cancel => vec![],
+            Event::Hindered { what, message } => vec![self.hindered(*what, message, now)],
             _ => vec![],
         }
     }
@@ -162,7 +254,8 @@ impl Teller {
         self.attempt = attempt;
         self.pod = Some(pod.to_owned());
         self.node = None;
-        self.disrupting = false;
+        self.assigned_at = None;
+        (self.disrupting, self.deleting, self.is_due) = (false, false, false);
     }
 
     /// kpo's own deletions are no wait, and a signed one was told: of any other it is said at once that nobody signed.
@@ -176,6 +269,9 @@ impl Teller {
     }
 
     fn ended(&mut self, verdict: &kpo_core::Verdict, next: &Next, now: Time) -> Vec<Line> {
+        self.waits(&Because::Completion, now);
+        self.deleting = false;
+        self.is_due = matches!(next, Next::Rerun { .. });
         match next {
             // The task's own ending is said once, from its outcome.
             Next::End { why } => {
@@ -183,9 +279,10 @@ impl Teller {
                 Vec::new()
             }
             Next::Rerun { .. } => {
-                let (tone, mut text, meaning) = end::attempt_ended(verdict, self.node.as_deref());
+                let (tone, mut text, meaning) = end::attempt_ended(verdict, self.node.as_deref(), self.others());
                 if let Some(meaning) = meaning {
-                    let ask = self.pod.as_ref().filter(|_| !self.in_lab).map(|pod| format!("   (kpo why {pod})"));
+                    let ask =
+                        self.pod.as_ref().filter(|_| !self.in_lab).map(|pod| format!("   ({} why {pod})", program()));
                     text.push_str(&format!("\n{:OFFSET$}  {meaning}{}", "", ask.unwrap_or_default()));
                 }
                 vec![self.line(now, tone, text)]
@@ -204,8 +301,29 @@ impl Teller {
     /// Why the cluster cannot be seen. A watch that only has to be opened anew is not worth a line: no trouble was told of it.
     pub(crate) fn trouble(&mut self, why: &str, now: Time) -> Line {
         self.out_of_sight = true;
-        let text = format!("the cluster cannot be seen ({}); the task runs on, and is looked for", clause(why));
-        self.line(now, Tone::Odd, text)
+        let what = "the cluster cannot be seen; the task goes on, and is looked for";
+        self.line(now, Tone::Odd, with_rule(&format!("{what}: {why}")))
+    }
+
+    /// What does not count, since the manifest does not name it.
+    fn others(&self) -> Others<'_> {
+        let hands_over = matches!(self.spec.result, Some(ResultBy::Sidecar | ResultBy::Exec));
+        if self.others.is_empty() && !hands_over { Others::None } else { Others::Some(&self.others) }
+    }
+
+    /// What is left behind is said whatever else is not.
+    fn hindered(&mut self, what: Hindrance, message: &str, now: Time) -> Line {
+        let tone = if matches!(what, Hindrance::Delete | Hindrance::Release) { Tone::Bad } else { Tone::Odd };
+        let mut words = hindrance(what);
+        if what == Hindrance::Annotate && self.errand == Errand::TakeOver && !self.has_ended() {
+            self.follows = true;
+            words = "it cannot be taken over, and is only followed";
+        }
+        self.line(now, tone, with_rule(&format!("{words}: {message}")))
+    }
+
+    fn has_ended(&self) -> bool {
+        self.waits.as_ref().is_some_and(|waiting| waiting.because == Because::Completion)
     }
 
     /// A request that is tried again, and the success of one: of an outage that was told of already nothing more.
@@ -234,6 +352,7 @@ impl Teller {
     /// What a wish to stop waits for, where that is not just the end of the pod.
     fn stopping(&self, stop: Stop, because: &Because, now: Time) -> Vec<Line> {
         let what = match stop {
+            Stop::User if self.follows => return Vec::new(),
             Stop::User => "cancelling (once more Ctrl-C leaves at once)",
             Stop::Deadline => "its time is up",
             Stop::Shutdown => return Vec::new(),
@@ -258,20 +377,12 @@ impl Teller {
     }
 
     fn header(&self, text: String) -> Line {
-        Line { tone: Tone::Plain, text: format!("{}  {text}", self.task) }
+        Line { tone: Tone::Plain, text: format!("{}  {text}", self.spec.task) }
     }
 
     fn line(&self, now: Time, tone: Tone, text: String) -> Line {
         let since = now.since(self.began.unwrap_or(now));
         Line { tone, text: format!("{:>OFFSET$}  {text}", offset(since)) }
-    }
-
-    /// When the pod ends by itself, if nobody watches any more. `None`: it has no deadline.
-    pub(crate) fn ends_by_itself(&self, now: Time) -> Option<String> {
-        match self.waits.as_ref() {
-            Some((Because::Program { deadline: Some(deadline), .. }, _)) => Some(whole(deadline.since(now))),
-            _ => None,
-        }
     }
 }
 
@@ -284,7 +395,7 @@ fn hindrance(what: Hindrance) -> &'static str {
         }
         Hindrance::Gate => "the cluster has no scheduling gates: what they would hold is waited for in memory",
         Hindrance::Annotate => "the task's state could not be written to its pod",
-        Hindrance::Release => "kpo's finalizer could not be removed (kpo sweep does)",
+        Hindrance::Release => "kpo's finalizer could not be removed, and holds the pod (kpo sweep removes it)",
         Hindrance::Read => "the pod could not be read",
     }
 }

@@ -3,11 +3,16 @@
 use super::*;
 use crate::printer::Tone;
 use crate::retries::Retry;
+use crate::session::Errand;
 use kpo_core::{
     AttemptRecord, AttemptVerdict, Because, Cause, Class, Event, Hindrance, Next, NoRerun, Outcome, PodRef, Proof,
-    Reason, Started, Stop, Time, Times, Verdict,
+    Reason, Spec, Started, Stop, Time, Times, Verdict,
 };
 use std::time::Duration;
+
+mod clocks;
+mod leave;
+mod next;
 
 const BEGAN: Time = Time::from_secs(1_795_471_807);
 
@@ -48,8 +53,21 @@ fn outcome(attempts: Vec<AttemptRecord>) -> Outcome {
     outcome
 }
 
+fn spec() -> Spec {
+    Spec::minimal("t", "default", "n")
+}
+
+fn teller() -> Teller {
+    Teller::new(&spec(), None, false, Errand::Run)
+}
+
 fn shown(outcome: &Outcome, why: Option<NoRerun>, last: Option<&str>) -> String {
-    let ending = ending(outcome, Known { container: "base", why, last_line: last });
+    let spec = spec();
+    shown_of(outcome, Known { container: "base", why, last_line: last, spec: Some(&spec), ..Known::default() })
+}
+
+fn shown_of(outcome: &Outcome, known: Known<'_>) -> String {
+    let ending = ending(outcome, known);
     let next: String = ending.next.iter().map(|next| format!("\n  {next}")).collect();
     format!("{:?} {}{next}\n", ending.tone, ending.line)
 }
@@ -133,7 +151,11 @@ fn every_reason_is_one_line() {
 }
 
 fn told(events: &[(u64, Event)]) -> String {
-    let mut teller = Teller::new("fresh-squeeze", false);
+    let spec = Spec::minimal("fresh-squeeze", "default", "n");
+    told_to(&mut Teller::new(&spec, None, false, Errand::Run), events)
+}
+
+fn told_to(teller: &mut Teller, events: &[(u64, Event)]) -> String {
     let mut text = String::new();
     for (millis, event) in events {
         for line in teller.tell(event, at(*millis)) {
@@ -258,12 +280,12 @@ fn the_live_line_names_the_clock_that_runs_and_what_is_left() {
         Because::Completion,
     ];
     let lines = waits.map(|because| {
-        let mut teller = Teller::new("t", false);
+        let mut teller = teller();
         teller.waits(&because, at(0));
         format!("{}\n", teller.status(at(12_400)).unwrap_or_default())
     });
     insta::assert_snapshot!(lines.concat());
-    let mut teller = Teller::new("t", false);
+    let mut teller = teller();
     assert_eq!(teller.status(at(0)), None);
     teller.waits(&Because::Finished, at(0));
     assert_eq!(teller.status(at(0)), None);
@@ -337,7 +359,7 @@ fn an_image_that_cannot_heal_names_the_flag_that_ends_at_once() {
 #[test]
 fn an_outage_is_told_once() {
     let failing = |what: &str| Retry::Failing { what: what.to_owned(), why: "connection refused".to_owned() };
-    let mut teller = Teller::new("t", false);
+    let mut teller = teller();
     let first = teller.retry(&failing("create pods"), None).expect("told");
     assert_eq!(first.text, "cannot create pods yet (connection refused); it is tried again");
     assert_eq!(teller.retry(&failing("list events"), None), None);

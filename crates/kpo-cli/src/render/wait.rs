@@ -1,17 +1,39 @@
 //! What a task waits for: the phase, the clock that runs and what is left of it.
 
+use super::asked::Asked;
 use super::words::{clause, shortened, whole};
 use kpo_core::{Because, Time};
 
-/// What the task does, and what it waits for, for the live line. `since`: when that began.
-pub(super) fn status(because: &Because, since: Time, now: Time) -> String {
+/// A wait of a task's.
+#[derive(Clone, Debug)]
+pub(super) struct Waiting {
+    /// For what.
+    pub(super) because: Because,
+    /// When that began.
+    pub(super) since: Time,
+    /// When what is being deleted is killed. `None`: it is not, or that is not known.
+    pub(super) killed_at: Option<Time>,
+}
+
+/// What the task does, and what it waits for, for the live line.
+pub(super) fn status(waiting: &Waiting, asked: Asked<'_>, now: Time) -> String {
+    let Waiting { because, since, killed_at } = waiting;
     let mut parts = vec![phase(because)];
-    parts.extend(detail(because).map(|detail| format!("{detail} ({})", whole(now.since(since)))));
+    parts.extend(detail(because, asked).map(|detail| format!("{detail} ({})", whole(now.since(*since)))));
     if parts.len() == 1 && shows_time(because) {
-        parts[0].push_str(&format!(" for {}", whole(now.since(since))));
+        parts[0].push_str(&format!(" for {}", whole(now.since(*since))));
     }
     parts.extend(left(because, now));
+    parts.extend(killed_at.map(|at| killed(at, now)));
     parts.join(" · ")
+}
+
+fn killed(at: Time, now: Time) -> String {
+    if at > now {
+        format!("killed in {}", whole(at.since(now)))
+    } else {
+        format!("its grace has been over for {}", whole(now.since(at)))
+    }
 }
 
 fn phase(because: &Because) -> String {
@@ -36,25 +58,29 @@ fn phase(because: &Because) -> String {
     }
 }
 
-fn detail(because: &Because) -> Option<String> {
+fn detail(because: &Because, asked: Asked<'_>) -> Option<String> {
     match because {
         Because::Admission { message, .. } => Some(clause(message)),
         // The scheduler goes on with what preemption would have brought: the first sentence says what is missing.
         Because::Node { refused: Some(words), .. } => Some(clause(words)),
         Because::Node { message, .. } => message.as_deref().and_then(|words| words.split(". ").next()).map(clause),
-        Because::Start { waiting, message, .. } => start(waiting.as_deref(), message.as_deref()),
+        Because::Start { waiting, message, .. } => start(waiting.as_deref(), message.as_deref(), asked),
         _ => None,
     }
 }
 
-/// What hinders a start: the container and its reason, and the kubelet's sentence.
-fn start(waiting: Option<&str>, message: Option<&str>) -> Option<String> {
+/// What hinders a start: the container and its reason, and the kubelet's sentence; where it has none, the image, which may be on its way.
+fn start(waiting: Option<&str>, message: Option<&str>, asked: Asked<'_>) -> Option<String> {
     /// Longer sentences are cut: `kpo why` has all.
     const LONGEST: usize = 160;
+    // The core hands the reason over as a message where the kubelet has no sentence.
+    let message = message.filter(|message| waiting.is_none_or(|waiting| !waiting.ends_with(message)));
     let message = message.map(|message| shortened(&clause(message), LONGEST));
+    let image = || asked.image(waiting?.split_once(": ")?.0).map(|image| format!("image {}", clause(image)));
     match (waiting.map(clause), message) {
         (Some(waiting), Some(message)) => Some(format!("{waiting}: {message}")),
-        (waiting, message) => waiting.or(message),
+        (Some(waiting), None) => Some(image().map_or(waiting.clone(), |image| format!("{waiting} · {image}"))),
+        (None, message) => message,
     }
 }
 
@@ -100,12 +126,13 @@ pub(super) fn worth_saying(because: &Because) -> Option<String> {
         Because::Queue { gates, .. } if gates.is_empty() => None,
         Because::Start { waiting, message, .. } => {
             let waiting = waiting.as_deref().filter(|waiting| !USUAL.iter().any(|usual| waiting.ends_with(usual)))?;
-            let message = message.as_deref().map(|message| format!(": {}", clause(message))).unwrap_or_default();
+            let message = message.as_deref().filter(|message| !waiting.ends_with(message));
+            let message = message.map(|message| format!(": {}", clause(message))).unwrap_or_default();
             Some(format!("waiting: {waiting}{message}{}", cannot_heal(waiting)))
         }
         Because::Admission { message, .. } => Some(format!("waiting: {}", clause(message))),
         Because::Node { .. } | Because::Queue { .. } | Because::Predecessor | Because::Unreachable { .. } => {
-            let detail = detail(because).map(|detail| format!(": {detail}")).unwrap_or_default();
+            let detail = detail(because, Asked::default()).map(|detail| format!(": {detail}")).unwrap_or_default();
             Some(format!("{}{detail}", phase(because)))
         }
         _ => None,

@@ -1,27 +1,68 @@
 //! The page of `kpo why`.
 
-use super::end;
+use super::asked::Asked;
+use super::end::{self, Known, Others};
 use super::fact::fact;
-use super::words::{self, clause, clock, sentence, span, unquoted};
+use super::living;
+use super::next::{self, Log, Preemptor};
+use super::words::{self, clause, clock, program};
 use crate::printer::visible;
-use kpo_core::{AttemptRecord, Class, Fact, Ledger, Proof, Situation, Started, Time, Verdict};
+use kpo_core::{AttemptRecord, Cause, Class, Fact, Ledger, Proof, Situation, Spec, Started, Template, Time, Verdict};
+use std::collections::BTreeSet;
 
 /// What a page is made of.
 pub(crate) struct Case<'a> {
     /// What was observed.
     pub(crate) ledger: &'a Ledger,
+    /// Which containers count, and which is its own.
+    pub(crate) template: &'a Template,
     /// What became of it. `None`: it lives.
     pub(crate) verdict: Option<&'a Verdict>,
     /// What it is now.
     pub(crate) situation: &'a Situation,
     /// The task and the attempt. `None`: the pod is not kpo's.
     pub(crate) attempt: Option<(&'a str, &'a str)>,
+    /// The attempt as an Outcome has it.
+    pub(crate) record: &'a AttemptRecord,
+    /// The task. `None`: the pod is not kpo's.
+    pub(crate) spec: Option<&'a Spec>,
+    /// The pod as it was asked for, or as it is.
+    pub(crate) asked: Asked<'a>,
+    /// Whether it is in the cluster now, and can be asked for more.
+    pub(crate) is_there: bool,
+    /// Who preempted it, where that was looked up.
+    pub(crate) preemptor: Option<&'a Preemptor>,
     /// What followed. `None`: not known.
     pub(crate) then: Option<&'a str>,
     /// How many sights it rests on.
     pub(crate) sights: usize,
     /// The last of them.
     pub(crate) until: Time,
+    /// The entries of which only the moment is known at which they were seen.
+    pub(crate) undated: &'a BTreeSet<usize>,
+    /// What is appended to a command that goes on with it.
+    pub(crate) again: &'a str,
+}
+
+impl<'a> Case<'a> {
+    /// What sentences on its end know beside the outcome.
+    pub(crate) fn known(&self) -> Known<'a> {
+        Known {
+            container: &self.template.container,
+            spec: self.spec,
+            asked: self.asked,
+            log: if self.is_there { Log::There } else { Log::Gone },
+            preemptor: self.preemptor,
+            again: self.again,
+            ..Known::default()
+        }
+    }
+
+    /// What it is while it lives, in a sentence.
+    pub(crate) fn lives(&self) -> String {
+        let name = self.ledger.name().unwrap_or_default();
+        format!("pod {name} lives: {}.", living::situation(self))
+    }
 }
 
 /// Width of the column of labels.
@@ -36,27 +77,27 @@ const LONGEST: usize = 200;
 /// The page.
 pub(crate) fn page(case: &Case<'_>) -> String {
     let verdict = case.verdict;
-    let who = verdict.map(|verdict| who(verdict, case.ledger.node())).unwrap_or_default();
+    let who = verdict.map_or(("who", Vec::new()), |verdict| who(verdict, case.ledger.node(), case.preemptor));
     let then: Vec<String> = case.then.map(str::to_owned).into_iter().collect();
-    sections(
-        &headline(case),
-        [("who", who), ("proof", proof(case)), ("seen", seen(case)), ("then", then), step(verdict)],
-    )
+    let step = match verdict {
+        Some(verdict) => step(verdict, case.record, case.known()),
+        None => ("next", living::next(case).into_iter().collect()),
+    };
+    sections(&headline(case), [who, ("proof", proof(case)), ("seen", seen(case)), ("then", then), step])
 }
 
 /// The page of an attempt whose pod is gone, as its successor carries it: without what was seen.
-pub(crate) fn record_page(task: &str, record: &AttemptRecord, then: &str) -> String {
+pub(crate) fn record_page(record: &AttemptRecord, spec: &Spec, then: &str) -> String {
     let verdict = record.verdict.as_ref().map(|judged| &judged.verdict);
-    let what = verdict.map_or_else(|| "its end is not known".to_owned(), verdict_line);
+    let known = Known { container: &spec.template.container, spec: Some(spec), ..Known::default() };
+    let what = verdict.map_or_else(|| "its end is not known".to_owned(), |verdict| verdict_line(verdict, known));
     let node = record.pod.node.as_deref();
-    let because =
-        verdict.and_then(|verdict| verdict.proof).map(|proof| format!("{}: {}", code(proof), end::proof(proof, node)));
-    let who = verdict.map(|verdict| who(verdict, node)).unwrap_or_default();
-    let headline = format!("{what}   (attempt {} of task {task})", record.number);
-    sections(
-        &headline,
-        [("who", who), ("proof", because.into_iter().collect()), ("then", vec![then.to_owned()]), step(verdict)],
-    )
+    let because = verdict.and_then(|verdict| verdict.proof);
+    let because = because.map(|proof| format!("{}: {}", code(proof), end::proof(proof, node, Others::None)));
+    let who = verdict.map_or(("who", Vec::new()), |verdict| who(verdict, node, None));
+    let headline = format!("{what}   (attempt {} of task {})", record.number, spec.task);
+    let step = verdict.map_or(("next", Vec::new()), |verdict| step(verdict, record, known));
+    sections(&headline, [who, ("proof", because.into_iter().collect()), ("then", vec![then.to_owned()]), step])
 }
 
 fn sections<const N: usize>(headline: &str, sections: [(&str, Vec<String>); N]) -> String {
@@ -96,14 +137,15 @@ fn wrapped(line: &str) -> Vec<String> {
 }
 
 fn headline(case: &Case<'_>) -> String {
-    let what = case.verdict.map_or_else(|| format!("lives: {}", situation(case.situation)), verdict_line);
+    let lives = || format!("lives: {}", living::situation(case));
+    let what = case.verdict.map_or_else(lives, |verdict| verdict_line(verdict, case.known()));
     match case.attempt {
         Some((task, attempt)) => format!("{what}   (attempt {attempt} of task {task})"),
         None => format!("{what}   (pod {})", case.ledger.name().unwrap_or_default()),
     }
 }
 
-fn verdict_line(verdict: &Verdict) -> String {
+fn verdict_line(verdict: &Verdict, known: Known<'_>) -> String {
     match &verdict.class {
         Class::Disrupted { cause, started } => {
             let started = match started {
@@ -113,42 +155,41 @@ fn verdict_line(verdict: &Verdict) -> String {
             };
             format!("disrupted by {}; {started}", end::noun(*cause))
         }
-        class => {
+        Class::Failed => format!("failed: {}", end::failure(&Verdict { detail: None, ..verdict.clone() }, known)),
+        Class::LaunchFailed => format!("{}: {}", end::heading(verdict.reason), verdict.reason.sentence()),
+        Class::Succeeded | Class::Cancelled => {
             let code = verdict.exit_code.map(|code| format!(", exit {code}")).unwrap_or_default();
-            format!("{}: {}{code}", class.name(), verdict.reason.sentence())
+            format!("{}: {}{code}", verdict.class.name(), verdict.reason.sentence())
         }
     }
 }
 
-fn situation(situation: &Situation) -> String {
-    match situation {
-        Situation::Gated { others, .. } if others.is_empty() => "it waits before its attempt begins".to_owned(),
-        Situation::Gated { others, .. } => format!("it is held by {}", others.join(", ")),
-        Situation::Unscheduled { message, .. } => {
-            let words = message.as_deref().map(|message| format!(": {}", clause(message))).unwrap_or_default();
-            format!("it waits for a node{words}")
-        }
-        Situation::Starting { node, waiting, .. } => {
-            let words = waiting.as_deref().map(|waiting| format!(": {waiting}")).unwrap_or_default();
-            format!("it is starting on {node}{words}")
-        }
-        Situation::Running { node } => format!("it runs on {node}"),
-        Situation::Terminating { node, .. } => {
-            format!("it is being deleted{}", node.as_deref().map(|node| format!(" on {node}")).unwrap_or_default())
-        }
-        Situation::Doubtful => "whether it is gone is not certain".to_owned(),
-        Situation::Ended => "it has ended".to_owned(),
-    }
-}
-
-fn who(verdict: &Verdict, node: Option<&str>) -> Vec<String> {
+/// Who did it, where it was somebody; else what the cluster says of it.
+fn who(verdict: &Verdict, node: Option<&str>, preemptor: Option<&Preemptor>) -> (&'static str, Vec<String>) {
     let words = verdict.detail.as_deref().map(clause).filter(|words| !words.is_empty());
-    if !matches!(verdict.class, Class::Disrupted { .. }) {
-        return words.into_iter().collect();
+    let Class::Disrupted { cause, .. } = verdict.class else { return ("what", words.into_iter().collect()) };
+    let on =
+        |words: &str| node.filter(|node| !words.contains(node)).map(|node| format!(" on {node}")).unwrap_or_default();
+    if let Some(preemptor) = preemptor.filter(|preemptor| preemptor.owner.is_some() || preemptor.priority.is_some()) {
+        let pod = preemptor.owner.as_ref().map(|_| format!(", by its pod {}", preemptor.pod)).unwrap_or_default();
+        return (
+            "who",
+            vec![format!("{}{pod}{}", preemptor.named(), node.map(|node| format!(", on {node}")).unwrap_or_default())],
+        );
     }
-    let words = words.unwrap_or_else(|| verdict.reason.sentence().to_owned());
-    let on = node.filter(|node| !words.contains(node)).map(|node| format!(" on {node}")).unwrap_or_default();
-    vec![format!("{words}{on}")]
+    match cause {
+        Cause::NodeGone | Cause::NodeReboot | Cause::Vanished | Cause::Unreachable => {
+            ("what", words.map(|words| format!("{words}{}", on(&words))).into_iter().collect())
+        }
+        Cause::DeletedOutside => {
+            ("who", vec!["nobody signed the deletion: no scheduler, autoscaler or node".to_owned()])
+        }
+        _ => {
+            let words = words.unwrap_or_else(|| verdict.reason.sentence().to_owned());
+            let on = on(&words);
+            ("who", vec![format!("{words}{on}")])
+        }
+    }
 }
 
 fn proof(case: &Case<'_>) -> Vec<String> {
@@ -157,7 +198,9 @@ fn proof(case: &Case<'_>) -> Vec<String> {
     let sights = covered(case);
     match (started, verdict.proof) {
         (Started::Never, Some(proof)) => {
-            let because = end::proof(proof, case.ledger.node());
+            let others = uncounted(case);
+            let others = if others.is_empty() { Others::None } else { Others::Some(&others) };
+            let because = end::proof(proof, case.ledger.node(), others);
             let signs = if proof == Proof::NeverBound {
                 ""
             } else {
@@ -174,6 +217,12 @@ fn proof(case: &Case<'_>) -> Vec<String> {
         }
         _ => vec![format!("none that it never ran; {sights}")],
     }
+}
+
+/// Containers that ran and that the manifest does not name.
+fn uncounted(case: &Case<'_>) -> Vec<String> {
+    let ran = case.ledger.ran.keys().filter(|name| !name.is_empty() && !case.template.counts(name));
+    ran.cloned().collect()
 }
 
 fn code(proof: Proof) -> &'static str {
@@ -194,11 +243,14 @@ fn covered(case: &Case<'_>) -> String {
 /// The timeline. Repeated entries are said once, with their number.
 fn seen(case: &Case<'_>) -> Vec<String> {
     let mut lines: Vec<(Time, String, usize)> = Vec::new();
-    for entry in &case.ledger.entries {
-        if is_routine(&entry.fact) {
+    let once = case.sights == 1;
+    for (index, entry) in case.ledger.entries.iter().enumerate() {
+        let first = once && matches!(entry.fact, Fact::FirstSeen { from_creation: false });
+        if is_routine(&entry.fact) || first {
             continue;
         }
-        let text = words::shortened(&fact(&entry.fact), LONGEST);
+        let seen = if case.undated.contains(&index) { "seen: " } else { "" };
+        let text = format!("{seen}{}", words::shortened(&fact(&entry.fact), LONGEST));
         match lines.last_mut() {
             Some((_, last, times)) if *last == text => *times += 1,
             _ => lines.push((entry.at, text, 1)),
@@ -209,10 +261,19 @@ fn seen(case: &Case<'_>) -> Vec<String> {
     let times = |times| if times > 1 { format!("   ({times} times)") } else { String::new() };
     let mut lines: Vec<String> =
         lines.into_iter().map(|(at, text, count)| format!("{}  {text}{}", clock(at), times(count))).collect();
-    if let Some(since) = case.verdict.is_none().then(|| case.ledger.entries.first()).flatten() {
-        lines.push(format!("{}  last seen, {} later", clock(case.until), span(case.until.since(since.at))));
-    }
+    lines.extend(last_look(case));
     lines
+}
+
+/// When it was looked at last, where that is not its end.
+fn last_look(case: &Case<'_>) -> Option<String> {
+    let created = case.record.times.created.or_else(|| case.ledger.entries.first().map(|entry| entry.at))?;
+    let age = words::span(case.until.since(created));
+    match (case.sights, case.verdict) {
+        (1, _) => Some(format!("{}  looked at, {age} after its creation", clock(case.until))),
+        (_, None) => Some(format!("{}  last seen, {age} after its creation", clock(case.until))),
+        (_, Some(_)) => None,
+    }
 }
 
 /// Entries that say nothing to people: conditions that turn with every pod's life.
@@ -227,10 +288,12 @@ fn is_routine(fact: &Fact) -> bool {
 }
 
 /// What to do: against a disruption, so that it does not come again; else next.
-fn step(verdict: Option<&Verdict>) -> (&'static str, Vec<String>) {
-    let Some(verdict) = verdict.filter(|verdict| verdict.class != Class::Succeeded) else {
+fn step(verdict: &Verdict, record: &AttemptRecord, known: Known<'_>) -> (&'static str, Vec<String>) {
+    if matches!(verdict.class, Class::Succeeded) {
         return ("next", Vec::new());
-    };
+    }
     let label = if matches!(verdict.class, Class::Disrupted { .. }) { "prevent" } else { "next" };
-    (label, vec![sentence(&unquoted(verdict.reason.next_step())), verdict.reason.section()])
+    let mut steps = next::steps(verdict, record, known);
+    steps.push(format!("More: {} help {}", program(), verdict.reason.anchor()));
+    (label, steps)
 }

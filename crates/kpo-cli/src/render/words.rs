@@ -39,6 +39,11 @@ pub(crate) fn offset(since: Duration) -> String {
     }
 }
 
+/// How kpo is called, for a command that is shown: `kpo`, or `kubectl kpo`.
+pub(crate) fn program() -> &'static str {
+    crate::app::program()
+}
+
 /// The most that a result may have.
 pub(crate) fn result_limit(bytes: usize) -> String {
     format!("result: at most {bytes} bytes can leave the pod")
@@ -48,6 +53,12 @@ pub(crate) fn result_limit(bytes: usize) -> String {
 pub(crate) fn clock(at: Time) -> String {
     // RFC 3339 with milliseconds, as Time displays itself: 2026-11-23T22:10:07.123Z.
     at.to_string().get(11..22).unwrap_or_default().to_owned()
+}
+
+/// The day and the minute, in UTC: `2026-11-23 22:10 UTC`.
+pub(crate) fn minute(at: Time) -> String {
+    let text = at.to_string();
+    format!("{} {} UTC", text.get(..10).unwrap_or_default(), text.get(11..16).unwrap_or_default())
 }
 
 /// The text without Markdown's backticks.

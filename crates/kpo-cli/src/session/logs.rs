@@ -74,7 +74,7 @@ impl LogView {
         match self.form {
             Some(Output::Events) => printer.data(as_events(task, piece, batch)).await,
             None if own => printer.data(bare(batch)).await,
-            None | Some(Output::Json) => {
+            None | Some(Output::Json | Output::Yaml) => {
                 let prefix = if own { "" } else { &*piece.container };
                 printer.other(prefix, batch).await;
             }

@@ -8,18 +8,19 @@ use super::Done;
 use crate::connect::{FIRST_ANSWER, block_on};
 use crate::error::{CliError, ErrorKind};
 use crate::labs;
-use crate::options::{ConnectionArgs, Disturb, ExitZero, Limit, OnSigterm, OnUnsigned, RerunWhen, Transport};
-use crate::options::{Resources, limit, on_finish, resources, security_context, span};
+use crate::options::{ConnectionArgs, Disturb, ExitZero, Form, Limit, OnSigterm, OnUnsigned, RerunWhen, Transport};
+use crate::options::{Resources, limit, on_finish, on_sigterm, resources, security_context, span};
 use crate::printer::{Printer, Tone, to_stdout};
-use crate::render::Known;
-use crate::session::{Followed, Session};
+use crate::render;
+use crate::session::{Errand, Session};
 use crate::signals::Signals;
 use clap::{Args, ValueEnum};
 use kpo::KubernetesHook;
-use kpo::driver::{self, TaskRequest, What};
+use kpo::driver::{self, TaskRequest};
 use kpo::manifest::Manifest;
 use kpo::request::Call;
-use kpo_core::{Observer, OnFinish, Stop, Task, Time};
+use kpo_core::{Carried, Observer, OnFinish, Task, Time, marks};
+use serde_json::Value;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -97,7 +98,7 @@ pub(crate) struct WhatArgs {
     #[arg(short, long, value_name = "NAME")]
     pub(crate) container: Option<String>,
     /// Take what follows -- as the command (the image's entrypoint is replaced), not as its arguments
-    #[arg(long)]
+    #[arg(long, requires = "args")]
     pub(crate) command: bool,
     /// Known from kubectl run, and refused with a reason
     #[arg(short = 'i', long, hide = true)]
@@ -132,6 +133,9 @@ pub(crate) struct AgainArgs {
     /// What exit code 0 means after somebody else's deletion request
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = ExitZero::Success)]
     pub(crate) exit_zero_after_term: ExitZero,
+    /// Let init containers run again: that one of them had started is then no start of the task
+    #[arg(long)]
+    pub(crate) init_may_rerun: bool,
     /// Replace a pod whose node does not answer after so long, at the risk that it still runs there. Default: never
     #[arg(long, value_name = "SPAN", value_parser = span)]
     pub(crate) replace_unreachable_after: Option<Duration>,
@@ -153,6 +157,9 @@ pub(crate) struct ClockArgs {
     /// Time without progress from its node to its start (pull, init containers). Default: 10m
     #[arg(long, value_name = "SPAN", value_parser = limit)]
     pub(crate) start_timeout: Option<Limit>,
+    /// Time its program may run, in each attempt. Default: none
+    #[arg(long, value_name = "SPAN", value_parser = limit)]
+    pub(crate) run_timeout: Option<Limit>,
     /// Time in all, all attempts together; the pod carries it too, and so ends unwatched. Default: the Job's, else none
     #[arg(long, value_name = "SPAN", value_parser = limit)]
     pub(crate) timeout: Option<Limit>,
@@ -169,17 +176,17 @@ pub(crate) struct ResultArgs {
     #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = RESULT_PATH)]
     pub(crate) result: Option<String>,
     /// How it gets out of the pod
-    #[arg(long, value_enum, value_name = "HOW", default_value_t = Transport::Sidecar)]
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Transport::Sidecar, requires = "result")]
     pub(crate) results: Transport,
     /// The sidecar's image, for --results=sidecar and exec: any with a shell
-    #[arg(long, value_name = "IMAGE")]
+    #[arg(long, value_name = "IMAGE", requires = "result")]
     pub(crate) results_image: Option<String>,
     /// What the sidecar asks for and may use at most. Default: cpu=50m,memory=32Mi
-    #[arg(long, value_name = "LIST", value_parser = resources)]
+    #[arg(long, value_name = "LIST", value_parser = resources, requires = "result")]
     pub(crate) results_resources: Option<Resources>,
     /// The sidecar's whole securityContext, in YAML or JSON. Default: one that Pod Security "restricted" admits
-    #[arg(long, value_name = "YAML", value_parser = security_context)]
-    pub(crate) results_security: Option<serde_json::Value>,
+    #[arg(long, value_name = "YAML", value_parser = security_context, requires = "result")]
+    pub(crate) results_security: Option<Value>,
 }
 
 /// Where upstream's operator expects it.
@@ -203,16 +210,18 @@ pub(crate) struct KeepingArgs {
 pub(crate) struct HowArgs {
     /// Run it on an embedded cluster of its own: quiet, preemption, or a script's file. Default: quiet
     #[arg(long, value_name = "SCRIPT", num_args = 0..=1, require_equals = true, default_missing_value = "quiet")]
+    #[arg(conflicts_with_all = ["context", "kubeconfig"])]
     pub(crate) lab: Option<String>,
-    /// Create the pod, print the task's id, and leave: nobody watches then, and nothing runs it again until 'kpo attach'
+    /// Create the pod, print the task's id (with -o json: an object with task, namespace and pod), and leave: nobody watches then, and nothing
+    /// runs it again until 'kpo attach --take-over'
     #[arg(long, conflicts_with = "lab")]
     pub(crate) detach: bool,
     /// Print the pod that would be created. client: without asking the cluster; server: as the cluster would take it
     #[arg(long, value_enum, value_name = "WHERE", conflicts_with = "detach")]
     pub(crate) dry_run: Option<DryRun>,
-    /// What SIGTERM and SIGHUP mean. Ctrl-C always cancels; a second one leaves at once
-    #[arg(long, value_enum, value_name = "WHAT", env = crate::env::ON_SIGTERM, hide_env_values = true, default_value_t = OnSigterm::Detach)]
-    pub(crate) on_sigterm: OnSigterm,
+    /// What SIGTERM and SIGHUP mean. Ctrl-C always cancels; a second one leaves at once. Default: $KPO_ON_SIGTERM, else detach
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub(crate) on_sigterm: Option<OnSigterm>,
 }
 
 /// `--dry-run`
@@ -228,14 +237,14 @@ pub(crate) enum DryRun {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct OutputArgs {
-    /// Say nothing but errors
+    /// Say nothing but errors, and what is left behind
     #[arg(short, long, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
     /// Say more: the evidence of each verdict; twice: the requests too
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// What standard output is. json: the Outcome (the program's output then goes to standard error); events: everything as
-    /// JSON lines. Default: the program's output
+    /// What standard output is. json, yaml: the Outcome, or an object of kind Error where there is none (the program's output then
+    /// goes to standard error); events: everything as JSON lines. Default: the program's output
     #[arg(short, long, value_enum, value_name = "FORM")]
     pub(crate) output: Option<Output>,
 }
@@ -245,8 +254,21 @@ pub(crate) struct OutputArgs {
 pub(crate) enum Output {
     /// The Outcome
     Json,
+    /// The same as YAML
+    Yaml,
     /// The events and log lines, one JSON object a line
     Events,
+}
+
+impl Output {
+    /// The form of the one object that is printed. `None`: there are many.
+    pub(crate) fn object(self) -> Option<Form> {
+        match self {
+            Output::Json => Some(Form::Json),
+            Output::Yaml => Some(Form::Yaml),
+            Output::Events => None,
+        }
+    }
 }
 
 pub(super) fn run(args: RunArgs) -> Done {
@@ -255,10 +277,7 @@ pub(super) fn run(args: RunArgs) -> Done {
 }
 
 async fn run_task(args: RunArgs) -> Done {
-    if args.what.stdin || args.what.tty {
-        return Err(CliError::input("no stdin, no TTY: a task runs unattended. Leave out -i and -t."));
-    }
-    let signals = Signals::catch(args.how.on_sigterm)?;
+    demand_sense(&args)?;
     let manifest = request::manifest(&args)?;
     let task = request::task_name(&args, &manifest);
     // All that can be wrong without a cluster is told before one is asked; the namespace may be the connection's.
@@ -267,60 +286,76 @@ async fn run_task(args: RunArgs) -> Done {
     if args.how.dry_run == Some(DryRun::Client) {
         return show(&request::body(&request), &args);
     }
+    // From here on: a file that is read, or a question that is asked, may be interrupted as ever.
+    let mut signals = Signals::catch(on_sigterm(args.how.on_sigterm)?)?;
     let lab = match &args.how.lab {
         Some(script) => {
             labs::demand_programs(script, &manifest)?;
-            Some(labs::start(script).await?)
+            Some(signals.during(NOTHING, labs::start(script)).await??)
         }
         None => None,
     };
     let (hook, mut retries) = match &lab {
         Some(lab) => labs::connect(lab).await?,
-        None => args.connection.connect_telling().await?,
+        None => signals.during(NOTHING, args.connection.connect_telling()).await??,
     };
     let printer = Printer::new(&args.output);
     let namespace = manifest.namespace.clone().unwrap_or_else(|| args.connection.namespace(&hook));
     request.spec.namespace.clone_from(&namespace);
     if args.how.dry_run == Some(DryRun::Server) {
         let (pods, body) = (hook.pods(&namespace), request::body(&request));
-        let pod = retries.during(&printer, pods.create_dry_run(&body, Call::within(FIRST_ANSWER))).await?;
+        let asking = retries.during(&printer, pods.create_dry_run(&body, Call::within(FIRST_ANSWER)));
+        let pod = signals.during(NOTHING, asking).await?.map_err(CliError::refused)?;
         return show(&pod, &args);
     }
     if lab.is_none() {
-        retries.during(&printer, refuse_if_in_use(&hook, &request, &args)).await?;
+        let asking = retries.during(&printer, refuse_if_in_use(&hook, &request, &args));
+        signals.during(NOTHING, asking).await??;
     }
-    for field in &manifest.unused {
+    say_unused(&manifest, &printer).await;
+    let session = Session {
+        errand: if args.how.detach { Errand::Detach } else { Errand::Run },
+        in_lab: lab.is_some(),
+        again: args.connection.again(&namespace),
+    };
+    let code = session.follow(driver::run(&hook, request), printer, &args.output, (signals, retries)).await?;
+    Ok(crate::app::exit_code(code))
+}
+
+/// What is said where a signal comes before there can be a pod.
+const NOTHING: &str = "nothing was created";
+
+/// Flags that contradict each other, beyond what their parser knows.
+fn demand_sense(args: &RunArgs) -> Result<(), CliError> {
+    if args.what.stdin || args.what.tty {
+        return Err(CliError::input("no stdin, no TTY: a task runs unattended. Leave out -i and -t."));
+    }
+    if args.how.dry_run.is_some() && args.output.output == Some(Output::Events) {
+        return Err(CliError::input("a dry run has no events: -o json or -o yaml"));
+    }
+    if args.again.replace_unreachable_after.is_some() && args.again.rerun == RerunWhen::Never {
+        let text =
+            "--replace-unreachable-after makes a second pod, and --rerun=never forbids one: leave one of them out";
+        return Err(CliError::input(text));
+    }
+    Ok(())
+}
+
+/// What of a Job does not mean anything to a task.
+async fn say_unused(manifest: &Manifest, printer: &Printer) {
+    if let Some(field) = &manifest.suspended {
+        printer
+            .say(Tone::Odd, format!("note: it is suspended ({field}: true); its template is run all the same"))
+            .await;
+    }
+    for field in manifest.unused.iter().filter(|field| manifest.suspended.as_ref() != Some(*field)) {
         printer.detail(format!("note: {field} means nothing to a task, and is not used")).await;
     }
-    if args.how.detach {
-        let again = args.connection.again(&namespace);
-        return retries.during(&printer, detach(&hook, request, &printer, &again)).await;
-    }
-    let session = session(&args, &request);
-    let followed = session.follow(driver::run(&hook, request), printer, &args.output, (signals, retries)).await?;
-    Ok(crate::app::exit_code(followed.exit_code()))
 }
 
-fn session(args: &RunArgs, request: &TaskRequest) -> Session {
-    Session {
-        task: request.spec.task.clone(),
-        namespace: request.spec.namespace.clone(),
-        container: request.spec.template.container.clone(),
-        with_logs: true,
-        watches_over: true,
-        in_lab: args.how.lab.is_some(),
-        again: args.connection.again(&request.spec.namespace),
-    }
-}
-
-fn show(pod: &serde_json::Value, args: &RunArgs) -> Done {
-    let text = match args.output.output {
-        Some(Output::Json) => serde_json::to_string_pretty(pod)
-            .map_err(|error| CliError::because(ErrorKind::Local, "cannot write JSON", &error))?,
-        _ => serde_saphyr::to_string(pod)
-            .map_err(|error| CliError::because(ErrorKind::Local, "cannot write YAML", &error))?,
-    };
-    to_stdout(format!("{}\n", text.trim_end()).as_bytes());
+fn show(pod: &Value, args: &RunArgs) -> Done {
+    let form = args.output.output.and_then(Output::object).unwrap_or(Form::Yaml);
+    to_stdout(form.text(pod)?.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -328,46 +363,35 @@ fn show(pod: &serde_json::Value, args: &RunArgs) -> Done {
 /// that has pods is left alone: nothing is created. Who may not list pods is told by the create, for the first attempt's name.
 async fn refuse_if_in_use(hook: &KubernetesHook, request: &TaskRequest, args: &RunArgs) -> Result<(), CliError> {
     let (task, namespace) = (&request.spec.task, &request.spec.namespace);
-    let selector = format!("{}={task}", kpo_core::marks::TASK);
+    let selector = format!("{}={task}", marks::TASK);
     match hook.pods(namespace).list(&selector, Call::within(FIRST_ANSWER)).await {
-        Ok(list) => match list.items.first().and_then(|pod| pod["metadata"]["name"].as_str()) {
+        Ok(list) => match list.items.first() {
             None => Ok(()),
-            Some(pod) => {
-                let text = format!("task {task} is there already, in namespace {namespace}: pod {pod}");
-                let again = args.connection.again(namespace);
-                Err(CliError::new(ErrorKind::Refused, text)
-                    .hint(format!("To go on with it: kpo attach {task}{again}"))
-                    .hint("To run another: give it another --name"))
-            }
+            Some(pod) => Err(in_use(pod, request, &args.connection.again(namespace))),
         },
         Err(error) if error.failure.is_forbidden() => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Creates the pod, prints the task's id, and leaves.
-async fn detach(hook: &KubernetesHook, request: TaskRequest, printer: &Printer, again: &str) -> Done {
-    let (task, container) = (request.spec.task.clone(), request.spec.template.container.clone());
-    let mut running = driver::run(hook, request);
-    let stopper = running.stopper();
-    while let Some(event) = running.next().await {
-        match event.what {
-            What::Task(kpo_core::Event::Created { pod, .. }) => {
-                stopper.stop(Stop::Shutdown);
-                printer.data(format!("{task}\n").into_bytes()).await;
-                let left = format!("{pod} was created; nobody watches over it: kpo attach {task} --take-over{again}");
-                printer.say(Tone::Plain, left).await;
-            }
-            What::Trouble(why) => printer.say(Tone::Odd, format!("not yet: {why}")).await,
-            What::ResultLimit(bytes) => printer.say(Tone::Plain, crate::render::result_limit(bytes)).await,
-            What::Outcome(delivery) => {
-                let outcome = delivery.taken();
-                let ending = crate::render::ending(&outcome, Known { container: &container, ..Known::default() });
-                printer.say(ending.tone, ending.line).await;
-                return Ok(crate::app::exit_code(Followed::Ended(Box::new(outcome)).exit_code()));
-            }
-            _ => {}
-        }
+fn in_use(pod: &Value, request: &TaskRequest, again: &str) -> CliError {
+    let (task, namespace, kpo) = (&request.spec.task, &request.spec.namespace, render::program());
+    let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+    let another = "To run another: give it another --name";
+    if is_kept(pod) {
+        let text = format!("task {task} has ended, and its pod {name} in namespace {namespace} is kept");
+        return CliError::new(ErrorKind::Refused, text)
+            .hint(format!("To see its log and its end: {kpo} attach {task}{again}"))
+            .hint(format!("To remove it: kubectl delete pod {name} -n {namespace}"))
+            .hint(another);
     }
-    Ok(ExitCode::SUCCESS)
+    CliError::new(ErrorKind::Refused, format!("task {task} is there already, in namespace {namespace}: pod {name}"))
+        .hint(format!("To go on with it: {kpo} attach {task}{again}"))
+        .hint(another)
+}
+
+/// Whether a task's pod was kept when that had finished: its verdict stands on it.
+fn is_kept(pod: &Value) -> bool {
+    let state = pod["metadata"]["annotations"][marks::STATE].as_str();
+    state.and_then(|state| Carried::from_json(state).ok()).is_some_and(|carried| carried.verdict.is_some())
 }

@@ -2,7 +2,7 @@
 
 use super::{CliError, Disturb, Manifest, Observer, RerunWhen, RunArgs, Task, TaskRequest, Time, Transport};
 use crate::files::read_source;
-use kpo::body::Template;
+use kpo::body::{PackError, Template};
 use kpo::identity;
 use kpo::manifest::{self, name};
 use kpo::result::{self, Plan, SidecarOptions};
@@ -57,10 +57,16 @@ pub(super) fn task(args: &RunArgs, manifest: &Manifest, task: &str, namespace: &
     };
     let mut pod = manifest.pod.clone();
     let plan = plan(args, &mut pod, &manifest.container)?;
-    let template = Template::new(pod, undisturbed).map_err(|error| CliError::input(error.to_string()))?;
+    let template = Template::new(pod, undisturbed).map_err(too_large)?;
     let mut spec = spec(args, manifest, task, namespace);
     spec.result = plan.as_ref().map(Plan::by);
     Ok(TaskRequest { spec, template, plan })
+}
+
+/// The manifest travels with each pod, so that any machine can go on with the task.
+fn too_large(error: PackError) -> CliError {
+    CliError::input(error.to_string())
+        .hint("It travels with the task's pods: put what is large of it (env, args, embedded files) into a ConfigMap or a Secret.")
 }
 
 /// Gives the pod a way out for the result. `None`: none is wanted.
@@ -95,6 +101,11 @@ fn spec(args: &RunArgs, manifest: &Manifest, task: &str, namespace: &str) -> Spe
     let (again, clocks, keeping) = (&args.again, &args.clocks, &args.keeping);
     let mut spec = Spec::minimal(task, namespace, &identity::nonce());
     spec.template = manifest.template();
+    if again.init_may_rerun {
+        let init = manifest.pod["spec"]["initContainers"].as_array();
+        let is_init = |name: &String| init.into_iter().flatten().any(|container| container["name"] == **name);
+        spec.template.counted.retain(|name| !is_init(name));
+    }
     spec.rerun = Rerun {
         policy: again.rerun.into(),
         never_started: again.rerun_never_started,
@@ -108,6 +119,7 @@ fn spec(args: &RunArgs, manifest: &Manifest, task: &str, namespace: &str) -> Spe
         (clocks.queue_timeout, &mut spec.clocks.queue),
         (clocks.schedule_timeout, &mut spec.clocks.schedule),
         (clocks.start_timeout, &mut spec.clocks.start),
+        (clocks.run_timeout, &mut spec.clocks.run),
     ] {
         if let Some(limit) = limit {
             *clock = limit.0;

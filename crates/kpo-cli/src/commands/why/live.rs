@@ -1,13 +1,14 @@
 //! `kpo why` of a pod or a task in a cluster.
 
-use super::{CliError, ErrorKind, WhyArgs, WhyForm};
+use super::{Around, CliError, ErrorKind, WhyArgs, ended, explain as explained};
 use crate::case::{self, PodCase};
 use crate::connect::FIRST_ANSWER;
+use crate::options::Form;
 use crate::records::{Record, What};
-use crate::render;
-use kpo::PodManager;
-use kpo::request::Call;
-use kpo_core::{AttemptRecord, Carried, ClusterEvent, Outcome, Pod, Sight, Time, Verdict, marks};
+use crate::render::{self, Preemptor};
+use kpo::request::{ApiFailure, Call, RequestError};
+use kpo::{KubernetesHook, PodManager};
+use kpo_core::{AttemptRecord, Carried, ClusterEvent, Outcome, Pod, Sight, Spec, Time, Verdict, marks};
 use serde::Deserialize;
 use serde_json::Value;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -19,27 +20,49 @@ pub(super) async fn explain(args: &WhyArgs) -> Result<String, CliError> {
     let pods = hook.pods(&namespace);
     let name = args.pod.as_deref().unwrap_or_default();
     if let Some(pod) = pods.get(name, Call::within(FIRST_ANSWER)).await? {
-        return of_pod(&pods, pod, args).await;
+        return of_pod(&hook, &pods, pod, args).await;
     }
-    if let Some(pod) = newest(&pods, name).await? {
-        return of_pod(&pods, pod, args).await;
+    let none = format!("there is no pod {name} in namespace {namespace}");
+    let newest_of = async |task: &str| newest(&pods, task).await.map_err(|error| unlisted(&none, name, error));
+    if let Some(pod) = newest_of(name).await? {
+        return of_pod(&hook, &pods, pod, args).await;
     }
-    if let Some((pod, record)) = earlier(&pods, name).await? {
-        return of_record(&pod, record, args.output);
+    if let Some((task, _)) = name.rsplit_once('-')
+        && let Some(pod) = newest_of(task).await?
+        && let Some((pod, spec, record)) = earlier(&pod, name)
+    {
+        return of_record(&pod, &spec, record, args.output);
     }
-    let text = format!("there is no pod {name} in namespace {namespace}, and no task of that name has one");
     let again = args.connection.again(&namespace);
-    Err(CliError::new(ErrorKind::NotFound, text)
+    Err(CliError::new(ErrorKind::NotFound, format!("{none}, and no task of that name has one"))
         .hint("A pod that is gone leaves nothing to look at. To record the next: kubectl get pods -w -o json --output-watch-events")
-        .hint(format!("Tasks that have a pod: kpo ls{again}")))
+        .hint(format!("Tasks that have a pod: {} ls{again}", render::program())))
 }
 
-async fn of_pod(pods: &PodManager, pod: Value, args: &WhyArgs) -> Result<String, CliError> {
+/// A task of that name may have a pod, and it may not be looked for.
+fn unlisted(none: &str, name: &str, error: RequestError) -> CliError {
+    match &error.failure {
+        ApiFailure::Forbidden(status) => {
+            let (who, rule) = render::explained(&status.message);
+            let text = format!("{none}, and whether a task {name} has one is not known: {who}");
+            rule.into_iter().fold(CliError::new(ErrorKind::Forbidden, text), CliError::hint)
+        }
+        _ => error.into(),
+    }
+}
+
+async fn of_pod(hook: &KubernetesHook, pods: &PodManager, pod: Value, args: &WhyArgs) -> Result<String, CliError> {
     let records = records(pods, &pod).await?;
     let case = case::find(&records, None, args.container.as_deref());
     let case = case.ok_or_else(|| CliError::new(ErrorKind::Refused, "the answer is no pod"))?;
-    let then = before(&case);
-    super::explain(&case, then.as_deref(), args.output)
+    super::super::demand_container(&case.pod, args.container.as_deref())?;
+    let around = Around {
+        then: before(&case),
+        preemptor: preemptor(hook, &case).await,
+        is_there: true,
+        again: args.connection.again(pods.namespace()),
+    };
+    explained(&case, &around, args.output)
 }
 
 /// What the cluster shows of it now: one sight, and the events that it may read.
@@ -48,7 +71,8 @@ async fn records(pods: &PodManager, pod: &Value) -> Result<Vec<Record>, CliError
     let seen =
         Pod::deserialize(pod).map_err(|error| CliError::because(ErrorKind::Refused, "the answer is no pod", &error))?;
     let (name, uid) = (seen.metadata.name.clone(), seen.metadata.uid.clone());
-    let mut records = vec![Record { at: now, what: What::Seen(Sight::Present, Box::new(seen)) }];
+    let sight = What::Seen(Sight::Present, Box::new(seen), Box::new(pod.clone()));
+    let mut records = vec![Record { at: now, what: sight }];
     let events = match pods.list_events(&name, &uid, Call::within(FIRST_ANSWER)).await {
         Ok(events) => events,
         // They only explain.
@@ -61,29 +85,39 @@ async fn records(pods: &PodManager, pod: &Value) -> Result<Vec<Record>, CliError
     Ok(records)
 }
 
+/// Who preempted it: one look at the pod that the scheduler's event names. It may be gone, or in a namespace that may not be read.
+async fn preemptor(hook: &KubernetesHook, case: &PodCase) -> Option<Preemptor> {
+    let named = Preemptor::of(case.verdict.as_ref()?)?;
+    let (namespace, name) = named.pod.split_once('/')?;
+    let found = hook.pods(namespace).get(name, Call::within(FIRST_ANSWER)).await.ok().flatten();
+    let Some(pod) = found else { return Some(named) };
+    let owners = pod["metadata"]["ownerReferences"].as_array();
+    let owner = owners.and_then(|owners| owners.iter().find(|owner| owner["controller"] == true).or(owners.first()));
+    let owner =
+        owner.and_then(|owner| Some(format!("{} {namespace}/{}", owner["kind"].as_str()?, owner["name"].as_str()?)));
+    Some(Preemptor { owner, priority: pod["spec"]["priority"].as_i64(), ..named })
+}
+
 /// The newest pod of a task of that name.
-async fn newest(pods: &PodManager, task: &str) -> Result<Option<Value>, CliError> {
+async fn newest(pods: &PodManager, task: &str) -> Result<Option<Value>, RequestError> {
     let list = pods.list(&format!("{}={task}", marks::TASK), Call::within(FIRST_ANSWER)).await;
     let list = match list {
         Ok(list) => list,
         // A name that no label can have is no task's.
-        Err(error) if error.failure.is_forbidden() || matches!(error.failure, kpo::request::ApiFailure::Refused(_)) => {
-            return Ok(None);
-        }
-        Err(error) => return Err(error.into()),
+        Err(error) if matches!(error.failure, ApiFailure::Refused(_)) => return Ok(None),
+        Err(error) => return Err(error),
     };
     let attempt =
         |pod: &Value| pod["metadata"]["labels"][marks::ATTEMPT].as_str().and_then(|number| number.parse::<u32>().ok());
     Ok(list.items.into_iter().max_by_key(attempt))
 }
 
-/// An attempt that is gone, as its successor carries it: the successor, and the record.
-async fn earlier(pods: &PodManager, name: &str) -> Result<Option<(Pod, AttemptRecord)>, CliError> {
-    let Some((task, _)) = name.rsplit_once('-') else { return Ok(None) };
-    let Some(pod) = newest(pods, task).await?.and_then(|pod| Pod::deserialize(pod).ok()) else { return Ok(None) };
-    let record =
-        carried(&pod).and_then(|carried| carried.attempts.into_iter().find(|attempt| attempt.pod.name == name));
-    Ok(record.map(|record| (pod, record)))
+/// An attempt that is gone, as its successor carries it: the successor, the task, and the record.
+fn earlier(successor: &Value, name: &str) -> Option<(Pod, Spec, AttemptRecord)> {
+    let pod = Pod::deserialize(successor).ok()?;
+    let carried = carried(&pod)?;
+    let record = carried.attempts.into_iter().find(|attempt| attempt.pod.name == name)?;
+    Some((pod, carried.spec, record))
 }
 
 fn carried(pod: &Pod) -> Option<Carried> {
@@ -98,29 +132,18 @@ fn before(case: &PodCase) -> Option<String> {
     (!said.is_empty()).then(|| format!("before it: {}", said.join("; ")))
 }
 
-fn ended(attempt: &AttemptRecord) -> String {
-    attempt.verdict.as_ref().map_or_else(|| "not known".to_owned(), |judged| render::short_verdict(&judged.verdict))
-}
-
-fn of_record(successor: &Pod, record: AttemptRecord, form: Option<WhyForm>) -> Result<String, CliError> {
-    let label = |name: &str| successor.metadata.labels.get(name).cloned().unwrap_or_default();
+fn of_record(successor: &Pod, spec: &Spec, record: AttemptRecord, form: Option<Form>) -> Result<String, CliError> {
+    let number = successor.metadata.labels.get(marks::ATTEMPT).cloned().unwrap_or_default();
+    let then = format!("attempt {number} follows it: pod {}", successor.metadata.name);
+    let Some(form) = form else { return Ok(render::record_page(&record, spec, &then)) };
     let verdict = record.verdict.as_ref().map(|judged| &judged.verdict);
-    let then = format!("attempt {} follows it: pod {}", label(marks::ATTEMPT), successor.metadata.name);
-    let page = render::record_page(&label(marks::TASK), &record, &then);
-    let outcome = Outcome {
-        api_version: "kpo.rs/v1".to_owned(),
-        kind: "Outcome".to_owned(),
-        task: label(marks::TASK),
-        namespace: successor.metadata.namespace.clone(),
+    let mut outcome = Outcome {
         verdict: verdict.map(|verdict| verdict.class.name().to_owned()),
         exit_code: verdict.map(Verdict::process_code),
         reason: verdict.map(|verdict| verdict.reason),
-        message: String::new(),
-        result: None,
-        attempts: vec![record],
+        ..Outcome::living(&spec.task, &successor.metadata.namespace, vec![record])
     };
-    match form {
-        Some(WhyForm::Json) => super::json(outcome),
-        None => Ok(page),
-    }
+    let known = render::Known { container: &spec.template.container, spec: Some(spec), ..render::Known::default() };
+    outcome.message = render::one_line(&outcome, known);
+    form.text(&outcome)
 }

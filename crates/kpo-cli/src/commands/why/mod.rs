@@ -7,11 +7,11 @@ use crate::case::{self, PodCase};
 use crate::connect::block_on;
 use crate::error::{CliError, ErrorKind};
 use crate::files::read_source;
-use crate::options::ConnectionArgs;
+use crate::options::{ConnectionArgs, Form};
 use crate::records::{self, Record, What};
-use crate::render::{self, WhyCase};
-use clap::{Args, ValueEnum};
-use kpo_core::Outcome;
+use crate::render::{self, Asked, Preemptor, WhyCase};
+use clap::Args;
+use kpo_core::AttemptRecord;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -24,7 +24,7 @@ use std::process::ExitCode;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct WhyArgs {
     /// A task's id or a pod's name. With -f: the pod, by default the first that it shows
-    #[arg(value_name = "POD")]
+    #[arg(value_name = "POD", value_parser = crate::options::names::pod)]
     pub(crate) pod: Option<String>,
     /// What was recorded; - is standard input
     #[arg(short, long, value_name = "FILE", help_heading = "What to look at")]
@@ -32,18 +32,11 @@ pub(crate) struct WhyArgs {
     /// The container that matters. Default: as for kpo run; of a pod that is not kpo's, all of them count
     #[arg(short, long, value_name = "NAME", help_heading = "What to look at")]
     pub(crate) container: Option<String>,
-    /// json: an Outcome of one attempt; its verdict is null while the pod lives. Default: for people
+    /// An Outcome of one attempt, as JSON or YAML; its verdict is null while the pod lives. Default: for people
     #[arg(short, long, value_enum, value_name = "FORM", help_heading = "Output")]
-    pub(crate) output: Option<WhyForm>,
+    pub(crate) output: Option<Form>,
     #[command(flatten)]
     pub(crate) connection: ConnectionArgs,
-}
-
-/// `-o` of `kpo why`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum WhyForm {
-    /// An Outcome
-    Json,
 }
 
 const EXAMPLES: &str = "\
@@ -54,60 +47,81 @@ Examples:
 
 pub(super) fn why(args: WhyArgs) -> Done {
     let text = match &args.file {
-        Some(file) => explain(&recorded(file, &args)?, None, args.output)?,
+        Some(file) => explain(&recorded(file, &args)?, &Around::default(), args.output)?,
         None if args.pod.is_none() => {
             return Err(CliError::input("whose end? Name a task or a pod, or give what was recorded with -f FILE"));
         }
         None => block_on(live::explain(&args))?,
     };
-    crate::printer::to_stdout(text.as_bytes());
+    crate::printer::to_stdout(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn explain(case: &PodCase, then: Option<&str>, form: Option<WhyForm>) -> Result<String, CliError> {
-    match form {
-        Some(WhyForm::Json) => json(case.outcome()),
-        None => Ok(page(case, then)),
+/// What is known of a pod beside what was seen of it.
+#[derive(Default)]
+struct Around {
+    /// What was before it, or followed.
+    then: Option<String>,
+    /// Who preempted it.
+    preemptor: Option<Preemptor>,
+    /// Whether it is in the cluster now.
+    is_there: bool,
+    /// What is appended to a command about it.
+    again: String,
+}
+
+fn explain(case: &PodCase, around: &Around, form: Option<Form>) -> Result<String, CliError> {
+    let (record, situation) = (case.record(), case.ledger.situation(case.until, &case.template));
+    let shown = WhyCase {
+        ledger: &case.ledger,
+        template: &case.template,
+        verdict: case.verdict.as_ref(),
+        situation: &situation,
+        attempt: case.attempt(),
+        record: &record,
+        spec: case.spec.as_ref(),
+        asked: Asked(Some(&case.raw)),
+        is_there: around.is_there,
+        preemptor: around.preemptor.as_ref(),
+        then: around.then.as_deref(),
+        sights: case.sights,
+        until: case.until,
+        undated: &case.undated,
+        again: &around.again,
+    };
+    let Some(form) = form else { return Ok(render::why_page(&shown)) };
+    let mut outcome = case.outcome();
+    if case.verdict.is_none() {
+        outcome.message = shown.lives();
     }
+    outcome.message = render::one_line(&outcome, shown.known());
+    form.text(&outcome)
 }
 
 fn recorded(file: &Path, args: &WhyArgs) -> Result<PodCase, CliError> {
     let source = read_source(file)?;
     let records = records::read(&source.text).map_err(|error| CliError::input(format!("{}: {error}", source.name)))?;
-    case::find(&records, args.pod.as_deref(), args.container.as_deref()).ok_or_else(|| {
-        let pod = args.pod.as_deref().unwrap_or("any");
-        CliError::new(ErrorKind::NotFound, format!("{} shows no pod {pod}", source.name))
+    let case = case::find(&records, args.pod.as_deref(), args.container.as_deref()).ok_or_else(|| {
+        let pod = args.pod.as_ref().map(|pod| format!(" {pod}")).unwrap_or_default();
+        CliError::new(ErrorKind::NotFound, format!("{} shows no pod{pod}", source.name))
             .hint(format!("It shows: {}", names(&records)))
-    })
+    })?;
+    super::demand_container(&case.pod, args.container.as_deref())?;
+    Ok(case)
 }
 
 fn names(records: &[Record]) -> String {
     let names: BTreeSet<&str> = records
         .iter()
         .filter_map(|record| match &record.what {
-            What::Seen(_, pod) => Some(pod.metadata.name.as_str()),
+            What::Seen(_, pod, _) => Some(pod.metadata.name.as_str()),
             What::Told(_) => None,
         })
         .collect();
-    if names.is_empty() { "no pod at all".to_owned() } else { names.into_iter().collect::<Vec<_>>().join(", ") }
+    if names.is_empty() { "events only".to_owned() } else { names.into_iter().collect::<Vec<_>>().join(", ") }
 }
 
-fn json(mut outcome: Outcome) -> Result<String, CliError> {
-    outcome.message = render::one_line(&outcome, render::Known::default());
-    let text = serde_json::to_string_pretty(&outcome)
-        .map_err(|error| CliError::because(ErrorKind::Local, "cannot write JSON", &error))?;
-    Ok(format!("{text}\n"))
-}
-
-fn page(case: &PodCase, then: Option<&str>) -> String {
-    let situation = case.ledger.situation(case.until, &case.template);
-    render::why_page(&WhyCase {
-        ledger: &case.ledger,
-        verdict: case.verdict.as_ref(),
-        situation: &situation,
-        attempt: case.attempt(),
-        then,
-        sights: case.sights,
-        until: case.until,
-    })
+/// Its end in a few words.
+fn ended(attempt: &AttemptRecord) -> String {
+    attempt.verdict.as_ref().map_or_else(|| "not known".to_owned(), |judged| render::short_verdict(&judged.verdict))
 }
