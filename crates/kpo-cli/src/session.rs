@@ -136,7 +136,8 @@ impl Follower {
                     None => break,
                 },
                 caught = self.signals.next() => {
-                    if self.caught.is_some() {
+                    // Of who cancels already nothing more can be asked.
+                    if self.caught.is_some() || self.session.errand == Errand::Cancel {
                         self.leave_at_once(caught).await;
                     }
                     self.caught = Some(caught);

@@ -81,6 +81,9 @@ impl Teller {
             return format!("left at once: the lab ends with kpo, and {pod} with it");
         }
         let place = format!("{pod} in namespace {}", how.namespace);
+        if self.deleting {
+            return format!("left at once: {place} is being deleted, and has not ended");
+        }
         if how.cancelling && how.watched_over && !self.follows {
             let cancel = self.command("cancel", "", how);
             return format!("left at once: {place} may be left behind: {cancel}");

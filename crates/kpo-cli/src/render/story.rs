@@ -46,7 +46,7 @@ pub(crate) struct Teller {
     /// Whether it was said that the pod is taken away.
     disrupting: bool,
     /// Whether kpo is deleting the pod, to stop it.
-    deleting: bool,
+    pub(super) deleting: bool,
     /// Whether the next attempt is due, and not made yet.
     is_due: bool,
     /// What was waited for when the last stop was asked for.

@@ -2,6 +2,9 @@
 
 #![allow(dead_code)] // each test file uses a part
 
+pub(crate) mod cluster;
+
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
@@ -48,6 +51,29 @@ pub(crate) fn kpo_in(folder: &Path, arguments: &[&str], input: &str) -> Ran {
 /// `kpo` with these arguments, under way.
 pub(crate) fn spawn(arguments: &[&str]) -> Child {
     command(Path::new("/"), arguments).spawn().expect("the built kpo")
+}
+
+/// `kpo` with these variables and arguments; standard output goes there, if it is given.
+pub(crate) fn kpo_with(variables: &[(&str, &OsStr)], arguments: &[&str], out: Option<std::fs::File>) -> Ran {
+    let mut command = command(Path::new("/"), arguments);
+    command.envs(variables.iter().copied()).stdin(Stdio::null());
+    if let Some(out) = out {
+        command.stdout(out);
+    }
+    let output = command.output().expect("the built kpo");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    Ran { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// Sends a signal.
+pub(crate) fn signal(child: &Child, name: &str) {
+    let sent = Command::new("kill").args([format!("-{name}"), child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+/// The streams of a `kpo` that is under way.
+pub(crate) fn streams(child: &mut Child) -> Rest {
+    wait_for_line(child, "")
 }
 
 /// The streams of a `kpo` that is under way.
