@@ -3,6 +3,7 @@
 use std::{error::Error as StdError, io, path::PathBuf};
 
 use kube::client::{AuthError, OAuthError, oidc_errors};
+use kube::config::ExecConfig;
 
 /// Why there is no connection. Whether the server can be reached shows only with the first request, as an
 /// [`ApiFailure`](crate::request::ApiFailure).
@@ -45,7 +46,7 @@ pub enum ConnectError {
         known: Vec<String>,
     },
     /// The kubeconfig has no current context, and none was asked for.
-    #[error("the kubeconfig has no current context; choose one of {}", names(.known))]
+    #[error("the kubeconfig has no {}", missing_context(.known))]
     NoCurrentContext {
         /// The names there are.
         known: Vec<String>,
@@ -123,8 +124,15 @@ pub enum CredentialError {
     #[error("the credentials cannot be renewed")]
     Fixed,
     /// A credential plugin could not be started.
-    #[error("the credential plugin could not be started: {0}")]
-    PluginStart(String),
+    #[error("the credential plugin {command:?} could not be started: {reason}{}", hint(.install_hint))]
+    PluginStart {
+        /// Its command, without the arguments.
+        command: String,
+        /// The system's words.
+        reason: String,
+        /// The kubeconfig's word on how it is installed (`installHint`), one line. `None`: it has none.
+        install_hint: Option<String>,
+    },
     /// A credential plugin failed.
     #[error("the credential plugin {command:?} failed ({status}): {last_line}")]
     PluginFailed {
@@ -170,7 +178,9 @@ impl CredentialError {
     /// From kube's error, whose own text shows a plugin's whole output, and with it the token.
     pub(crate) fn from_kube(error: &AuthError) -> Self {
         match error {
-            AuthError::AuthExecStart(error) => Self::PluginStart(error.to_string()),
+            AuthError::AuthExecStart(error) => {
+                Self::PluginStart { command: String::new(), reason: error.to_string(), install_hint: None }
+            }
             AuthError::AuthExecRun { cmd, out } => Self::PluginFailed {
                 command: program(cmd),
                 status: out.status.to_string(),
@@ -194,6 +204,23 @@ impl CredentialError {
             _ => Self::Unusable("they are not valid".to_owned()),
         }
     }
+}
+
+impl ConnectError {
+    /// With the plugin's name, which kube does not tell.
+    pub(super) fn of_plugin(mut self, exec: Option<&ExecConfig>) -> Self {
+        if let (Self::Credentials(CredentialError::PluginStart { command, install_hint, .. }), Some(exec)) =
+            (&mut self, exec)
+        {
+            *command = exec.command.clone().unwrap_or_default();
+            *install_hint = exec.install_hint.as_deref().map(one_line);
+        }
+        self
+    }
+}
+
+fn hint(install_hint: &Option<String>) -> String {
+    install_hint.as_ref().map(|hint| format!(". {hint}")).unwrap_or_default()
 }
 
 /// When the configuration is read again after a 401.
@@ -241,6 +268,11 @@ fn program(command: &str) -> String {
     quoted.unwrap_or_else(|| command.split(' ').next().unwrap_or_default()).trim_matches('"').to_owned()
 }
 
+/// The words on one line, at most 300 characters of them.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect()
+}
+
 /// The last line that is not empty, at most 300 characters of it.
 fn last_line(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
@@ -251,6 +283,10 @@ fn last_line(bytes: &[u8]) -> String {
 fn paths(paths: &[PathBuf]) -> String {
     let names: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
     if names.is_empty() { "no path: there is no home directory".to_owned() } else { names.join(", ") }
+}
+
+fn missing_context(known: &[String]) -> String {
+    if known.is_empty() { "contexts".to_owned() } else { format!("current context; choose one of {}", names(known)) }
 }
 
 fn names(names: &[String]) -> String {

@@ -35,7 +35,7 @@ pub(super) fn client(mut config: kube::Config, token: Option<TokenCallback>) -> 
     if token.is_some() {
         forget_tokens(&mut config);
     }
-    let auth = config.auth_layer().map_err(credentials)?;
+    let auth = config.auth_layer().map_err(|error| credentials(error).of_plugin(config.auth_info.exec.as_ref()))?;
     if auth.is_some() {
         // The plugin gave a token: kube would run it again to ask for a client certificate.
         config.auth_info.exec = None;

@@ -201,9 +201,11 @@ mod plugins {
         let script = dir.write("plugin.sh", &format!("echo '{{\"token\": [{CANARY}'"));
         let error = connect(&kubeconfig("http://127.0.0.1:9", &exec(&script))).await.unwrap_err();
         assert_eq!(line(&error), "the credential plugin's answer is no usable ExecCredential");
-        let missing = r#"{"exec": {"apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never", "command": "/nowhere/plugin"}}"#;
+        let missing = r#"{"exec": {"apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never", "command": "/nowhere/plugin",
+            "installHint": "Install it:\n  brew install plugin"}}"#;
         let error = connect(&kubeconfig("http://127.0.0.1:9", missing)).await.unwrap_err();
-        assert_eq!(line(&error), "the credential plugin could not be started: No such file or directory (os error 2)");
+        let said = r#"the credential plugin "/nowhere/plugin" could not be started: No such file or directory (os error 2). Install it: brew install plugin"#;
+        assert_eq!(line(&error), said);
     }
 }
 
@@ -307,7 +309,7 @@ mod files {
             say(&text.replace("\"current-context\": \"one\",", ""), None),
             r#"the kubeconfig has no current context; choose one of "one", "two""#
         );
-        assert_eq!(say("{}", None), "the kubeconfig has no current context; choose one of none");
+        assert_eq!(say("{}", None), "the kubeconfig has no contexts");
         assert_eq!(
             say(&text, Some("two")),
             r#"the context "two" names the cluster "gone", which is not in the kubeconfig"#
