@@ -62,11 +62,16 @@ pub fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     let form = cli.command.object_form();
-    let bug = |_| Err(CliError::new(ErrorKind::Bug, "what was under way may be left behind"));
-    match catch_unwind(AssertUnwindSafe(|| commands::run(cli.command, name))).unwrap_or_else(bug) {
+    match guarded(|| commands::run(cli.command, name)) {
         Ok(code) => code,
         Err(error) => report(&error, form),
     }
+}
+
+/// A panic is said where it happens; it ends as a failure of kpo's own, and not as the program's.
+fn guarded(run: impl FnOnce() -> Result<ExitCode, CliError>) -> Result<ExitCode, CliError> {
+    let bug = |_| Err(CliError::new(ErrorKind::Bug, "what was under way may be left behind"));
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(bug)
 }
 
 static CALLED_AS: OnceLock<&str> = OnceLock::new();
@@ -115,4 +120,15 @@ fn report(error: &CliError, form: Option<Form>) -> ExitCode {
 /// An exit code as the process can have it: 0 to 255.
 pub(crate) fn exit_code(code: i32) -> ExitCode {
     ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_failure_of_kpos_own() {
+        let error = guarded(|| panic!("a bug")).unwrap_err();
+        assert_eq!((error.kind, error.kind.exit_code()), (ErrorKind::Bug, 125));
+    }
 }

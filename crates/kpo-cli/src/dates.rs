@@ -1,5 +1,6 @@
 //! When what a pod shows has happened, by the pod's own word: for who looks at it later.
 
+use kpo_core::pod::Phase;
 use kpo_core::{Entry, Fact, Pod, Sign, Time};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -28,9 +29,12 @@ fn own_word(fact: &Fact, pod: &Pod, raw: &Value) -> Option<Time> {
         Fact::Assigned { .. } => turned(raw, "PodScheduled").or_else(|| parsed(pod.status.start_time.as_ref())),
         Fact::Condition { kind, .. } => turned(raw, kind),
         Fact::DeletionRequested { .. } => pod.deletion_requested_at(),
-        Fact::ContainerRan { sign: Sign::Event | Sign::LastState | Sign::RestartCount, .. } => None,
+        Fact::ContainerRan { sign: Sign::Event, .. } => None,
         Fact::ContainerRan { container, .. } => started(pod, container),
         Fact::ContainerEnded { container, .. } => finished(pod, container),
+        Fact::Phase { phase: Phase::Running, .. } => {
+            pod.statuses().filter_map(|status| started(pod, &status.name)).min()
+        }
         Fact::Phase { phase, .. } if phase.is_terminal() => {
             pod.statuses().filter_map(|status| finished(pod, &status.name)).max()
         }
@@ -50,10 +54,10 @@ fn turned(raw: &Value, kind: &str) -> Option<Time> {
 }
 
 fn started(pod: &Pod, container: &str) -> Option<Time> {
-    let state = &pod.status_of(container)?.state;
-    let running = state.running.as_ref().and_then(|running| running.started_at.as_ref());
-    let terminated = state.terminated.as_ref().and_then(|end| end.started_at.as_ref());
-    parsed(running.or(terminated))
+    let status = pod.status_of(container)?;
+    let running = status.state.running.as_ref().and_then(|running| running.started_at.as_ref());
+    let ends = [&status.state, &status.last_state].map(|state| state.terminated.as_ref()?.started_at.as_ref());
+    parsed(running.or(ends[0]).or(ends[1]))
 }
 
 fn finished(pod: &Pod, container: &str) -> Option<Time> {

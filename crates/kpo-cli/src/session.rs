@@ -1,6 +1,8 @@
 //! Follows a task that is under way: its story, its logs, its end, and signals.
 
 mod logs;
+#[cfg(test)]
+mod tests;
 
 use crate::commands::{Output, OutputArgs};
 use crate::error::{CliError, ErrorKind};

@@ -52,6 +52,74 @@ fn another_pod_can_be_asked_for() {
     │   It shows: preemptor, task
     exit 66
     ");
+    let event = r#"{"kind": "Event", "reason": "Preempted"}"#;
+    let ran = kpo_in(&folder, &["why", "-f", "-"], event);
+    assert_eq!(ran.err, "not found: standard input shows no pod\n  It shows: events only\n");
+}
+
+#[test]
+fn a_container_that_the_pod_has_not_is_refused() {
+    let ran = kpo_in(&recordings(), &["why", "-f", "succeeded.jsonl", "-c", "nope"], "");
+    assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""));
+    assert_eq!(ran.err, "error: pod task has no container \"nope\". It has: base.\n");
+}
+
+/// A pod that was looked at once: what happened is dated by the pod's own word, and what has no date says when it was seen.
+#[test]
+fn a_pod_that_waits_to_be_started_again_does_not_run() {
+    let pod = r#"
+kind: Pod
+metadata: {name: web, namespace: default, uid: u, creationTimestamp: "2026-11-23T20:00:00Z"}
+spec: {nodeName: node-1, containers: [{name: web}, {name: side}]}
+status:
+  phase: Running
+  startTime: "2026-11-23T20:00:01Z"
+  conditions:
+  - {type: PodScheduled, status: "True", lastTransitionTime: "2026-11-23T20:00:01Z"}
+  - {type: Ready, status: "False", reason: ContainersNotReady, message: "containers with unready status: [web]", lastTransitionTime: "2026-11-23T20:05:00Z"}
+  containerStatuses:
+  - name: side
+    containerID: c://2
+    state: {running: {startedAt: "2026-11-23T20:00:02Z"}}
+  - name: web
+    containerID: c://1
+    restartCount: 4
+    state: {waiting: {reason: CrashLoopBackOff, message: back-off 5m0s restarting failed container}}
+    lastState: {terminated: {exitCode: 3, startedAt: "2026-11-23T20:04:59Z", finishedAt: "2026-11-23T20:05:00Z"}}
+"#;
+    insta::assert_snapshot!(kpo_in(&recordings(), &["why", "-f", "-"], pod).out);
+    let json = kpo_in(&recordings(), &["why", "-o", "json", "-f", "-"], pod).out;
+    let outcome: Value = serde_json::from_str(&json).unwrap();
+    let said = "pod web lives: it does not run now, on node-1: web waits: CrashLoopBackOff: back-off 5m0s restarting failed container; it ended last with exit 3.";
+    assert_eq!((&outcome["verdict"], outcome["message"].as_str()), (&Value::Null, Some(said)));
+    let other = kpo_in(&recordings(), &["why", "-c", "side", "-f", "-"], pod).out;
+    assert!(other.starts_with("lives: it runs on node-1, but web waits: CrashLoopBackOff"), "{other}");
+}
+
+/// kpo's own sidecar ran, and the task's container did not.
+#[test]
+fn a_container_that_does_not_count_is_named_in_the_proof() {
+    let state = serde_json::json!({"version": 1, "spec": serde_json::to_value(kpo_core::Spec::minimal("t", "default", "n")).unwrap(),
+        "began": "2026-11-23T20:00:00Z", "attempts": []});
+    let status = serde_json::json!({"phase": "Failed",
+        "conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler", "message": "preempted"}],
+        "initContainerStatuses": [{"name": "kpo-result", "containerID": "c://1", "state": {"terminated":
+            {"exitCode": 0, "containerID": "c://1", "startedAt": "2026-11-23T20:00:02Z", "finishedAt": "2026-11-23T20:00:03Z"}}}],
+        "containerStatuses": [{"name": "base", "state": {"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown"}}}]});
+    let pod = serde_json::json!({"kind": "Pod", "metadata": {"name": "t-1", "namespace": "default", "uid": "u",
+            "creationTimestamp": "2026-11-23T20:00:00Z", "deletionTimestamp": "2026-11-23T20:00:32Z", "deletionGracePeriodSeconds": 30,
+            "labels": {"kpo.rs/task": "t", "kpo.rs/attempt": "1"}, "annotations": {"kpo.rs/state": state.to_string()},
+            "managedFields": [{"manager": "kubelet", "subresource": "status", "fieldsV1": {"f:status": {"f:phase": {}}}}]},
+        "spec": {"nodeName": "node-1", "initContainers": [{"name": "kpo-result", "restartPolicy": "Always"}], "containers": [{"name": "base"}]},
+        "status": status});
+    let ran = kpo_in(&recordings(), &["why", "-f", "-"], &pod.to_string());
+    let said = "no container of yours ever had an ID (kpo-result ran, which your manifest does not name)";
+    let words = ran.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        ran.out.starts_with("disrupted by preemption; never started   (attempt 1 of task t)") && words.contains(said),
+        "{}",
+        ran.out
+    );
 }
 
 /// What `kubectl get pods -w -o json --output-watch-events` prints of the same: objects over several lines, without times.

@@ -87,15 +87,15 @@ pub(crate) fn page(case: &Case<'_>) -> String {
 }
 
 /// The page of an attempt whose pod is gone, as its successor carries it: without what was seen.
-pub(crate) fn record_page(record: &AttemptRecord, spec: &Spec, then: &str) -> String {
+pub(crate) fn record_page(record: &AttemptRecord, known: Known<'_>, then: &str) -> String {
     let verdict = record.verdict.as_ref().map(|judged| &judged.verdict);
-    let known = Known { container: &spec.template.container, spec: Some(spec), ..Known::default() };
     let what = verdict.map_or_else(|| "its end is not known".to_owned(), |verdict| verdict_line(verdict, known));
     let node = record.pod.node.as_deref();
     let because = verdict.and_then(|verdict| verdict.proof);
     let because = because.map(|proof| format!("{}: {}", code(proof), end::proof(proof, node, Others::None)));
-    let who = verdict.map_or(("who", Vec::new()), |verdict| who(verdict, node, None));
-    let headline = format!("{what}   (attempt {} of task {})", record.number, spec.task);
+    let who = verdict.map_or(("who", Vec::new()), |verdict| who(verdict, node, known.preemptor));
+    let task = known.spec.map_or("", |spec| &spec.task);
+    let headline = format!("{what}   (attempt {} of task {task})", record.number);
     let step = verdict.map_or(("next", Vec::new()), |verdict| step(verdict, record, known));
     sections(&headline, [who, ("proof", because.into_iter().collect()), ("then", vec![then.to_owned()]), step])
 }
@@ -242,27 +242,48 @@ fn covered(case: &Case<'_>) -> String {
 
 /// The timeline. Repeated entries are said once, with their number.
 fn seen(case: &Case<'_>) -> Vec<String> {
-    let mut lines: Vec<(Time, String, usize)> = Vec::new();
+    let mut lines: Vec<Line> = Vec::new();
     let once = case.sights == 1;
-    for (index, entry) in case.ledger.entries.iter().enumerate() {
-        let first = once && matches!(entry.fact, Fact::FirstSeen { from_creation: false });
-        if is_routine(&entry.fact) || first {
+    for (index, entry) in case.ledger.entries.iter().enumerate().filter(|(_, entry)| !is_routine(&entry.fact)) {
+        let rank = if once { rank(&entry.fact) } else { 0 };
+        if once && matches!(entry.fact, Fact::FirstSeen { .. }) {
+            let created = case.record.times.created;
+            lines.extend(created.map(|at| Line { at, rank, text: "created".to_owned(), times: 1 }));
             continue;
         }
         let seen = if case.undated.contains(&index) { "seen: " } else { "" };
         let text = format!("{seen}{}", words::shortened(&fact(&entry.fact), LONGEST));
         match lines.last_mut() {
-            Some((_, last, times)) if *last == text => *times += 1,
-            _ => lines.push((entry.at, text, 1)),
+            Some(last) if last.text == text => last.times += 1,
+            _ => lines.push(Line { at: entry.at, rank, text, times: 1 }),
         }
     }
     // Events are read after the pod, and tell of what was before.
-    lines.sort_by_key(|(at, ..)| *at);
+    lines.sort_by_key(|line| (line.at, line.rank));
     let times = |times| if times > 1 { format!("   ({times} times)") } else { String::new() };
-    let mut lines: Vec<String> =
-        lines.into_iter().map(|(at, text, count)| format!("{}  {text}{}", clock(at), times(count))).collect();
-    lines.extend(last_look(case));
-    lines
+    let said = lines.into_iter().map(|line| format!("{}  {}{}", clock(line.at), line.text, times(line.times)));
+    said.chain(last_look(case)).collect()
+}
+
+/// A line of the timeline.
+struct Line {
+    at: Time,
+    rank: u8,
+    text: String,
+    times: usize,
+}
+
+/// The order of what a pod dates with the same second.
+fn rank(fact: &Fact) -> u8 {
+    match fact {
+        Fact::FirstSeen { .. } => 0,
+        Fact::Gated { .. } | Fact::Unschedulable { .. } | Fact::Nominated { .. } => 1,
+        Fact::Assigned { .. } => 2,
+        Fact::ContainerRan { .. } | Fact::Told { .. } => 3,
+        Fact::ContainerWaiting { .. } | Fact::Condition { .. } | Fact::DeletionRequested { .. } => 4,
+        Fact::ContainerEnded { .. } => 5,
+        Fact::Phase { .. } | Fact::GapOpened | Fact::GapClosed { .. } | Fact::Gone { .. } => 6,
+    }
 }
 
 /// When it was looked at last, where that is not its end.
@@ -270,7 +291,8 @@ fn last_look(case: &Case<'_>) -> Option<String> {
     let created = case.record.times.created.or_else(|| case.ledger.entries.first().map(|entry| entry.at))?;
     let age = words::span(case.until.since(created));
     match (case.sights, case.verdict) {
-        (1, _) => Some(format!("{}  looked at, {age} after its creation", clock(case.until))),
+        (1, _) if case.is_there => Some(format!("{}  looked at, {age} after its creation", clock(case.until))),
+        (1, _) => None,
         (_, None) => Some(format!("{}  last seen, {age} after its creation", clock(case.until))),
         (_, Some(_)) => None,
     }

@@ -2,6 +2,7 @@
 
 use super::{CliError, Disturb, Manifest, Observer, RerunWhen, RunArgs, Task, TaskRequest, Time, Transport};
 use crate::files::read_source;
+use crate::render;
 use kpo::body::{PackError, Template};
 use kpo::identity;
 use kpo::manifest::{self, name};
@@ -12,7 +13,8 @@ use serde_json::Value;
 /// The manifest, with the flags applied.
 pub(super) fn manifest(args: &RunArgs) -> Result<Manifest, CliError> {
     let what = &args.what;
-    let file = what.file.as_ref().or(what.manifest.as_ref()).map(|file| read_source(file)).transpose()?;
+    let file = what.file.as_ref().or(what.manifest.as_ref()).map(|file| read_source(file)).transpose();
+    let file = file.map_err(|error| stray(error, args))?;
     let request = manifest::Request {
         file,
         name: what.name.clone(),
@@ -25,6 +27,18 @@ pub(super) fn manifest(args: &RunArgs) -> Result<Manifest, CliError> {
         set: what.set.clone(),
     };
     Ok(manifest::manifest(request)?)
+}
+
+/// A file that cannot be read may be a program: `kpo run --image busybox true`.
+fn stray(error: CliError, args: &RunArgs) -> CliError {
+    match (&args.what.image, &args.what.manifest) {
+        (Some(image), Some(word)) => {
+            let word = word.display();
+            let run = format!("{} run --image {image} -- {word}", render::program());
+            error.hint(format!("If {word} is the program to run, put it behind --: {run}"))
+        }
+        _ => error,
+    }
 }
 
 /// The task's name: the flag's or the manifest's; else one that nobody has, after `generateName` or the image.

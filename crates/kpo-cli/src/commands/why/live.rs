@@ -31,7 +31,7 @@ pub(super) async fn explain(args: &WhyArgs) -> Result<String, CliError> {
         && let Some(pod) = newest_of(task).await?
         && let Some((pod, spec, record)) = earlier(&pod, name)
     {
-        return of_record(&pod, &spec, record, args.output);
+        return of_record(&hook, &pod, &spec, record, args.output).await;
     }
     let again = args.connection.again(&namespace);
     Err(CliError::new(ErrorKind::NotFound, format!("{none}, and no task of that name has one"))
@@ -58,7 +58,7 @@ async fn of_pod(hook: &KubernetesHook, pods: &PodManager, pod: Value, args: &Why
     super::super::demand_container(&case.pod, args.container.as_deref())?;
     let around = Around {
         then: before(&case),
-        preemptor: preemptor(hook, &case).await,
+        preemptor: preemptor(hook, case.verdict.as_ref()).await,
         is_there: true,
         again: args.connection.again(pods.namespace()),
     };
@@ -86,8 +86,8 @@ async fn records(pods: &PodManager, pod: &Value) -> Result<Vec<Record>, CliError
 }
 
 /// Who preempted it: one look at the pod that the scheduler's event names. It may be gone, or in a namespace that may not be read.
-async fn preemptor(hook: &KubernetesHook, case: &PodCase) -> Option<Preemptor> {
-    let named = Preemptor::of(case.verdict.as_ref()?)?;
+async fn preemptor(hook: &KubernetesHook, verdict: Option<&Verdict>) -> Option<Preemptor> {
+    let named = Preemptor::of(verdict?)?;
     let (namespace, name) = named.pod.split_once('/')?;
     let found = hook.pods(namespace).get(name, Call::within(FIRST_ANSWER)).await.ok().flatten();
     let Some(pod) = found else { return Some(named) };
@@ -132,18 +132,30 @@ fn before(case: &PodCase) -> Option<String> {
     (!said.is_empty()).then(|| format!("before it: {}", said.join("; ")))
 }
 
-fn of_record(successor: &Pod, spec: &Spec, record: AttemptRecord, form: Option<Form>) -> Result<String, CliError> {
+async fn of_record(
+    hook: &KubernetesHook,
+    successor: &Pod,
+    spec: &Spec,
+    record: AttemptRecord,
+    form: Option<Form>,
+) -> Result<String, CliError> {
     let number = successor.metadata.labels.get(marks::ATTEMPT).cloned().unwrap_or_default();
     let then = format!("attempt {number} follows it: pod {}", successor.metadata.name);
-    let Some(form) = form else { return Ok(render::record_page(&record, spec, &then)) };
-    let verdict = record.verdict.as_ref().map(|judged| &judged.verdict);
+    let verdict = record.verdict.as_ref().map(|judged| judged.verdict.clone());
+    let preemptor = preemptor(hook, verdict.as_ref()).await;
+    let known = render::Known {
+        container: &spec.template.container,
+        spec: Some(spec),
+        preemptor: preemptor.as_ref(),
+        ..render::Known::default()
+    };
+    let Some(form) = form else { return Ok(render::record_page(&record, known, &then)) };
     let mut outcome = Outcome {
-        verdict: verdict.map(|verdict| verdict.class.name().to_owned()),
-        exit_code: verdict.map(Verdict::process_code),
-        reason: verdict.map(|verdict| verdict.reason),
+        verdict: verdict.as_ref().map(|verdict| verdict.class.name().to_owned()),
+        exit_code: verdict.as_ref().map(Verdict::process_code),
+        reason: verdict.as_ref().map(|verdict| verdict.reason),
         ..Outcome::living(&spec.task, &successor.metadata.namespace, vec![record])
     };
-    let known = render::Known { container: &spec.template.container, spec: Some(spec), ..render::Known::default() };
     outcome.message = render::one_line(&outcome, known);
     form.text(&outcome)
 }

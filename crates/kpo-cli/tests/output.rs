@@ -1,0 +1,101 @@
+//! What is written where, and what becomes of it.
+
+mod common;
+
+use common::cluster::{Cluster, until};
+use common::{kpo, kpo_with, spawn};
+use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader, Read};
+
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_cannot_be_written_is_said_once_and_the_task_is_finished() {
+    let cluster = Cluster::of("node node-1\ncontainer base runs 100ms exit 0 says \"one\" says \"two\" at 50ms\n");
+    let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let admin = cluster.admin();
+    let ran = kpo_with(&[], &["run", "--kubeconfig", &admin, "--image=x", "--name=t"], Some(full()));
+    let said =
+        "standard output cannot be written (No space left on device (os error 28)): what follows of it is lost\n";
+    assert_eq!(ran.err.matches(said).count(), 1, "{}", ran.err);
+    assert!(ran.code == Some(125) && ran.err.contains("succeeded, exit 0, on node-1"), "{:?} {}", ran.code, ran.err);
+    until(|| cluster.pods() == 0);
+    for command in
+        [vec!["ls", "--kubeconfig", &admin], vec!["version"], vec!["completion", "bash"], vec!["help", "rerun"]]
+    {
+        let ran = kpo_with(&[], &command, Some(full()));
+        let said = "error: standard output cannot be written: No space left on device (os error 28)\n";
+        assert_eq!((ran.code, ran.err.as_str()), (Some(125), said), "{command:?}");
+    }
+}
+
+/// `kpo logs -f | head`: who reads no more has had enough.
+#[test]
+fn following_a_log_ends_with_its_reader() {
+    let cluster = Cluster::of("node node-1\n");
+    let admin = cluster.admin();
+    let script = "i=0; while :; do echo line $i; i=$((i+1)); sleep 0.01; done";
+    let run = [
+        "run",
+        "--kubeconfig",
+        &admin,
+        "--image=x",
+        "--name=t",
+        "--detach",
+        "-q",
+        "--command",
+        "--",
+        "sh",
+        "-c",
+        script,
+    ];
+    assert_eq!(kpo(&run).code, Some(0));
+    cluster.wait_until_running("t-1");
+    let mut child = spawn(&["logs", "t", "-f", "--kubeconfig", &admin]);
+    let mut first = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    let mut err = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    assert_eq!((first.as_str(), child.wait().unwrap().code(), err.as_str()), ("line 0\n", Some(0), ""));
+}
+
+#[test]
+fn a_kept_pod_is_told_of_and_so_is_how_it_goes() {
+    let cluster = Cluster::of("node node-1\ncontainer base runs 10ms exit 3\n");
+    let admin = cluster.admin();
+    let run = |name: &str, keep: &str| {
+        kpo(&["run", "--kubeconfig", &admin, "--image=x", "--name", name, "--on-finish", keep])
+    };
+    let kept = run("t", "keep-failed");
+    assert!(
+        kept.code == Some(3)
+            && kept.err.ends_with("  pod t-1 is kept; it goes by: kubectl delete pod t-1 -n default\n"),
+        "{}",
+        kept.err
+    );
+    let for_a_while = run("u", "keep-failed=2h");
+    assert!(for_a_while.err.contains("  pod u-1 is kept until 2"), "{}", for_a_while.err);
+    let again = run("t", "delete");
+    let said = format!(
+        "refused: task t has ended, and its pod t-1 in namespace default is kept\n  To see its log and its end: kpo attach t -n default --kubeconfig {admin}\n  To remove it: kubectl delete pod t-1 -n default\n  To run another: give it another --name\n"
+    );
+    assert_eq!((again.code, again.err), (Some(126), said));
+}
+
+#[test]
+fn what_a_job_says_of_itself_and_a_task_does_otherwise_is_said() {
+    let cluster = Cluster::of("node node-1\ncontainer base runs 10ms exit 0\n");
+    let job = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: j}\nspec:\n  suspend: true\n  template: {spec: {containers: [{name: base, image: x}]}}\n";
+    let ran = kpo(&["run", "--kubeconfig", &cluster.admin(), &cluster.file("job.yaml", job)]);
+    let said = "note: it is suspended (spec.suspend: true); its template is run all the same\n";
+    assert!(ran.code == Some(0) && ran.err.starts_with(said), "{}", ran.err);
+}
+
+/// Another's pod has the name that the first attempt would have.
+#[test]
+fn a_name_that_is_taken_is_named_and_not_by_a_uid() {
+    let cluster = Cluster::of("node node-1\npod default/t-1 image=x command=sleep,60\n");
+    let ran = kpo(&["run", "--kubeconfig", &cluster.admin(), "--image=x", "--name=t"]);
+    assert!(ran.err.contains("launch failed: pod t-1 exists, and is not of this task"), "{}", ran.err);
+    let uid = cluster.pod("t-1").and_then(|pod| pod["metadata"]["uid"].as_str().map(str::to_owned)).unwrap();
+    assert!(ran.code == Some(126) && !ran.err.contains(&uid), "{}", ran.err);
+}
