@@ -289,6 +289,7 @@ impl Follower {
             spec: Some(&self.spec),
             asked: self.teller.asked(),
             gates: self.teller.gates(),
+            waiting: self.teller.waiting(),
             log: if self.session.errand.shows_logs() { Log::Shown } else { Log::Gone },
             preemptor: None,
             again: &self.session.again,

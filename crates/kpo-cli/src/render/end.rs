@@ -36,6 +36,8 @@ pub(crate) struct Known<'a> {
     pub(crate) asked: Asked<'a>,
     /// The gates that held it last.
     pub(crate) gates: &'a [String],
+    /// The container whose start was waited for last.
+    pub(crate) waiting: Option<&'a str>,
     /// Where its logs are.
     pub(crate) log: Log,
     /// Who preempted it, where that was looked up.
@@ -223,7 +225,8 @@ fn launch_failed(attempt: &AttemptRecord, verdict: &Verdict, ran: Option<Duratio
 
 /// Why it could not be launched, with what the cluster says of it.
 fn unlaunched(attempt: &AttemptRecord, verdict: &Verdict, known: Known<'_>) -> String {
-    let detail = verdict.detail.as_deref().map(clause).filter(|words| !words.is_empty());
+    let detail = verdict.detail.as_deref().map(|words| clause(told_first(verdict.reason, words)));
+    let detail = detail.filter(|words| !words.is_empty());
     let what = match verdict.reason {
         // Its words are the other pod's UID.
         Reason::NameTaken => return format!("pod {} exists, and is not of this task", attempt.pod.name),
@@ -239,11 +242,18 @@ fn unlaunched(attempt: &AttemptRecord, verdict: &Verdict, known: Known<'_>) -> S
     }
 }
 
-/// The image of the container that was waited for.
+/// The scheduler goes on with what preemption would have brought: its first sentence says what is missing.
+fn told_first(reason: Reason, words: &str) -> &str {
+    let first = words.split(". ").next().unwrap_or(words);
+    if reason == Reason::ScheduleTimeout { first } else { words }
+}
+
+/// The image of the container that was waited for. The last status may show its end, and not its wait any more.
 fn waiting_image<'a>(attempt: &AttemptRecord, known: Known<'a>) -> Option<&'a str> {
-    let status = attempt.last_status.as_ref()?;
-    let mut all = status.init_container_statuses.iter().chain(&status.container_statuses);
-    known.asked.image(&all.find(|status| status.state.waiting.is_some())?.name)
+    let status = attempt.last_status.iter();
+    let mut all = status.flat_map(|status| status.init_container_statuses.iter().chain(&status.container_statuses));
+    let waits = all.find(|status| status.state.waiting.is_some()).map(|status| status.name.as_str());
+    known.asked.image(waits.or(known.waiting)?)
 }
 
 /// The end of a clock, in its own terms.

@@ -37,6 +37,8 @@ pub(crate) struct Teller {
     waits: Option<Waiting>,
     /// The gates that held the task last.
     gates: Vec<String>,
+    /// The container whose start was waited for last.
+    waiting: Option<String>,
     /// Containers that are not the manifest's and were seen to run.
     others: Vec<String>,
     /// Why no other attempt followed the last one.
@@ -75,6 +77,7 @@ impl Teller {
             assigned_at: None,
             waits: None,
             gates: Vec::new(),
+            waiting: None,
             others: Vec::new(),
             why_no_rerun: None,
             follows: false,
@@ -131,6 +134,11 @@ impl Teller {
         &self.gates
     }
 
+    /// The container whose start was waited for last.
+    pub(crate) fn waiting(&self) -> Option<&str> {
+        self.waiting.as_deref()
+    }
+
     /// The manifest.
     pub(crate) fn asked(&self) -> Asked<'_> {
         Asked(self.asked.as_ref())
@@ -155,8 +163,12 @@ impl Teller {
 
     /// What the task waits for now.
     pub(crate) fn waits(&mut self, because: &Because, now: Time) {
-        if let Because::Queue { gates, .. } = because {
-            self.gates.clone_from(gates);
+        match because {
+            Because::Queue { gates, .. } => self.gates.clone_from(gates),
+            Because::Start { waiting: Some(waiting), .. } => {
+                self.waiting = waiting.split_once(": ").map(|(container, _)| container.to_owned());
+            }
+            _ => {}
         }
         match &mut self.waits {
             Some(known) if std::mem::discriminant(&known.because) == std::mem::discriminant(because) => {

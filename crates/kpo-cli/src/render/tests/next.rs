@@ -95,8 +95,14 @@ fn images_limits_clocks_and_gates_are_named() {
     let hour = Some(Duration::from_secs(3_600));
     (spec.clocks.queue, spec.clocks.schedule, spec.clocks.run, spec.clocks.total) = (hour, hour, hour, hour);
     let gates = ["kueue.x-k8s.io/admission".to_owned()];
-    let known =
-        Known { container: "base", spec: Some(&spec), asked: Asked(Some(&pod)), gates: &gates, ..Known::default() };
+    let known = Known {
+        container: "base",
+        spec: Some(&spec),
+        asked: Asked(Some(&pod)),
+        gates: &gates,
+        waiting: Some("base"),
+        ..Known::default()
+    };
     let waiting = |name: &str| json!({"containerStatuses": [{"name": name, "state": {"waiting": {"reason": "ImagePullBackOff"}}}]});
     let launch = |reason, detail, status: serde_json::Value| {
         let mut record = attempt(1, verdict(Class::LaunchFailed, reason, None, detail), None);
@@ -109,8 +115,13 @@ fn images_limits_clocks_and_gates_are_named() {
     let said = [
         launch(Reason::Image, "docker.io: not found", waiting("base")),
         launch(Reason::Image, "no such host", waiting("wash")),
+        launch(Reason::Image, "unauthorized", json!({})),
         launch(Reason::StartTimeout, "MountVolume.SetUp failed for volume \"v\"", json!({})),
-        launch(Reason::ScheduleTimeout, "0/3 nodes are available", json!({})),
+        launch(
+            Reason::ScheduleTimeout,
+            "0/3 nodes are available: 3 Insufficient cpu. no new claims to deallocate.",
+            json!({}),
+        ),
         unbound,
         launch(Reason::NameTaken, "6f1c-the-uid-of-the-other", json!({})),
         clock(Reason::RunTimeout),
