@@ -182,13 +182,11 @@ impl Follower {
                 let said = self.result_limit == Some((bytes, true));
                 self.result_limit = Some((bytes, said));
             }
-            What::Log(piece) => {
-                self.teller.saw(&piece.container);
-                if self.session.errand.shows_logs() {
-                    let said = self.logs.print(&self.printer, &self.spec.task, event.at, &piece).await;
-                    if let Some(text) = said {
-                        self.printer.say(Tone::Odd, self.teller.stamped(text, Some(event.at))).await;
-                    }
+            What::Ran(container) => self.teller.saw(&container),
+            What::Log(piece) if self.session.errand.shows_logs() => {
+                let said = self.logs.print(&self.printer, &self.spec.task, event.at, &piece).await;
+                if let Some(text) = said {
+                    self.printer.say(Tone::Odd, self.teller.stamped(text, Some(event.at))).await;
                 }
             }
             // What is left to be done after the end is told of where it cannot be done.

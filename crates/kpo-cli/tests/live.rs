@@ -123,3 +123,24 @@ fn a_sweep_says_how_long_a_held_pod_waits() {
         ran.err
     );
 }
+
+/// Without its manifest nothing is rebuilt from the live pod: who takes over is told.
+#[test]
+fn who_takes_over_without_the_manifest_is_told_that_nothing_is_made_again() {
+    let cluster = Cluster::of("node node-1\ncontainer base runs forever on-term exits 0\n");
+    let admin = cluster.admin();
+    assert_eq!(kpo(&["run", "--kubeconfig", &admin, "--image=x", "--name=t", "--detach", "-q"]).code, Some(0));
+    cluster.wait_until_running("t-1");
+    cluster.edit("t-1", |pod| {
+        pod["metadata"]["annotations"].as_object_mut().unwrap().remove("kpo.rs/manifest");
+    });
+    for (flags, told) in [(vec!["--take-over"], true), (vec![], false)] {
+        let mut child = spawn(&[&["attach", "t", "--kubeconfig", &admin][..], &flags].concat());
+        let mut rest = streams(&mut child);
+        rest.wait_for_error("found t-1");
+        signal(&child, "TERM");
+        let (_, err, _) = rest.end(child);
+        let said = "its manifest did not travel with its pod: no attempt is made from here (give it with -f FILE)\n";
+        assert_eq!(err.starts_with(said), told, "{err}");
+    }
+}

@@ -92,6 +92,17 @@ status:
     let outcome: Value = serde_json::from_str(&json).unwrap();
     let said = "pod web lives: it does not run now, on node-1: web waits: CrashLoopBackOff: back-off 5m0s restarting failed container; it ended last with exit 3.";
     assert_eq!((&outcome["verdict"], outcome["message"].as_str()), (&Value::Null, Some(said)));
+    let waiting = "{waiting: {reason: CrashLoopBackOff, message: back-off 5m0s restarting failed container}}";
+    let between = pod.replace(waiting, "{terminated: {exitCode: 3, finishedAt: \"2026-11-23T20:05:00Z\"}}");
+    let said =
+        kpo_in(&recordings(), &["why", "-f", "-"], &between.replace("nodeName:", "restartPolicy: Always, nodeName:"))
+            .out;
+    assert!(
+        said.starts_with(
+            "lives: it does not run now, on node-1: web has ended with exit 3, and is to be started again"
+        ),
+        "{said}"
+    );
     let other = kpo_in(&recordings(), &["why", "-c", "side", "-f", "-"], pod).out;
     assert!(other.starts_with("lives: it runs on node-1, but web waits: CrashLoopBackOff"), "{other}");
 }

@@ -428,22 +428,13 @@ fn some_span(time: Duration) -> String {
     if time.is_zero() { "less than 1 s".to_owned() } else { span(time) }
 }
 
-/// Containers that do not count, since the manifest does not name them: kpo's own, and what a webhook added.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Others<'a> {
-    /// There are none, as far as is known.
-    None,
-    /// There are some; of these it was seen that they ran.
-    Some(&'a [String]),
-}
-
-/// Why *never* is believed, in a sentence.
-pub(super) fn proof(proof: Proof, node: Option<&str>, others: Others<'_>) -> String {
+/// Why *never* is believed, in a sentence. `others`: containers that ran and do not count, since the manifest does not name them: kpo's own, and
+/// what a webhook added.
+pub(super) fn proof(proof: Proof, node: Option<&str>, others: &[String]) -> String {
     let node = node.map(|node| format!(" on {node}")).unwrap_or_default();
     let (of, but) = match others {
-        Others::None => ("it", String::new()),
-        Others::Some([]) => ("yours", String::new()),
-        Others::Some(names) => ("yours", format!(" ({} ran, which your manifest does not name)", names.join(", "))),
+        [] => ("it", String::new()),
+        names => ("yours", format!(" ({} ran, which your manifest does not name)", names.join(", "))),
     };
     match proof {
         Proof::NeverBound => "it was never bound to a node".to_owned(),
@@ -460,7 +451,7 @@ pub(super) fn proof(proof: Proof, node: Option<&str>, others: Others<'_>) -> Str
 pub(super) fn attempt_ended(
     verdict: &Verdict,
     node: Option<&str>,
-    others: Others<'_>,
+    others: &[String],
 ) -> (Tone, String, Option<String>) {
     let words = told(verdict.reason, verdict);
     match &verdict.class {

@@ -39,15 +39,19 @@ fn running(case: &Case<'_>, node: &str) -> String {
     }
 }
 
-/// A container that waits: its own first.
+/// A container that waits, or has ended and is started again: its own first.
 fn held_up<'a>(case: &Case<'a>) -> Option<&'a ContainerStatus> {
     let pod = case.ledger.last.as_ref()?;
     let waits = |status: &&ContainerStatus| status.state.waiting.is_some();
-    pod.status_of(&case.template.container).filter(waits).or_else(|| pod.statuses().find(waits))
+    let stands = |status: &&ContainerStatus| waits(status) || status.state.terminated.is_some();
+    pod.status_of(&case.template.container).filter(stands).or_else(|| pod.statuses().find(waits))
 }
 
 /// `base waits: CrashLoopBackOff: back-off 5m0s restarting failed container`.
 fn waits(status: &ContainerStatus) -> String {
+    if let Some(end) = &status.state.terminated {
+        return format!("{} has ended with exit {}, and is to be started again", status.name, end.exit_code);
+    }
     let waiting = status.state.waiting.clone().unwrap_or_default();
     let words = [waiting.reason, waiting.message].into_iter().flatten().map(|words| clause(&words));
     let words: Vec<String> = words.filter(|words| !words.is_empty()).collect();
@@ -60,7 +64,8 @@ fn waits(status: &ContainerStatus) -> String {
 pub(super) fn next(case: &Case<'_>) -> Option<String> {
     let hindrance = held_up(case).and_then(classify::hindrance);
     let hindrance = hindrance.map(|reason| next::advice(reason, case.spec.is_some()));
-    let crashed = held_up(case).filter(|status| status.last_state.terminated.is_some());
+    let ended = |status: &&ContainerStatus| status.last_state.terminated.is_some() || status.state.terminated.is_some();
+    let crashed = held_up(case).filter(ended);
     match case.situation {
         Situation::Gated { others, .. } if others.is_empty() => {
             Some(format!("Its observer lifts the gate. If there is none any more: {}", attach(case, " --take-over")?))
@@ -71,7 +76,10 @@ pub(super) fn next(case: &Case<'_>) -> Option<String> {
         }
         Situation::Starting { .. } | Situation::Running { .. } if hindrance.is_some() => hindrance,
         Situation::Running { .. } if crashed.is_some() => {
-            crashed.filter(|_| case.is_there).map(|status| log(case, &status.name, " --previous"))
+            let previous =
+                |status: &ContainerStatus| if status.state.terminated.is_some() { "" } else { " --previous" };
+            let log = |status: &ContainerStatus| format!("Read its log: {}", log(case, &status.name, previous(status)));
+            crashed.filter(|_| case.is_there).map(log)
         }
         Situation::Unscheduled { .. } | Situation::Starting { .. } | Situation::Running { .. } if case.is_there => {
             Some(format!(

@@ -1,14 +1,14 @@
 //! A task's events as lines, in the order in which they come.
 
 use super::asked::Asked;
-use super::end::{self, Others};
+use super::end;
 use super::rule::{failing, with_rule};
 use super::wait::{self, Waiting};
 use super::words::{clause, offset, program, span};
 use crate::printer::Tone;
 use crate::retries::Retry;
 use crate::session::Errand;
-use kpo_core::{Because, Event, Hindrance, Next, NoRerun, Reason, ResultBy, Spec, Stop, Time};
+use kpo_core::{Because, Event, Hindrance, Next, NoRerun, Reason, Spec, Stop, Time};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -268,12 +268,14 @@ impl Teller {
         self.node = None;
         self.assigned_at = None;
         (self.disrupting, self.deleting, self.is_due) = (false, false, false);
+        self.others.clear();
     }
 
     /// kpo's own deletions are no wait, and a signed one was told: of any other it is said at once that nobody signed.
     fn unsigned_deletion(&self, now: Time) -> Vec<Line> {
         let text = match (self.disrupting, self.follows) {
             (true, _) => return Vec::new(),
+            _ if self.errand == Errand::Cancel => return Vec::new(),
             (false, true) => "is being deleted",
             (false, false) => "is being deleted; nobody signed it so far (no scheduler, autoscaler or node)",
         };
@@ -291,7 +293,7 @@ impl Teller {
                 Vec::new()
             }
             Next::Rerun { .. } => {
-                let (tone, mut text, meaning) = end::attempt_ended(verdict, self.node.as_deref(), self.others());
+                let (tone, mut text, meaning) = end::attempt_ended(verdict, self.node.as_deref(), &self.others);
                 if let Some(meaning) = meaning {
                     let ask =
                         self.pod.as_ref().filter(|_| !self.in_lab).map(|pod| format!("   ({} why {pod})", program()));
@@ -315,12 +317,6 @@ impl Teller {
         self.out_of_sight = true;
         let what = "the cluster cannot be seen; the task goes on, and is looked for";
         self.line(now, Tone::Odd, with_rule(&format!("{what}: {why}")))
-    }
-
-    /// What does not count, since the manifest does not name it.
-    fn others(&self) -> Others<'_> {
-        let hands_over = matches!(self.spec.result, Some(ResultBy::Sidecar | ResultBy::Exec));
-        if self.others.is_empty() && !hands_over { Others::None } else { Others::Some(&self.others) }
     }
 
     /// What is left behind is said whatever else is not.
@@ -365,6 +361,7 @@ impl Teller {
     fn stopping(&self, stop: Stop, because: &Because, now: Time) -> Vec<Line> {
         let what = match stop {
             Stop::User if self.follows => return Vec::new(),
+            Stop::User if self.errand == Errand::Cancel => "cancelling",
             Stop::User => "cancelling (once more Ctrl-C leaves at once)",
             Stop::Deadline => "its time is up",
             Stop::Shutdown => return Vec::new(),

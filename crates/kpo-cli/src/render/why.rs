@@ -1,7 +1,7 @@
 //! The page of `kpo why`.
 
 use super::asked::Asked;
-use super::end::{self, Known, Others};
+use super::end::{self, Known};
 use super::fact::fact;
 use super::living;
 use super::next::{self, Log, Preemptor};
@@ -92,7 +92,7 @@ pub(crate) fn record_page(record: &AttemptRecord, known: Known<'_>, then: &str) 
     let what = verdict.map_or_else(|| "its end is not known".to_owned(), |verdict| verdict_line(verdict, known));
     let node = record.pod.node.as_deref();
     let because = verdict.and_then(|verdict| verdict.proof);
-    let because = because.map(|proof| format!("{}: {}", code(proof), end::proof(proof, node, Others::None)));
+    let because = because.map(|proof| format!("{}: {}", code(proof), end::proof(proof, node, &[])));
     let who = verdict.map_or(("who", Vec::new()), |verdict| who(verdict, node, known.preemptor));
     let task = known.spec.map_or("", |spec| &spec.task);
     let headline = format!("{what}   (attempt {} of task {task})", record.number);
@@ -198,9 +198,7 @@ fn proof(case: &Case<'_>) -> Vec<String> {
     let sights = covered(case);
     match (started, verdict.proof) {
         (Started::Never, Some(proof)) => {
-            let others = uncounted(case);
-            let others = if others.is_empty() { Others::None } else { Others::Some(&others) };
-            let because = end::proof(proof, case.ledger.node(), others);
+            let because = end::proof(proof, case.ledger.node(), &uncounted(case));
             let signs = if proof == Proof::NeverBound {
                 ""
             } else {

@@ -98,7 +98,6 @@ impl Cluster {
         &self.folder
     }
 
-    #[must_use]
     pub(crate) fn fault(&self, when: Match, fault: Fault) -> FaultGuard {
         self.lab().faults().inject(when, fault)
     }
@@ -106,6 +105,14 @@ impl Cluster {
     /// The pod of that name in the namespace `default`. `None`: it is not there.
     pub(crate) fn pod(&self, name: &str) -> Option<Value> {
         self.lab().with(|_, world| world.store().get(Resource::Pods, "default", name).map(|pod| Value::clone(&pod)))
+    }
+
+    /// Changes the pod of that name, as somebody else's controller might.
+    pub(crate) fn edit(&self, name: &str, change: impl FnOnce(&mut Value)) {
+        let mut pod = self.pod(name).expect("it is there");
+        change(&mut pod);
+        let writer = kpo_lab::Writer::new("somebody");
+        self.lab().with(|now, world| world.store_mut(now).update(now, Resource::Pods, pod, &writer)).unwrap();
     }
 
     /// How many pods there are in the namespace `default`.

@@ -78,6 +78,8 @@ pub struct Event {
 pub enum What {
     /// A step of the task's life.
     Task(kpo_core::Event),
+    /// A container of the current pod was seen to run, or to have run, whoever put it there.
+    Ran(String),
     /// Lines of a container's log, or a gap in it.
     Log(Piece),
     /// A pod was admitted: most bytes of a result that can leave it.

@@ -120,7 +120,10 @@ impl Driver {
 
     fn perform(&mut self, id: CommandId, command: Command) {
         let reply: BoxFuture<'static, Reply> = match command {
-            Command::FollowLog { name, uid, container } => return self.logs.follow(&name, &uid, &container),
+            Command::FollowLog { name, uid, container } => {
+                self.say(What::Ran(container.clone()));
+                return self.logs.follow(&name, &uid, &container);
+            }
             Command::Withdraw { create } => return self.withdraw(create),
             Command::Create(create) => self.create(id, *create),
             Command::CloseLogs { uid, .. } => self.logs.close(&uid),

@@ -73,19 +73,14 @@ fn what_does_not_count_is_named_where_it_ran() {
         let next = Next::Rerun { backoff: Duration::from_secs(2), left: 7 };
         (10, Event::Ended { attempt: 1, verdict: Box::new(disrupted(Cause::Preemption, Started::Never, "")), next })
     };
-    let said = |teller: &mut Teller| told_to(teller, &[made(), ended()]);
-    assert!(said(&mut teller()).contains("and no container of it ever had an ID   (kpo why t-1)"));
-    let mut injected = teller();
-    injected.saw("base");
-    injected.saw("istio-proxy");
-    injected.saw("istio-proxy");
-    assert!(
-        said(&mut injected)
-            .contains("no container of yours ever had an ID (istio-proxy ran, which your manifest does not name)")
-    );
-    let mut spec = spec();
-    spec.result = Some(kpo_core::ResultBy::Sidecar);
-    assert!(
-        said(&mut Teller::new(&spec, None, false, Errand::Run)).contains("no container of yours ever had an ID   (")
-    );
+    let said = |ran: &[&str]| {
+        let mut teller = teller();
+        told_to(&mut teller, &[made()]);
+        ran.iter().for_each(|container| teller.saw(container));
+        told_to(&mut teller, &[ended()])
+    };
+    assert!(said(&["base"]).contains("and no container of it ever had an ID   (kpo why t-1)"));
+    let text = said(&["base", "istio-proxy", "istio-proxy"]);
+    let words = "no container of yours ever had an ID (istio-proxy ran, which your manifest does not name)";
+    assert!(text.contains(words), "{text}");
 }
