@@ -90,7 +90,7 @@ fn who_is_taken_over_has_not_cancelled() {
     let (_, err, code) = rest.end(first);
     drop(slow);
     assert!(second.code == Some(0) && second.err.contains("; its pod has ended"), "{}", second.err);
-    assert!(code == Some(76) && err.contains("taken over by another observer"), "{code:?} {err}");
+    assert!(code == Some(76) && err.contains("not cancelled from here: another observer ("), "{code:?} {err}");
     assert!(!err.contains("cancelled on"), "{err}");
 }
 

@@ -61,6 +61,34 @@ fn what_a_run_can_do_without_is_said_where_it_is_missed() {
 }
 
 #[test]
+fn events_only_explain_and_an_exec_fetches_a_result() {
+    let script =
+        "node node-1\nimage x pulls in 300ms\ncontainer base runs 10ms exit 0\nwhen pod t-1 scheduled: evict it\n";
+    let cluster = Cluster::of(script);
+    let ran = run(&cluster.without(&[("list", "events")]), "t", &[]);
+    assert!(ran.code == Some(0) && names(&ran.err, "list", "events"), "{:?} {}", ran.code, ran.err);
+    let cluster = Cluster::of(
+        "node node-1\ncontainer base runs 10ms exit 0\ncontainer kpo-result runs forever on-term exits 0\n",
+    );
+    let flags = ["--result", "--results=exec", "--results-image=x", "--set", "spec.terminationGracePeriodSeconds=1"];
+    let ran = run(&cluster.without(&[("get", "pods/exec"), ("create", "pods/exec")]), "t", &flags);
+    let said = "failed: the program succeeded, but its result is missing or broken";
+    assert!(
+        ran.code == Some(65)
+            && ran.err.contains(said)
+            && ran.err.contains("service account default/kpo may not get pods/exec"),
+        "{:?} {}",
+        ran.code,
+        ran.err
+    );
+    assert!(
+        ran.err.contains("  Add to its Role: - {apiGroups: [\"\"], resources: [pods/exec], verbs: [get]}\n"),
+        "{}",
+        ran.err
+    );
+}
+
+#[test]
 fn what_cannot_be_looked_for_is_not_said_to_be_gone() {
     let cluster = Cluster::of(QUICK);
     let (no_list, no_get) = (cluster.without(&[("list", "pods")]), cluster.without(&[("get", "pods")]));

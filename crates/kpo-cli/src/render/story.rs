@@ -227,14 +227,7 @@ impl Teller {
                 self.waits(&because, now);
                 vec![self.line(now, Tone::Plain, "running".to_owned())]
             }
-            Event::TakenOver { by } => vec![self.line(
-                now,
-                Tone::Odd,
-                format!(
-                    "taken over by another observer ({}): this process leaves, and the task goes on there",
-                    clause(by)
-                ),
-            )],
+            Event::TakenOver { by } => vec![self.taken_over(&clause(by), now)],
             Event::Disrupting { reason, .. } => {
                 self.disrupting = true;
                 vec![self.line(now, Tone::Odd, format!("is taken away: {}", reason.sentence()))]
@@ -260,6 +253,15 @@ impl Teller {
             Event::Hindered { what, message } => vec![self.hindered(*what, message, now)],
             _ => vec![],
         }
+    }
+
+    fn taken_over(&self, by: &str, now: Time) -> Line {
+        if self.errand == Errand::Cancel {
+            let text = format!("not cancelled from here: another observer ({by}) has taken the task over");
+            return self.line(now, Tone::Bad, text);
+        }
+        let text = format!("taken over by another observer ({by}): this process leaves, and the task goes on there");
+        self.line(now, Tone::Odd, text)
     }
 
     fn begin(&mut self, attempt: u32, pod: &str) {

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 pub(crate) const ACCOUNT: &str = "system:serviceaccount:default:kpo";
 
 /// All that kpo may want to do.
-const RIGHTS: [(&str, &str); 9] = [
+const RIGHTS: [(&str, &str); 10] = [
     ("create", "pods"),
     ("get", "pods"),
     ("list", "pods"),
@@ -24,6 +24,8 @@ const RIGHTS: [(&str, &str); 9] = [
     ("delete", "pods"),
     ("get", "pods/log"),
     ("list", "events"),
+    // Which of the two an exec by websocket asks for changed with 1.35.
+    ("get", "pods/exec"),
     ("create", "pods/exec"),
 ];
 
