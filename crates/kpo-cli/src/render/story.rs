@@ -104,11 +104,15 @@ impl Teller {
                 let of = if *attempt == 1 { format!(" of ≤ {at_most}") } else { String::new() };
                 vec![self.header(format!("attempt {attempt}{of}   {what}"))]
             }
-            Event::Adopted { attempt, pod, follows, .. } => {
+            Event::Adopted { attempt, pod, follows, recreates, .. } => {
                 self.begin(*attempt, pod);
                 self.follows = *follows;
-                let follows = if *follows { "; only followed: --take-over would watch over it" } else { "" };
-                vec![self.header(format!("attempt {attempt}   found {pod}{follows}"))]
+                let more = match (follows, recreates) {
+                    (true, _) => "; only followed: --take-over would watch over it",
+                    (false, true) => "",
+                    (false, false) => "; its manifest is not known here, so that it is not run again",
+                };
+                vec![self.header(format!("attempt {attempt}   found {pod}{more}"))]
             }
             Event::Ungated { .. } => vec![],
             Event::Assigned { node, .. } => {

@@ -260,10 +260,11 @@ impl Task {
             if reason == Reason::StartedAfterAll {
                 verdict.class = Class::Disrupted { cause: Cause::Other, started: Started::Unknown };
                 (verdict.proof, verdict.stopped) = (None, false);
-            } else if reason.is_launch_failure() {
-                verdict.class = Class::LaunchFailed;
-                let hindrance = || self.state.current.ledger.hindrance(&self.state.spec.template);
-                verdict.detail = self.state.refusal.clone().map(|(_, words)| words).or_else(hindrance);
+            } else {
+                if reason.is_launch_failure() {
+                    verdict.class = Class::LaunchFailed;
+                }
+                verdict.detail = self.state.refusal.clone().map(|(_, words)| words);
             }
         }
         let timed_out = self.state.total_deadline().is_some_and(|end| end <= self.state.now);

@@ -38,6 +38,10 @@ impl Task {
     /// What is current is stopped, and that is why.
     pub(super) fn stop_because(&mut self, reason: Reason) -> bool {
         let since = self.state.now;
+        // What hindered it is gone with the pod: it is kept for the verdict.
+        if self.state.refusal.is_none() && reason != Reason::CancelledByUser {
+            self.state.refusal = self.hindrance().map(|words| (reason, words));
+        }
         self.go(Stage::Stopping { reason, since })
     }
 
@@ -116,6 +120,16 @@ impl Task {
 
     // --- stopping -----------------------------------------------------------------------------------------------------------------
 
+    /// What keeps the current attempt from running, in the cluster's words. `None`: nothing, or nothing that is told.
+    fn hindrance(&self) -> Option<String> {
+        match self.state.situation() {
+            Situation::Gated { others, .. } if !others.is_empty() => Some(format!("held by {}", others.join(", "))),
+            Situation::Unscheduled { message, .. } => self.state.current.ledger.no_scale_up_words().or(message),
+            Situation::Starting { .. } => self.state.current.ledger.hindrance(&self.state.spec.template),
+            _ => None,
+        }
+    }
+
     /// Why it must be stopped now, if it must: the user's cancel or a deadline.
     pub(super) fn stop_reason(&self) -> Option<Reason> {
         let timed_out = self.state.total_deadline().is_some_and(|end| end <= self.state.now) && self.is_active();
@@ -155,7 +169,8 @@ impl Task {
 
     /// Deletes the current pod, as it was last seen and no other.
     fn delete_current(&mut self, reason: Reason) {
-        if self.awaits_read() || self.awaits(|c| matches!(c, Command::Delete { .. })) {
+        let rests = self.state.current.rests(self.state.now);
+        if rests || self.awaits_read() || self.awaits(|c| matches!(c, Command::Delete { .. })) {
             return;
         }
         let current = &self.state.current;
@@ -182,6 +197,7 @@ impl Task {
             Reply::NotFound => self.read(),
             Reply::Refused(refusal) => self.cannot_delete(&refusal),
             _ => {
+                self.state.current.met_conflict(self.state.now);
                 self.state.current.ledger.our_delete = false;
                 self.read();
             }

@@ -264,13 +264,22 @@ impl Bench {
 
 /// One who attaches to the first attempt, which stands as it is shown.
 fn attached(take_over: bool, shown: impl Fn(Shown) -> Vec<Shown>) -> Bench {
+    let how = attaching(take_over);
+    let task = Task::attach(Time::from_secs(1_000), &how, found(shown)).unwrap();
+    Bench::of(task, Time::from_secs(1_000))
+}
+
+fn attaching(take_over: bool) -> Attach {
+    let (task, observer) = ("t".to_owned(), "you".to_owned());
+    Attach { task, observer, take_over, has_manifest: true, nonce: None }
+}
+
+/// The pods that one who attaches finds, made from the first attempt's.
+fn found(shown: impl Fn(Shown) -> Vec<Shown>) -> Vec<Pod> {
     let mut creator = Bench::default();
     let (_, Command::Create(create)) = creator.command() else { panic!() };
     let pods = shown(Shown::new("t-1", 1).with("/metadata/annotations/kpo.rs~1state", json!(create.state.to_json())));
-    let (task, observer) = ("t".to_owned(), "you".to_owned());
-    let how = attach::Attach { task, observer, take_over, has_manifest: true, nonce: None };
-    let task = Task::attach(creator.now, &how, pods.iter().map(Shown::pod).collect()).unwrap();
-    Bench::of(task, creator.now)
+    pods.iter().map(Shown::pod).collect()
 }
 
 /// Attempt 1 was preempted before it ran, its events told.

@@ -269,6 +269,11 @@ fn a_start_without_progress_ends_after_its_clock_and_the_pod_is_deleted_first() 
     bench.gone(&shown.terminating().never_ran());
     let outcome = bench.finish();
     assert_eq!((outcome.verdict.as_deref(), outcome.reason), (Some("launchFailed"), Some(Reason::Image)));
+    assert_eq!(
+        bench.ended()[0].0.detail.as_deref(),
+        Some("no such image"),
+        "though the last status says nothing of it"
+    );
     bench.finished();
 }
 
