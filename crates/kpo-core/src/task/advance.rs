@@ -65,6 +65,8 @@ impl Task {
     /// Moves to another stage, along a row of the table.
     pub(super) fn go(&mut self, stage: Stage) -> bool {
         debug_assert!(self.state.stage.may_become(&stage), "{:?} -> {:?}", self.state.stage.name(), stage.name());
+        #[cfg(test)]
+        super::tests::monkey::took(self.state.stage.name(), stage.name());
         self.state.stage = stage;
         true
     }

@@ -3,6 +3,7 @@
 mod clocks;
 mod completing;
 mod holds;
+pub(super) mod monkey;
 mod observers;
 mod races;
 mod reruns;
