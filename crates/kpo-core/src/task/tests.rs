@@ -249,6 +249,22 @@ impl Bench {
         (uid, resource_version)
     }
 
+    /// That it is about to delete the current pod, and why, answered.
+    fn signed(&mut self, reason: Reason) {
+        let (id, command) = self.command();
+        let Command::Annotate { annotations, resource_version: None, .. } = command else {
+            panic!("a signature is expected: {command:?}")
+        };
+        assert_eq!(annotations, [(marks::STOPPING.to_owned(), reason.code().to_owned())]);
+        self.reply(id, Reply::Done);
+    }
+
+    /// The signed deletion that is due now, answered.
+    fn stopped(&mut self, reason: Reason) -> (String, String) {
+        self.signed(reason);
+        self.deleted()
+    }
+
     fn finished(&mut self) {
         self.silence();
         assert_eq!(self.task.poll(), Output::Wait(Wait { until: None, because: Because::Finished }));
