@@ -14,6 +14,7 @@ use futures::stream::FuturesUnordered;
 use kpo_core::{Command, CommandId, Input, Output, Reply, Stop, Task, Time, Wait};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 /// An outage is said again after this long.
 const TROUBLE_EVERY: Duration = Duration::from_secs(60);
@@ -32,6 +33,8 @@ pub(super) struct Driver {
     events: mpsc::UnboundedSender<Boxed>,
     stops: mpsc::UnboundedReceiver<Stop>,
     trouble_said: Option<Time>,
+    /// Ends the reading of a result that nobody waits for any more.
+    result_due: CancellationToken,
 }
 
 impl Driver {
@@ -61,6 +64,7 @@ impl Driver {
             events,
             stops,
             trouble_said: None,
+            result_due: CancellationToken::new(),
         }
     }
 
@@ -147,11 +151,18 @@ impl Driver {
         };
         let sights = self.sights.of(&uid);
         let read = super::result::read(self.pods.clone(), plan, sights, name, uid);
-        Box::pin(async move { Reply::Result(read.await) })
+        let overdue = self.result_due.clone().cancelled_owned();
+        Box::pin(async move {
+            tokio::select! {
+                read = read => Reply::Result(read),
+                () = overdue => Reply::Result(Err("the outcome did not wait for it".to_owned())),
+            }
+        })
     }
 
     /// Hands the outcome over. Not taken, it is never answered: nothing is deleted.
     fn deliver(&self, outcome: Box<kpo_core::Outcome>) -> BoxFuture<'static, Reply> {
+        self.result_due.cancel();
         let (taken, was_taken) = oneshot::channel();
         self.say(What::Outcome(Delivery { outcome, taken }));
         Box::pin(async move {
