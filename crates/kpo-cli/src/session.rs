@@ -11,7 +11,8 @@ use crate::signals::{Caught, Signals};
 use kpo::driver::{Delivery, Event, Running, What};
 use kpo_core::{Outcome, Stop, Time};
 pub(crate) use logs::LogView;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -150,7 +151,7 @@ impl Follower {
         match event.what {
             What::Task(told) => {
                 if self.form == Some(Output::Events) {
-                    self.json_line(event.at, serde_json::to_value(&told).unwrap_or_default()).await;
+                    self.json_line(event.at, &told).await;
                 }
                 for line in self.teller.tell(&told, event.at) {
                     self.printer.say(line.tone, line.text).await;
@@ -210,7 +211,7 @@ impl Follower {
             Some(Output::Json) => self.printer.data(pretty(&outcome)).await,
             Some(Output::Events) => {
                 let at = self.last.map_or(Time::default(), |(at, _)| at);
-                self.json_line(at, json!({"event": "outcome", "outcome": outcome})).await;
+                self.json_line(at, Ended { event: "outcome", outcome: &outcome }).await;
             }
             None => self.result(&outcome).await,
         }
@@ -227,8 +228,8 @@ impl Follower {
         }
     }
 
-    async fn json_line(&self, at: Time, value: Value) {
-        self.printer.data(logs::json_line(&self.session.task, at, value)).await;
+    async fn json_line(&self, at: Time, event: impl Serialize) {
+        self.printer.data(logs::json_line(&self.session.task, at, event)).await;
     }
 
     fn draw(&self) {
@@ -273,6 +274,13 @@ impl Follower {
         let _ = tokio::time::timeout(Duration::from_secs(1), self.printer.flush()).await;
         std::process::exit(caught.exit_code)
     }
+}
+
+/// The last line of `-o events`.
+#[derive(Serialize)]
+struct Ended<'a> {
+    event: &'static str,
+    outcome: &'a Outcome,
 }
 
 fn pretty(outcome: &Outcome) -> Vec<u8> {

@@ -6,7 +6,8 @@ use crate::render;
 use kpo::driver::Piece;
 use kpo::logs::{GapCause, LogBatch, LogEvent, LogGap};
 use kpo_core::{EVENT_VERSION, Time};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::json;
 use std::collections::BTreeSet;
 
 /// How much of the program's last line is kept, in bytes.
@@ -105,22 +106,24 @@ fn as_events(task: &str, piece: &Piece, batch: &LogBatch) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(batch.size() * 2);
     for line in batch.iter() {
         let value = json!({"event": "log", "pod": &*piece.pod, "container": &*piece.container,
-            "line": String::from_utf8_lossy(line.bytes), "partial": line.partial});
+            "line": String::from_utf8_lossy(line.bytes), "continues": line.continues, "partial": line.partial});
         bytes.extend(json_line(task, line.time, value));
     }
     bytes
 }
 
 /// One line of `-o events`: version, time and task, then the event's own fields.
-pub(super) fn json_line(task: &str, at: Time, value: Value) -> Vec<u8> {
-    let mut map = Map::new();
-    map.insert("version".into(), EVENT_VERSION.into());
-    map.insert("at".into(), at.to_string().into());
-    map.insert("task".into(), task.into());
-    if let Value::Object(own) = value {
-        map.extend(own);
+pub(super) fn json_line(task: &str, at: Time, event: impl Serialize) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Line<'a, E> {
+        version: u32,
+        at: String,
+        task: &'a str,
+        #[serde(flatten)]
+        event: E,
     }
-    let mut bytes = Value::Object(map).to_string().into_bytes();
+    let line = Line { version: EVENT_VERSION, at: at.to_string(), task, event };
+    let mut bytes = serde_json::to_vec(&line).unwrap_or_default();
     bytes.push(b'\n');
     bytes
 }
