@@ -1,6 +1,8 @@
 //! Creating a pod once, also when the reply is lost.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -49,8 +51,8 @@ pub enum CreateError {
 }
 
 impl PodManager {
-    /// Creates the pod, once. After a lost reply, a 5xx or an `AlreadyExists` the pod is read by its name: one with the same nonce and
-    /// attempt is this one; where there is none, and no event tells of one, the create is sent again until the call's deadline.
+    /// Creates the pod, once. After a lost reply, a 5xx or an `AlreadyExists` (and before a refusal that follows one of these is passed on)
+    /// the pod is read by its name: one with the same nonce and attempt is this one; where there is none, and no event tells of one, the create is sent again until the call's deadline.
     ///
     /// ```no_run
     /// # async fn example(hook: kpo::KubernetesHook) -> Result<(), Box<dyn std::error::Error>> {
@@ -91,17 +93,20 @@ impl PodManager {
         let request = ApiRequest::core(Verb::Create, self.namespace(), "pods", None);
         let begun = Timestamp::now();
         let mut attempts = self.requests().attempts(&request, call);
-        let mut sent_in_doubt = false;
+        let mut sent_in_doubt = self.in_doubt.take(name);
         loop {
-            let (generation, failure) = match attempts.unary(make).await? {
-                (_, Ok(answer)) => return Ok(self.created(attempts.succeeded(answer), false)),
-                (generation, Err(failure)) => (generation, failure),
+            let (generation, failure) = match attempts.unary(make).await {
+                Ok((_, Ok(answer))) => return Ok(self.created(attempts.succeeded(answer), false)),
+                Ok((generation, Err(failure))) => (generation, failure),
+                Err(error) => return self.refused(name, pod(), sent_in_doubt, error, call).await,
             };
             let in_doubt = failure.effect() == Effect::Unknown;
             sent_in_doubt |= in_doubt;
             if !in_doubt && !matches!(failure, ApiFailure::AlreadyExists(_)) {
-                attempts.failed(generation, failure).await?;
-                continue;
+                match attempts.failed(generation, failure).await {
+                    Ok(()) => continue,
+                    Err(error) => return self.refused(name, pod(), sent_in_doubt, error, call).await,
+                }
             }
             match self.look_for(name, sent_in_doubt, call).await? {
                 Some(found) if is_same_attempt(&found, &pod()) => {
@@ -127,6 +132,29 @@ impl PodManager {
             None => {
                 self.never_existed(name, since).await?;
                 self.create(pod, call).await
+            }
+        }
+    }
+
+    /// There is to be no other try. After one in doubt that is not yet known to have had no effect: it may have arrived late, and be the very
+    /// cause of the refusal (a quota that its pod fills).
+    async fn refused(
+        &self,
+        name: &str,
+        sent: Value,
+        sent_in_doubt: bool,
+        refusal: RequestError,
+        call: Call,
+    ) -> Result<Created, CreateError> {
+        if !sent_in_doubt {
+            return Err(refusal.into());
+        }
+        match self.look_for(name, true, call).await? {
+            Some(found) if is_same_attempt(&found, &sent) => Ok(self.created(found, true)),
+            Some(other) => Err(name_taken(name, &other)),
+            None => {
+                self.in_doubt.put(name);
+                Err(refusal.into())
             }
         }
     }
@@ -166,6 +194,21 @@ impl PodManager {
     fn created(&self, pod: Value, resolved: bool) -> Created {
         self.seen.remember(self.namespace(), &pod);
         Created { pod, resolved }
+    }
+}
+
+/// Names of pods whose create was refused after one in doubt, which may still arrive.
+#[derive(Debug, Clone, Default)]
+pub(super) struct InDoubt(Arc<Mutex<BTreeSet<String>>>);
+
+impl InDoubt {
+    fn put(&self, name: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+    }
+
+    /// Whether it was one; it no longer is.
+    fn take(&self, name: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name)
     }
 }
 

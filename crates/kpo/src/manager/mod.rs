@@ -20,6 +20,7 @@ use serde_json::Value;
 use crate::request::{ApiRequest, Call, RequestError, Requests};
 
 pub use admission::{Admission, Difference};
+use create::InDoubt;
 pub use create::{CreateError, Created};
 pub use exec::{ExecCommand, ExecError, ExecOutput};
 pub(crate) use read::SeenPods;
@@ -36,6 +37,7 @@ pub struct PodManager {
     namespace: String,
     retry: ReadRetry,
     seen: SeenPods,
+    in_doubt: InDoubt,
 }
 
 /// A consistent list: as new as the moment of the request.
@@ -55,7 +57,7 @@ impl PodManager {
     }
 
     pub(crate) fn sharing(requests: Requests, namespace: String, seen: SeenPods) -> Self {
-        Self { requests, namespace, retry: ReadRetry::default(), seen }
+        Self { requests, namespace, retry: ReadRetry::default(), seen, in_doubt: InDoubt::default() }
     }
 
     /// The same manager with another read retry (see [`read_pod`](Self::read_pod)).

@@ -202,6 +202,28 @@ mod creating {
         assert_eq!(methods(&server), ["0 POST", "0 GET", "0 GET", "500 POST", "500 GET"]);
     }
 
+    /// The quota that refuses the second is filled by the pod of the first.
+    #[tokio::test(start_paused = true)]
+    async fn a_create_that_arrived_late_is_found_behind_a_refusal() {
+        let quota = || Reply::status(403, "Forbidden", "pods \"p\" is forbidden: exceeded quota: q");
+        let replies = [Reply::Cut, Reply::not_found("p"), no_events(), quota(), Reply::ok(pod("1", "n", "u"))];
+        let server = ScriptedServer::new(replies);
+        let created = server.hook().pods("ns").create(&pod("1", "n", ""), Call::forever()).await.unwrap();
+        silence().await;
+        assert!(created.resolved);
+        assert_eq!(methods(&server), ["0 POST", "0 GET", "0 GET", "500 POST", "500 GET"]);
+
+        // Later still: the doubt outlives the call.
+        let replies = [Reply::Cut, Reply::not_found("p"), no_events(), quota(), Reply::not_found("p")];
+        let server = ScriptedServer::new(replies.into_iter().chain([quota(), Reply::ok(pod("1", "n", "u"))]));
+        let pods = server.hook().pods("ns");
+        let error = pods.create(&pod("1", "n", ""), Call::forever()).await.unwrap_err();
+        assert!(matches!(error, CreateError::Request(e) if e.failure.is_forbidden()));
+        assert!(pods.create(&pod("1", "n", ""), Call::forever()).await.unwrap().resolved);
+        silence().await;
+        assert_eq!(methods(&server)[3..], ["500 POST", "500 GET", "500 POST", "500 GET"]);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn another_ones_pod_and_an_earlier_attempt_are_not_ours() {
         let mut earlier = pod("1", "n", "u-1");
