@@ -3,7 +3,7 @@
 use super::pods::Sight;
 use crate::body::Template;
 use crate::manager::{Admission, CreateError, DeleteOptions, PodManager, Precondition, Written};
-use crate::request::{Call, RequestError};
+use crate::request::{ApiFailure, Call, RequestError};
 use jiff::Timestamp;
 use kpo_core::{Command, Create, Pod, Refusal, Reply, Spec, marks};
 use serde_json::{Map, Value, json};
@@ -100,10 +100,25 @@ async fn create_pod(pods: &PodManager, spec: &Spec, template: Option<&Template>,
     match created {
         Ok(created) => accepted(&body(), created.pod, &spec.template.container),
         Err(CreateError::NameTaken { uid, terminating, .. }) => Reply::NameTaken { uid, terminating },
-        Err(CreateError::Request(error)) => refused(&error),
+        Err(CreateError::Request(error)) => not_created(&error),
         Err(error @ CreateError::NoName) => for_good("NoName", error.to_string()),
         // It was made and is gone: the core takes it as vanished unobserved.
         Err(CreateError::InDoubt { .. }) => Reply::NotFound,
+    }
+}
+
+/// A create without a deadline is only given up without an answer where nothing ever worked: the configuration is wrong, and asking again
+/// changes nothing.
+fn not_created(error: &RequestError) -> Reply {
+    match &error.failure {
+        ApiFailure::Credentials(_) => Reply::Refused(Refusal {
+            code: 401,
+            reason: "NoCredentials".to_owned(),
+            message: crate::chain(error),
+            retry_after: None,
+        }),
+        ApiFailure::Transport { .. } => for_good("NoConnection", crate::chain(error)),
+        _ => refused(error),
     }
 }
 

@@ -1,9 +1,12 @@
 //! The driver against a scripted API server: the exact requests of a whole task, and the silence after.
 
 use super::*;
+use crate::hook::{ConnectOptions, Source, TokenCallback};
 use crate::manifest::{Request, manifest};
-use crate::testing::{Ending, Reply, ScriptedServer};
+use crate::request::RequestOptions;
+use crate::testing::{Ending, LocalServer, Reply, ScriptedServer, exact_options};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 const CREATED: &str = "2026-11-23T22:10:07Z";
 
@@ -86,9 +89,46 @@ async fn an_outcome_that_is_not_taken_deletes_nothing() {
             break;
         }
     }
-    let next = tokio::time::timeout(std::time::Duration::from_secs(60), running.next()).await;
+    let next = tokio::time::timeout(Duration::from_secs(60), running.next()).await;
     assert!(next.is_err(), "it waits for ever: {next:?}");
     assert_eq!(server.seen().len(), 3);
+}
+
+/// A connection that never worked, as a caller of the library may have made it.
+async fn connect(server: &str, token: Option<TokenCallback>) -> KubernetesHook {
+    let config = json!({
+        "current-context": "c", "contexts": [{"name": "c", "context": {"cluster": "c"}}],
+        "clusters": [{"name": "c", "cluster": {"server": server}}],
+    });
+    let requests = RequestOptions { first_contact: Some(Duration::from_millis(1)), ..exact_options() };
+    let options =
+        ConnectOptions { source: Source::Text(config.to_string()), token, requests, ..ConnectOptions::default() };
+    KubernetesHook::connect(options).await.expect("it is sound")
+}
+
+#[tokio::test]
+async fn a_connection_that_never_worked_ends_the_task_and_is_named() {
+    let (server, _) = LocalServer::https(|_| (500, json!({}))).await;
+    let sealed = TokenCallback::new(|| async { Err("the vault is sealed".to_owned()) });
+    let (trusted, port) = ("http://127.0.0.1:1".to_owned(), server.port);
+    for (hook, said) in [
+        (connect(&trusted, Some(sealed)).await, "no token: the vault is sealed"),
+        (connect(&format!("https://127.0.0.1:{port}"), None).await, "is not trusted"),
+        (connect(&trusted, None).await, "refused the connection"),
+    ] {
+        let mut running = run(&hook, request());
+        let mut outcome = None;
+        while let Some(event) = running.next().await {
+            match event.what {
+                What::Outcome(delivery) => outcome = Some(delivery.taken()),
+                What::Task(kpo_core::Event::Ended { verdict, .. }) => {
+                    assert!(verdict.detail.as_ref().is_some_and(|detail| detail.contains(said)), "{verdict:?}");
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(outcome.expect("an end").verdict.as_deref(), Some("launchFailed"), "{said}");
+    }
 }
 
 /// A pod of a task that nobody here follows, which has ended and expires then.
@@ -103,7 +143,7 @@ fn kept(name: &str, phase: &str, expires: Time) -> Value {
 #[tokio::test(start_paused = true)]
 async fn expired_pods_that_a_shared_watch_shows_are_removed_by_whoever_sees_them() {
     let clock = Clock::start();
-    let in_two_minutes = clock.now() + std::time::Duration::from_secs(120);
+    let in_two_minutes = clock.now() + Duration::from_secs(120);
     let items = [
         kept("expired", "Failed", Time::from_secs(0)),
         kept("later", "Succeeded", in_two_minutes),
@@ -117,18 +157,18 @@ async fn expired_pods_that_a_shared_watch_shows_are_removed_by_whoever_sees_them
     let hook = server.hook();
     let watch = Watch::start(hook.requests().clone(), "default", crate::watch::WatchOptions::default());
     // What was shown before is remembered.
-    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
     sweeper::start(&hook.pods("default"), &watch, clock);
     sweeper::start(&hook.pods("default"), &watch, clock);
     let asked = || -> Vec<String> {
         server.seen().iter().map(|seen| format!("{} {}", seen.method, seen.path.rsplit('/').next().unwrap())).collect()
     };
-    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(asked(), ["GET pods", "GET pods", "DELETE expired"]);
     assert_eq!(server.seen()[2].body["preconditions"], json!({"uid": "expired", "resourceVersion": "7"}));
-    tokio::time::sleep(std::time::Duration::from_secs(180)).await;
+    tokio::time::sleep(Duration::from_secs(180)).await;
     assert_eq!(asked()[3..], ["DELETE later"], "at its time, and once");
     drop(watch);
-    tokio::time::sleep(std::time::Duration::from_secs(4_000)).await;
+    tokio::time::sleep(Duration::from_secs(4_000)).await;
     assert_eq!(asked().len(), 4, "with the watch the sweeping ends");
 }
