@@ -200,12 +200,12 @@ impl Driver {
     fn seen(&mut self, observation: Observation) -> Option<Input> {
         match &observation {
             Observation::Seen { sighting, pod } => {
-                self.trouble_said = None;
                 self.sights.saw(pod, matches!(sighting, crate::watch::Sighting::Deleted));
             }
             Observation::Trouble(trouble) => self.say_trouble(trouble.why.to_string()),
             Observation::Absent { uid, .. } => self.sights.lost(uid),
-            Observation::Gap { .. } | Observation::Covered { .. } | Observation::Forbidden(_) => {}
+            Observation::Covered { .. } => self.trouble_said = None,
+            Observation::Gap { .. } | Observation::Forbidden(_) => {}
         }
         observation.into_input()
     }
