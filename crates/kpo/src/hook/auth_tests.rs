@@ -12,7 +12,8 @@ use tokio::{
     net::TcpListener,
 };
 
-use super::tests::{ask, connect, line};
+use super::tests::{ask, connect, line, only, options};
+use super::{ConnectError, KubernetesHook, Source, Surroundings};
 use crate::testing::{LocalServer, TestDir};
 
 fn kubeconfig(server: &str, user: Value) -> String {
@@ -134,6 +135,76 @@ async fn a_client_certificate_from_files_from_data_and_from_a_plugin() {
     assert!(with_certificate(&server, &authority, json!({}), &dir.0).await.is_err());
     let half = with_certificate(&server, &authority, json!({"client-certificate": cert_file}), &dir.0).await;
     assert_eq!(half.unwrap_err(), "the client certificate or key of the kubeconfig's user cannot be read");
+}
+
+/// A pod's service account, and a server that accepts its token only.
+struct Account {
+    server: LocalServer,
+    dir: TestDir,
+}
+
+impl Account {
+    async fn mounted(name: &str, token: &'static str) -> Self {
+        let (server, authority) = LocalServer::https(move |request| only(token, request)).await;
+        let dir = TestDir::new(name);
+        dir.write("ca.crt", &authority);
+        dir.write("namespace", "team\n");
+        dir.write("token", "good\n");
+        Self { server, dir }
+    }
+
+    async fn connect(&self, source: Source) -> Result<KubernetesHook, ConnectError> {
+        let port = self.server.port.to_string();
+        let env = move |name: &str| match name {
+            "KUBERNETES_SERVICE_HOST" => Some("127.0.0.1".to_owned()),
+            "KUBERNETES_SERVICE_PORT" => Some(port.clone()),
+            "KUBECONFIG" => Some("/nonexistent/config".to_owned()),
+            _ => None,
+        };
+        let around = Surroundings { env: Arc::new(env), account: self.dir.0.clone() };
+        KubernetesHook::connect_in(around, options(source)).await
+    }
+}
+
+#[tokio::test]
+async fn the_service_account_of_a_pod() {
+    let account = Account::mounted("account", "good").await;
+    for source in [Source::InCluster, Source::Default] {
+        let hook = account.connect(source).await.unwrap();
+        assert_eq!(hook.default_namespace(), "team");
+        assert_eq!(&*hook.server(), format!("127.0.0.1:{}", account.server.port));
+        assert_eq!(ask(&hook).await.unwrap()["kind"], "Pod");
+    }
+    // Its token is replaced under a process that runs.
+    let account = Account::mounted("account-renewed", "better").await;
+    let hook = account.connect(Source::InCluster).await.unwrap();
+    account.dir.write("token", "better\n");
+    assert_eq!(ask(&hook).await.unwrap()["kind"], "Pod");
+}
+
+#[tokio::test]
+async fn what_a_service_account_lacks_is_named() {
+    for file in ["ca.crt", "namespace"] {
+        let account = Account::mounted(&format!("without-{file}"), "good").await;
+        std::fs::remove_file(account.dir.0.join(file)).unwrap();
+        let error = account.connect(Source::InCluster).await.unwrap_err();
+        assert!(line(&error).contains(&format!("{file}: No such file or directory")), "{}", line(&error));
+    }
+    let account = Account::mounted("without-token", "good").await;
+    account.dir.write("token", "\n");
+    let said = format!("the token file {:?} cannot be read: it is empty", account.dir.0.join("token"));
+    assert_eq!(line(&account.connect(Source::InCluster).await.unwrap_err()), said);
+}
+
+#[tokio::test]
+async fn a_configuration_of_kubes() {
+    let server = LocalServer::http(|request| only("good", request)).await;
+    let mut config = kube::Config::new(format!("http://127.0.0.1:{}", server.port).parse().unwrap());
+    config.default_namespace = "team".to_owned();
+    config.auth_info.token = Some("good".to_owned().into());
+    let hook = KubernetesHook::connect(options(Source::Config(Box::new(config)))).await.unwrap();
+    assert_eq!(hook.default_namespace(), "team");
+    assert_eq!(ask(&hook).await.unwrap()["kind"], "Pod");
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@
 //! - Credentials that are refused (401) are read again: files anew, plugins run anew, the callback asked anew.
 //! - No secret appears in a `Debug` or an error.
 
+mod account;
 mod connection;
 mod error;
 mod kubeconfig;
@@ -40,6 +41,7 @@ use crate::{
 pub(crate) use connection::Connection;
 #[cfg(test)]
 pub(crate) use connection::Renewal;
+use connection::Surroundings;
 pub use error::{ConnectError, CredentialError};
 pub use token::TokenCallback;
 
@@ -127,8 +129,12 @@ impl KubernetesHook {
     /// # Errors
     /// See [`ConnectError`]: each is one line, and none holds a secret.
     pub async fn connect(options: ConnectOptions) -> Result<Self, ConnectError> {
+        Self::connect_in(Surroundings::default(), options).await
+    }
+
+    async fn connect_in(around: Surroundings, options: ConnectOptions) -> Result<Self, ConnectError> {
         let ConnectOptions { source, context, token, requests } = options;
-        let connection = Connection::open(source, context, token).await?;
+        let connection = Connection::open(source, context, token, around).await?;
         Ok(Self::over(connection, requests))
     }
 
