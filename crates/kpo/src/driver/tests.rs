@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::hook::{ConnectOptions, Source, TokenCallback};
+use crate::manager::ReadRetry;
 use crate::manifest::{Request, manifest};
-use crate::request::RequestOptions;
+use crate::request::{Call, RequestOptions};
 use crate::testing::{Ending, LocalServer, Reply, ScriptedServer, exact_options};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -77,6 +78,43 @@ async fn an_undisturbed_task_takes_four_requests_and_prints_its_log_before_its_o
     assert_eq!(server.seen()[3].body["preconditions"], json!({"uid": "u1", "resourceVersion": "2"}));
 }
 
+/// The watch showed it, and this is told to who reads it later.
+#[tokio::test(start_paused = true)]
+async fn what_was_watched_is_what_was_last_seen() {
+    let condition = json!({"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler", "message": "preempting"});
+    let mut taken = pod("2", &json!({"phase": "Pending", "conditions": [condition]}));
+    taken["metadata"]["deletionTimestamp"] = json!(CREATED);
+    let watch = Reply::Timed { steps: vec![(100, event("MODIFIED", &taken))], end: Ending::Hang };
+    let no_events = Reply::ok(json!({"items": []}));
+    let server = ScriptedServer::new([created(), watch, Reply::not_found("hello-1"), no_events]);
+    let hook = server.hook().with_read_retry(ReadRetry { delays: vec![] });
+    let mut running = run(&hook, request());
+    while !matches!(running.next().await.expect("it goes on").what, What::Task(kpo_core::Event::Disrupting { .. })) {}
+    drop(running);
+    let error = hook.get_pod("default", "hello-1", Call::forever()).await.unwrap_err().to_string();
+    assert!(error.contains("last seen: phase Pending, node \"node-1\", terminating, DisruptionTarget=True"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_users_retries_play_no_part_in_how_a_missing_pod_is_read() {
+    for retries in [0, 7] {
+        let hang = Reply::Timed { steps: vec![], end: Ending::Hang };
+        // The task itself asks for events, since it waits.
+        let missing = std::iter::repeat_with(|| Reply::not_found("hello-1")).take(8);
+        let server = ScriptedServer::new([created(), hang].into_iter().chain(missing));
+        let hook = server.hook();
+        let mut request = request();
+        request.spec.rerun.retries = retries;
+        let mut running = run(&hook, request);
+        while server.seen().len() < 2 {
+            running.next().await;
+        }
+        hook.get_pod("default", "hello-1", Call::forever()).await.unwrap_err();
+        let reads = server.seen().into_iter().filter(|seen| seen.path.ends_with("/pods/hello-1"));
+        assert_eq!(reads.map(|seen| seen.at.as_secs()).collect::<Vec<_>>(), [0, 2, 6, 14], "{retries} retries");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_outcome_that_is_not_taken_deletes_nothing() {
     let watch = Reply::Timed { steps: vec![(100, event("MODIFIED", &pod("2", &succeeded())))], end: Ending::Hang };
@@ -100,7 +138,7 @@ async fn connect(server: &str, token: Option<TokenCallback>) -> KubernetesHook {
         "current-context": "c", "contexts": [{"name": "c", "context": {"cluster": "c"}}],
         "clusters": [{"name": "c", "cluster": {"server": server}}],
     });
-    let requests = RequestOptions { first_contact: Some(Duration::from_millis(1)), ..exact_options() };
+    let requests = RequestOptions { first_contact: Some(Duration::from_millis(100)), ..exact_options() };
     let options =
         ConnectOptions { source: Source::Text(config.to_string()), token, requests, ..ConnectOptions::default() };
     KubernetesHook::connect(options).await.expect("it is sound")
@@ -111,10 +149,13 @@ async fn a_connection_that_never_worked_ends_the_task_and_is_named() {
     let (server, _) = LocalServer::https(|_| (500, json!({}))).await;
     let sealed = TokenCallback::new(|| async { Err("the vault is sealed".to_owned()) });
     let (trusted, port) = ("http://127.0.0.1:1".to_owned(), server.port);
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let nobody = format!("http://{}", silent.local_addr().expect("it is bound"));
     for (hook, said) in [
         (connect(&trusted, Some(sealed)).await, "no token: the vault is sealed"),
         (connect(&format!("https://127.0.0.1:{port}"), None).await, "is not trusted"),
         (connect(&trusted, None).await, "refused the connection"),
+        (connect(&nobody, None).await, "did not answer in time"),
     ] {
         let mut running = run(&hook, request());
         let mut outcome = None;

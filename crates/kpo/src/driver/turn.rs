@@ -200,6 +200,7 @@ impl Driver {
     fn seen(&mut self, observation: Observation) -> Option<Input> {
         match &observation {
             Observation::Seen { sighting, pod } => {
+                self.pods.saw(pod);
                 self.sights.saw(pod, matches!(sighting, crate::watch::Sighting::Deleted));
             }
             Observation::Trouble(trouble) => self.say_trouble(trouble.why.to_string()),

@@ -34,7 +34,7 @@ use std::{fmt, path::PathBuf, sync::Arc};
 use serde_json::Value;
 
 use crate::{
-    manager::{PodManager, ReadError, SeenPods},
+    manager::{PodManager, ReadError, ReadRetry, SeenPods},
     request::{Call, RequestOptions, Requests},
 };
 
@@ -111,6 +111,7 @@ pub struct KubernetesHook {
     connection: Arc<Connection>,
     requests: Requests,
     seen: SeenPods,
+    read_retry: ReadRetry,
 }
 
 impl fmt::Debug for KubernetesHook {
@@ -146,7 +147,12 @@ impl KubernetesHook {
 
     pub(crate) fn over(connection: Connection, options: RequestOptions) -> Self {
         let connection = Arc::new(connection);
-        Self { requests: Requests::new(Arc::clone(&connection), options), connection, seen: SeenPods::default() }
+        Self {
+            requests: Requests::new(Arc::clone(&connection), options),
+            connection,
+            seen: SeenPods::default(),
+            read_retry: ReadRetry::default(),
+        }
     }
 
     /// kube's client with the credentials of this moment. Requests made with it know nothing of this crate's limit, timeouts and retries.
@@ -159,12 +165,30 @@ impl KubernetesHook {
         &self.requests
     }
 
-    /// Works on the pods of a namespace.
-    pub fn pods(&self, namespace: impl Into<String>) -> PodManager {
-        PodManager::sharing(self.requests.clone(), namespace.into(), self.seen.clone())
+    /// The same connection with another read retry: of [`get_pod`](Self::get_pod), and of the managers that it makes.
+    ///
+    /// ```no_run
+    /// # async fn example(hook: kpo::KubernetesHook) -> Result<(), Box<dyn std::error::Error>> {
+    /// use kpo::{manager::ReadRetry, request::Call};
+    /// use std::time::Duration;
+    /// let hasty = hook.with_read_retry(ReadRetry { delays: vec![Duration::from_millis(500); 2] });
+    /// let pod = hasty.get_pod("batch", "nightly-1", Call::forever()).await?;
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn with_read_retry(mut self, retry: ReadRetry) -> Self {
+        self.read_retry = retry;
+        self
     }
 
-    /// Reads a pod as [`PodManager::read_pod`] does: on a 404, and only on a 404, again after 2 s, 4 s and 8 s.
+    /// Works on the pods of a namespace.
+    pub fn pods(&self, namespace: impl Into<String>) -> PodManager {
+        let pods = PodManager::sharing(self.requests.clone(), namespace.into(), self.seen.clone());
+        pods.with_read_retry(self.read_retry.clone())
+    }
+
+    /// Reads a pod as [`PodManager::read_pod`] does: on a 404, and only on a 404, again after 2 s, 4 s and 8 s, unless
+    /// [`with_read_retry`](Self::with_read_retry) said otherwise.
     ///
     /// # Errors
     /// As there.

@@ -159,9 +159,10 @@ impl PodManager {
         }
     }
 
-    /// The pod of that name. Not to be allowed to look, once a create was sent in doubt, leaves the doubt.
+    /// The pod of that name. Not to be able to look, once a create was sent in doubt, leaves the doubt; where no server was ever there, there is
+    /// none.
     async fn look_for(&self, name: &str, in_doubt: bool, call: Call) -> Result<Option<Value>, CreateError> {
-        self.get(name, call).await.map_err(|error| match in_doubt {
+        self.get(name, call).await.map_err(|error| match in_doubt && self.requests().has_contact() {
             true => CreateError::InDoubt { name: name.to_owned(), evidence: format!("{error}: {}", error.failure) },
             false => error.into(),
         })

@@ -77,9 +77,9 @@ impl PodManager {
         &self.requests
     }
 
-    /// Notes a pod that was seen in another way (a watch), for what is said when it is not found some day.
-    pub fn saw(&self, pod: &Value) {
-        self.seen.remember(&self.namespace, pod);
+    /// Notes a pod that was seen in another way (a watch; the driver notes what it sees), for what is said when it is not found some day.
+    pub fn saw(&self, pod: &kpo_core::Pod) {
+        self.seen.saw(&self.namespace, pod);
     }
 
     /// Reads the pod once: no read retry, a 404 is an answer. `None`: there is no pod of that name now.

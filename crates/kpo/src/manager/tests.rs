@@ -135,14 +135,34 @@ mod reading {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_read_that_would_come_too_late_is_not_waited_for() {
+        let replies = [Reply::not_found("p"), Reply::not_found("p"), Reply::ok(preempted_event())];
+        let server = ScriptedServer::new(replies);
+        let call = Call::within(Duration::from_secs(3));
+        let ReadError::NotFound(error) = server.hook().pods("ns").read_pod("p", call).await.unwrap_err() else {
+            panic!("a missing pod is no time-out")
+        };
+        silence().await;
+        let at: Vec<_> = server.seen().iter().map(|s| s.at.as_millis()).collect();
+        assert_eq!(at, [0, 2000, 2000]);
+        assert_eq!(error.waited, [Duration::from_secs(2)]);
+        assert!(error.to_string().contains("nor when it was read again after 2 s; this"), "{error}");
+        assert!(error.has_evidence());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn delays_and_count_are_settable() {
         let replies = [Reply::not_found("p"), Reply::not_found("p"), Reply::ok(json!({"items": []}))];
         let server = ScriptedServer::new(replies);
         let retry = ReadRetry { delays: vec![Duration::from_millis(1500)] };
-        let manager = server.hook().pods("ns").with_read_retry(retry);
+        let manager = server.hook().pods("ns").with_read_retry(retry.clone());
         let error = manager.read_pod("p", Call::forever()).await.unwrap_err().to_string();
         let at: Vec<_> = server.seen().iter().map(|s| s.at.as_millis()).collect();
         assert_eq!(at, [0, 1500, 1500]);
+        let server =
+            ScriptedServer::new([Reply::not_found("p"), Reply::not_found("p"), Reply::ok(json!({"items": []}))]);
+        server.hook().with_read_retry(retry).get_pod("ns", "p", Call::forever()).await.unwrap_err();
+        assert_eq!(server.seen().iter().map(|s| s.at.as_millis()).collect::<Vec<_>>(), at);
         assert!(error.contains("read again after 1.5 s;"), "{error}");
         assert!(error.contains("no event tells of it"), "{error}");
     }

@@ -398,6 +398,11 @@ impl Requests {
         ApiFailure::Transport { effect: Effect::Unknown, kind, server: self.inner.connection.place(), source: None }
     }
 
+    /// Whether any server ever answered.
+    pub(crate) fn has_contact(&self) -> bool {
+        self.inner.answered.load(Ordering::Relaxed)
+    }
+
     fn remember(&self, failure: Option<&ApiFailure>) {
         let answered = failure.is_none_or(|f| f.code().is_some());
         let accepted = failure.is_none_or(ApiFailure::is_of_the_server);
