@@ -80,6 +80,7 @@ impl Session {
             last: None,
             caught: None,
             outcome: None,
+            admitted: Vec::new(),
             result_limit: None,
             taken_over: false,
         };
@@ -99,6 +100,8 @@ struct Follower {
     last: Option<(Time, Instant)>,
     caught: Option<Caught>,
     outcome: Option<Box<Outcome>>,
+    /// What admission changed of the pod that was admitted last, until it is said.
+    admitted: Vec<String>,
     /// The most that a result may have, of the pod that was admitted last, and whether it was said.
     result_limit: Option<(usize, bool)>,
     taken_over: bool,
@@ -157,10 +160,12 @@ impl Follower {
                     self.printer.say(line.tone, line.text).await;
                 }
                 self.taken_over |= matches!(told, kpo_core::Event::TakenOver { .. });
+                self.say_admitted(event.at).await;
                 self.say_result_limit(event.at).await;
                 self.draw();
             }
             // The answer to the create comes before the event that tells of the pod.
+            What::Admitted(costs) => self.admitted = costs,
             What::ResultLimit(bytes) => {
                 let said = self.result_limit == Some((bytes, true));
                 self.result_limit = Some((bytes, said));
@@ -180,6 +185,20 @@ impl Follower {
             _ => {}
         }
         Ok(())
+    }
+
+    async fn say_admitted(&mut self, at: Time) {
+        let costs = std::mem::take(&mut self.admitted);
+        if costs.is_empty() {
+            return;
+        }
+        if self.form == Some(Output::Events) {
+            self.json_line(at, json!({"event": "admitted", "changes": costs})).await;
+        }
+        for cost in costs {
+            let text = format!("admission changed the pod: {}", render::clause(&cost));
+            self.printer.say(Tone::Odd, self.teller.stamped(text, Some(at))).await;
+        }
     }
 
     async fn say_result_limit(&mut self, at: Time) {

@@ -80,6 +80,8 @@ pub enum What {
     Task(kpo_core::Event),
     /// Lines of a container's log, or a gap in it.
     Log(Piece),
+    /// A pod was admitted, but not quite as it was sent: what admission changed and what that costs, one clause each. The task runs on.
+    Admitted(Vec<String>),
     /// A pod was admitted: most bytes of a result that can leave it.
     ResultLimit(usize),
     /// The watch does not stand: what is wrong. Said once an outage, and again every minute.

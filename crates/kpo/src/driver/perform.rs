@@ -12,10 +12,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// Does what needs nothing but the API server. Logs, results and the outcome are the driver's own.
-pub(super) async fn perform(pods: PodManager, spec: Spec, template: Option<Template>, command: Command) -> Reply {
+/// Does what needs nothing but the API server. Creates, logs, results and the outcome are the driver's own.
+pub(super) async fn perform(pods: PodManager, command: Command) -> Reply {
     match command {
-        Command::Create(create) => create_pod(&pods, &spec, template.as_ref(), &create).await,
         Command::Read { name } => match pods.get(&name, Call::forever()).await {
             Ok(Some(pod)) => seen(pod),
             Ok(None) => Reply::NotFound,
@@ -43,9 +42,11 @@ pub(super) async fn perform(pods: PodManager, spec: Spec, template: Option<Templ
             Ok(events) => Reply::Events(events.into_iter().filter_map(|e| serde_json::from_value(e).ok()).collect()),
             Err(error) => refused(&error),
         },
-        Command::FollowLog { .. } | Command::CloseLogs { .. } | Command::ReadResult { .. } | Command::Deliver(_) => {
-            Reply::Done
-        }
+        Command::Create(_)
+        | Command::FollowLog { .. }
+        | Command::CloseLogs { .. }
+        | Command::ReadResult { .. }
+        | Command::Deliver(_) => Reply::Done,
     }
 }
 
@@ -84,12 +85,18 @@ pub(super) async fn clean_up(
     written(pods.delete_when_due(&name, || now(&sights.borrow()), Call::forever()).await, false)
 }
 
-async fn create_pod(pods: &PodManager, spec: &Spec, template: Option<&Template>, create: &Create) -> Reply {
+/// Creates an attempt's pod. What admission changed at a cost, but not for the worst, is told beside.
+pub(super) async fn create_pod(
+    pods: PodManager,
+    spec: Spec,
+    template: Option<Template>,
+    create: Box<Create>,
+) -> (Reply, Vec<String>) {
     let Some(template) = template else {
         let message = "the manifest as submitted is not known here, and nothing is rebuilt from a live pod";
-        return for_good("NoManifest", message.to_owned());
+        return (for_good("NoManifest", message.to_owned()), Vec::new());
     };
-    let body = || template.body(spec, create);
+    let body = || template.body(&spec, &create);
     let created = match create.sent_before {
         Some(since) => {
             let since = Timestamp::from_nanosecond(i128::from(since.0)).unwrap_or(Timestamp::UNIX_EPOCH);
@@ -97,14 +104,15 @@ async fn create_pod(pods: &PodManager, spec: &Spec, template: Option<&Template>,
         }
         None => pods.create_when_due(&create.name, body, Call::forever()).await,
     };
-    match created {
-        Ok(created) => accepted(&body(), created.pod, &spec.template.container),
+    let reply = match created {
+        Ok(created) => return accepted(&body(), created.pod, &spec.template.container),
         Err(CreateError::NameTaken { uid, terminating, .. }) => Reply::NameTaken { uid, terminating },
         Err(CreateError::Request(error)) => not_created(&error),
         Err(error @ CreateError::NoName) => for_good("NoName", error.to_string()),
         // It was made and is gone: the core takes it as vanished unobserved.
         Err(CreateError::InDoubt { .. }) => Reply::NotFound,
-    }
+    };
+    (reply, Vec::new())
 }
 
 /// A create without a deadline is only given up without an answer where nothing ever worked: the configuration is wrong, and asking again
@@ -128,13 +136,14 @@ fn for_good(reason: &str, message: String) -> Reply {
 }
 
 /// The API server's answer, compared with what was sent.
-fn accepted(sent: &Value, stored: Value, own: &str) -> Reply {
+fn accepted(sent: &Value, stored: Value, own: &str) -> (Reply, Vec<String>) {
     let admission = Admission::compare(sent, &stored, own);
     let differences: Vec<String> = admission.fatal().map(ToString::to_string).collect();
-    match seen(stored) {
+    let reply = match seen(stored) {
         Reply::Pod(pod) if !differences.is_empty() => Reply::Altered { pod, differences },
         reply => reply,
-    }
+    };
+    (reply, admission.costs().collect())
 }
 
 fn annotation_patch(annotations: Vec<(String, String)>, active_deadline_seconds: Option<u32>) -> Value {

@@ -95,6 +95,33 @@ async fn what_was_watched_is_what_was_last_seen() {
     assert!(error.contains("last seen: phase Pending, node \"node-1\", terminating, DisruptionTarget=True"), "{error}");
 }
 
+/// A webhook that takes the finalizer off.
+#[tokio::test(start_paused = true)]
+async fn what_admission_took_away_is_told_once_and_the_task_goes_on() {
+    let stripped = Reply::Created(json!({
+        "metadata": {"uid": "u1", "resourceVersion": "1", "creationTimestamp": CREATED, "finalizers": []},
+        "status": {"phase": "Pending"},
+    }));
+    let watch = Reply::Timed { steps: vec![(100, event("MODIFIED", &pod("2", &succeeded())))], end: Ending::Clean };
+    let log = Reply::Answer(200, vec![], "2026-11-23T22:10:07.5Z hello\n".into());
+    let server = ScriptedServer::new([stripped, watch, log, Reply::ok(json!({"kind": "Status"}))]);
+    let mut request = request();
+    request.spec.protect = true;
+    let mut running = run(&server.hook(), request);
+    let mut told = Vec::new();
+    while let Some(event) = running.next().await {
+        match event.what {
+            What::Admitted(costs) => told.extend(costs),
+            What::Outcome(delivery) => {
+                assert_eq!(delivery.outcome().exit_code, Some(0));
+                break;
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(told, ["the finalizer kpo.rs/protect was removed: the pod's last state is not protected"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_users_retries_play_no_part_in_how_a_missing_pod_is_read() {
     for retries in [0, 7] {

@@ -11,7 +11,7 @@ use crate::watch::{Observation, PodVersion};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use kpo_core::{Command, CommandId, Input, Output, Reply, Stop, Task, Time, Wait};
+use kpo_core::{Command, CommandId, Create, Input, Output, Reply, Stop, Task, Time, Wait};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -120,6 +120,7 @@ impl Driver {
 
     fn perform(&mut self, id: CommandId, command: Command) {
         let reply: BoxFuture<'static, Reply> = match command {
+            Command::Create(create) => self.create(create),
             Command::FollowLog { name, uid, container } => return self.logs.follow(&name, &uid, &container),
             Command::CloseLogs { uid, .. } => self.logs.close(&uid),
             Command::ReadResult { name, uid } => self.read_result(name, uid),
@@ -129,13 +130,22 @@ impl Driver {
                 let mark = self.core.state().observer.mark();
                 Box::pin(perform::clean_up(pods, sights, mark, (name, uid, resource_version)))
             }
-            command => {
-                let (pods, spec) = (self.pods.clone(), self.core.spec().clone());
-                let template = self.template.clone();
-                Box::pin(perform::perform(pods, spec, template, command))
-            }
+            command => Box::pin(perform::perform(self.pods.clone(), command)),
         };
         self.replies.push(Box::pin(async move { (id, reply.await) }));
+    }
+
+    fn create(&self, create: Box<Create>) -> BoxFuture<'static, Reply> {
+        let created = perform::create_pod(self.pods.clone(), self.core.spec().clone(), self.template.clone(), create);
+        let (events, clock) = (self.events.clone(), self.clock);
+        Box::pin(async move {
+            let (reply, costs) = created.await;
+            if !costs.is_empty() {
+                // Nobody listens any more: the task goes on all the same.
+                let _ = events.send(Box::new(Event { at: clock.now(), what: What::Admitted(costs) }));
+            }
+            reply
+        })
     }
 
     /// Whether a pod's attempt is over, its log out and its verdict kept elsewhere.
