@@ -42,7 +42,7 @@ impl Logs {
         Self { pods, clock, out, hidden, pumps: BTreeMap::new() }
     }
 
-    pub(super) fn follow(&mut self, pod: &str, uid: &str, container: &str) {
+    pub(super) fn follow(&mut self, pod: &str, uid: &str, container: &str, name_is_reused: bool) {
         if self.hidden.iter().any(|name| name == container) {
             return;
         }
@@ -52,7 +52,8 @@ impl Logs {
             uid: uid.to_owned(),
             container: container.to_owned(),
         };
-        let stream = LogStream::start(self.pods.requests().clone(), target, LogOptions::default());
+        let options = LogOptions { name_is_reused, ..LogOptions::default() };
+        let stream = LogStream::start(self.pods.requests().clone(), target, options);
         let (ended, is_ended) = watch::channel(false);
         let task = tokio::spawn(pump(stream, is_ended, pod.into(), container.into(), self.clock, self.out.clone()));
         self.pumps.entry(uid.to_owned()).or_default().push(Pump { ended, task });

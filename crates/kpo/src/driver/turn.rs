@@ -11,7 +11,7 @@ use crate::watch::{Observation, PodVersion};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use kpo_core::{Command, CommandId, Create, Input, Output, Reply, Stop, Task, Time, Wait};
+use kpo_core::{Command, CommandId, Create, Input, Naming, Output, Reply, Stop, Task, Time, Wait};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -121,7 +121,9 @@ impl Driver {
     fn perform(&mut self, id: CommandId, command: Command) {
         let reply: BoxFuture<'static, Reply> = match command {
             Command::Create(create) => self.create(create),
-            Command::FollowLog { name, uid, container } => return self.logs.follow(&name, &uid, &container),
+            Command::FollowLog { name, uid, container } => {
+                return self.logs.follow(&name, &uid, &container, self.name_is_reused());
+            }
             Command::CloseLogs { uid, .. } => self.logs.close(&uid),
             Command::ReadResult { name, uid } => self.read_result(name, uid),
             Command::Deliver(outcome) => self.deliver(outcome),
@@ -146,6 +148,11 @@ impl Driver {
             }
             reply
         })
+    }
+
+    /// Whether the current attempt's pod has the name that another had before.
+    fn name_is_reused(&self) -> bool {
+        self.core.spec().naming == Naming::Fixed && self.core.state().current.number > 1
     }
 
     /// Whether a pod's attempt is over, its log out and its verdict kept elsewhere.

@@ -262,9 +262,9 @@ impl Follower {
         self.options.reread == Reread::InDoubt && self.unbroken && self.bodies == 1 && in_time && self.remark.is_none()
     }
 
-    /// A body begins: it is compared with what was seen, and after a break it must be the same pod's.
+    /// A body begins: it is compared with what was seen, and where the name may be another's by now it must be the same pod's.
     async fn begin_body(&mut self) -> Result<(), ApiFailure> {
-        self.verified = !self.unbroken;
+        self.verified = !self.unbroken || self.trouble_since.is_some() || self.options.name_is_reused;
         if self.verified {
             self.same_pod().await?;
         }

@@ -3,7 +3,7 @@
 //! # Guarantees
 //! - The log is followed from the moment the stream is made; lines come in the log's order, each once, in batches without a copy.
 //! - After a cut it goes on from the last second seen; what comes a second time is dropped by timestamp and content. A second reading
-//!   only counts once the pod behind the name is known to be the same (UID).
+//!   only counts once the pod behind the name is known to be the same (UID), and so does a first one that comes late.
 //! - After the container's end ([`LogStream::ended`]) the log is read once more from there, so that no line it still holds is missing.
 //! - What was lost is said where it was lost: a [`LogGap`] with the times on both sides and its cause.
 //! - Memory is bounded to less than 1 MiB a stream: at most two batches wait; one who reads slowly slows the stream, not the process.
@@ -68,6 +68,9 @@ pub struct LogOptions {
     pub since: Option<Time>,
     /// See [`Reread`]. Default `InDoubt`.
     pub reread: Reread,
+    /// Whether the name goes from one pod to the next: then it is looked after the first follow was opened, too, whose log it is. Default: no;
+    /// it is looked after a break or an outage only.
+    pub name_is_reused: bool,
     /// How long a follow may be silent before it is opened anew. Default 10 minutes.
     pub idle: Duration,
     /// How long a follow that has become silent may go on after the container's end. Default 25 ms: it mostly ends at once, but upstream's
@@ -84,6 +87,7 @@ impl Default for LogOptions {
         Self {
             since: None,
             reread: Reread::InDoubt,
+            name_is_reused: false,
             idle: Duration::from_secs(600),
             linger: Duration::from_millis(25),
             patience: Duration::from_secs(60),
