@@ -1,12 +1,14 @@
 //! The driver against a scripted API server: the exact requests of a whole task, and the silence after.
 
 use super::*;
-use crate::hook::{ConnectOptions, Source, TokenCallback};
+use crate::hook::{ConnectOptions, READ_BUFFER, Source, TokenCallback};
 use crate::manager::ReadRetry;
 use crate::manifest::{Request, manifest};
 use crate::request::{Call, RequestOptions};
 use crate::testing::{Ending, LocalServer, Reply, ScriptedServer, exact_options};
 use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const CREATED: &str = "2026-11-23T22:10:07Z";
@@ -35,6 +37,11 @@ fn event(kind: &str, pod: &Value) -> bytes::Bytes {
 fn succeeded() -> Value {
     let ended = json!({"exitCode": 0, "containerID": "c://1", "startedAt": CREATED, "finishedAt": CREATED});
     json!({"phase": "Succeeded", "containerStatuses": [{"name": "base", "containerID": "c://1", "state": {"terminated": ended}}]})
+}
+
+fn running() -> Value {
+    let state = json!({"running": {"startedAt": CREATED}});
+    json!({"phase": "Running", "containerStatuses": [{"name": "base", "containerID": "c://1", "started": true, "state": state}]})
 }
 
 fn request() -> TaskRequest {
@@ -93,6 +100,33 @@ async fn what_was_watched_is_what_was_last_seen() {
     drop(running);
     let error = hook.get_pod("default", "hello-1", Call::forever()).await.unwrap_err().to_string();
     assert!(error.contains("last seen: phase Pending, node \"node-1\", terminating, DisruptionTarget=True"), "{error}");
+}
+
+/// Chunks as large as the transport makes them, of lines short and very long.
+fn log_chunks() -> [bytes::Bytes; 4] {
+    let line = |width: usize| format!("2026-11-23T22:10:07.5Z {}\n", "x".repeat(width));
+    [line(100).repeat(160), line(100).repeat(1000), line(1 << 20), "x".repeat(READ_BUFFER)].map(|text| {
+        // The last is a line without an end.
+        let text = if text.ends_with('\n') { text } else { format!("2026-11-23T22:10:07.5Z {text}") };
+        bytes::Bytes::from(text)
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_nobody_reads_takes_less_than_a_mebibyte() {
+    for chunk in log_chunks() {
+        let pieces: Vec<_> = chunk.chunks(READ_BUFFER).map(bytes::Bytes::copy_from_slice).collect();
+        let taken = Arc::new(AtomicUsize::new(0));
+        let watch = Reply::Timed { steps: vec![(100, event("MODIFIED", &pod("2", &running())))], end: Ending::Hang };
+        let log = Reply::Endless(pieces, Arc::clone(&taken));
+        let server = ScriptedServer::new([created(), watch, log]);
+        let running = run(&server.hook(), request());
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let taken = taken.load(Ordering::SeqCst) + READ_BUFFER;
+        assert!(taken <= 1 << 20, "{} KiB of chunks of {} KiB", taken >> 10, chunk.len() >> 10);
+        assert!(taken > 4 * READ_BUFFER, "it is read ahead");
+        drop(running);
+    }
 }
 
 /// A webhook that takes the finalizer off.

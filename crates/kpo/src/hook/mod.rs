@@ -43,6 +43,8 @@ pub(crate) use connection::Connection;
 pub(crate) use connection::Renewal;
 use connection::Surroundings;
 pub use error::{ConnectError, CredentialError};
+#[cfg(test)]
+pub(crate) use stack::READ_BUFFER;
 pub use token::TokenCallback;
 
 /// Where the configuration of a connection comes from.

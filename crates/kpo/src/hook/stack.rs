@@ -32,6 +32,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection that was silent for so long is probed, every 10 s, and given up after three probes: a peer that vanished is noticed
 /// within a minute, also under a quiet watch.
 const KEEPALIVE: Duration = Duration::from_secs(30);
+/// Bytes that a connection reads ahead, at most: a log's chunks are no larger.
+pub(crate) const READ_BUFFER: usize = 128 << 10;
 /// What this client calls itself.
 const USER_AGENT: &str = concat!("kpo/", env!("CARGO_PKG_VERSION"));
 
@@ -143,8 +145,9 @@ impl Parts {
     {
         let Self { config, auth, token } = self;
         let connector = config.rustls_https_connector_with_connector(connector).map_err(tls)?;
-        let http: hyper_util::client::legacy::Client<_, Body> =
-            Builder::new(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector);
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder.pool_timer(TokioTimer::new()).http1_max_buf_size(READ_BUFFER);
+        let http: hyper_util::client::legacy::Client<_, Body> = builder.build(connector);
         let headers = config.extra_headers_layer().map_err(|_| ConnectError::Impersonation)?;
         let unzip = DecompressionLayer::new().gzip(!config.disable_compression).no_br().no_deflate().no_zstd();
         let service = headers.layer(http.map_err(BoxError::from));
