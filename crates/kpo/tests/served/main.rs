@@ -1,10 +1,13 @@
-//! Results by exec, on a lab with sockets: who may fetch them, and what an outage costs.
+//! Whole tasks on a lab with sockets: results by exec, who may fetch them and what an outage costs; and proxies on the way.
+
+mod proxies;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kpo::driver::{self, AttachRequest, Running, TaskRequest, What};
+use kpo::driver::{self, AttachRequest, Piece, Running, TaskRequest, What};
 use kpo::hook::{ConnectOptions, Source};
+use kpo::logs::LogEvent;
 use kpo::manager::{DeleteOptions, Precondition};
 use kpo::manifest::{Request, manifest};
 use kpo::request::{Backoff, Call, Jitter, RequestOptions};
@@ -39,17 +42,21 @@ async fn lab() -> (Lab<World>, KubernetesHook, Ran) {
         ..Behaviour::forever()
             .on_term(OnTerm::Ends { after: Duration::from_millis(10), ending: Ending::exit(0).saying(report()) })
     };
-    let program = Behaviour::runs(Duration::from_millis(50), Ending::exit(0));
+    let program = Behaviour::runs(Duration::from_millis(50), Ending::exit(0)).says(Duration::ZERO, "hello");
     let runtime =
         ScriptedRuntime::new().with(Matching::container("base"), program).with(Matching::container(CONTAINER), waiter);
     let mut world = World::new(Time::wall_clock(), 7, Box::new(runtime));
     world.add_node(NodeSpec::named("node-1"));
     let lab = Lab::serve(world, LabOptions::default()).await.expect("it listens");
+    let hook = connect(lab.kubeconfig().expect("it has an address")).await;
+    (lab, hook, ran)
+}
+
+async fn connect(kubeconfig: String) -> KubernetesHook {
     let backoff = Backoff { first: Duration::from_millis(10), jitter: Jitter::none(), ..Backoff::default() };
     let requests = RequestOptions { backoff, ..RequestOptions::default() };
-    let source = Source::Text(lab.kubeconfig().expect("it has an address"));
-    let options = ConnectOptions { source, requests, ..ConnectOptions::default() };
-    (lab, KubernetesHook::connect(options).await.expect("it connects"), ran)
+    let options = ConnectOptions { source: Source::Text(kubeconfig), requests, ..ConnectOptions::default() };
+    KubernetesHook::connect(options).await.expect("it is sound")
 }
 
 fn request() -> TaskRequest {
@@ -69,14 +76,23 @@ async fn attach(hook: &KubernetesHook, take_over: bool) -> Running {
 }
 
 /// What a task came to.
-async fn finish(mut running: Running) -> Outcome {
-    let mut outcome = None;
+async fn finish(running: Running) -> Outcome {
+    finish_telling(running).await.0
+}
+
+/// The same, and what its program said.
+async fn finish_telling(mut running: Running) -> (Outcome, String) {
+    let (mut outcome, mut log) = (None, String::new());
     while let Some(event) = running.next().await {
-        if let What::Outcome(delivery) = event.what {
-            outcome = Some(delivery.taken());
+        match event.what {
+            What::Outcome(delivery) => outcome = Some(delivery.taken()),
+            What::Log(Piece { event: LogEvent::Lines(batch), container, .. }) if &*container == "base" => {
+                batch.iter().for_each(|line| log += &format!("{}\n", String::from_utf8_lossy(line.bytes)));
+            }
+            _ => {}
         }
     }
-    outcome.expect("an outcome before the end")
+    (outcome.expect("an outcome before the end"), log)
 }
 
 /// Until its pod was created; then its observer is gone.
