@@ -143,6 +143,17 @@ impl KubernetesHook {
 
     /// A hook over a client that the caller made: an in-process cluster, or a stack of his own. Its credentials are never renewed. The
     /// client's default namespace is the hook's.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// use kpo::{KubernetesHook, request::RequestOptions};
+    /// use kpo_lab::{Lab, LabOptions, Store};
+    /// let lab = Lab::in_process(Store::default(), LabOptions::default());
+    /// let hook = KubernetesHook::from_client(kube::Client::new(lab.service(), "team"), RequestOptions::default());
+    /// assert_eq!(hook.default_namespace(), "team");
+    /// # }
+    /// ```
     pub fn from_client(client: kube::Client, options: RequestOptions) -> Self {
         Self::over(Connection::fixed(client), options)
     }

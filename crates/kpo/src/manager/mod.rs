@@ -99,6 +99,14 @@ impl PodManager {
 
     /// Lists the pods that a label selector matches, in pages, as one consistent list. An empty selector matches all.
     ///
+    /// ```no_run
+    /// # async fn example(hook: kpo::KubernetesHook) -> Result<(), Box<dyn std::error::Error>> {
+    /// use kpo::request::Call;
+    /// let list = hook.pods("batch").list("kpo.rs/task=nightly", Call::forever()).await?;
+    /// println!("{} pods at version {}", list.items.len(), list.resource_version);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// A page that cannot be had. A continuation that has expired (410) is no error: the list is begun anew.
     pub async fn list(&self, label_selector: &str, call: Call) -> Result<PodList, RequestError> {

@@ -98,6 +98,15 @@ pub fn add_sidecar(pod: &mut Value, container: &str, options: &SidecarOptions) -
 /// Adds the same as a plain container, for clusters without native sidecars: it lives on beside the program, whose result is fetched by exec,
 /// and ends with its pod, which goes, or is stopped, when the outcome was taken. Stopped before, it leaves its report as the sidecar does.
 ///
+/// ```
+/// use kpo::result::{CONTAINER, SidecarOptions, add_waiter};
+/// let mut pod = serde_json::json!({"spec": {"containers": [{"name": "base", "image": "python:3.14"}]}});
+/// let options = SidecarOptions { path: "/out/result.json".into(), ..SidecarOptions::new("registry.example/busybox:1.37") };
+/// let plan = add_waiter(&mut pod, "base", &options).unwrap();
+/// assert_eq!(plan.by(), kpo_core::ResultBy::Exec);
+/// assert_eq!(pod["spec"]["containers"][1]["name"], CONTAINER);
+/// ```
+///
 /// # Errors
 /// See [`ManifestError`]; the manifest is unchanged then.
 pub fn add_waiter(pod: &mut Value, container: &str, options: &SidecarOptions) -> Result<Plan, ManifestError> {
@@ -106,6 +115,12 @@ pub fn add_waiter(pod: &mut Value, container: &str, options: &SidecarOptions) ->
 }
 
 /// Makes the result's path the termination message of the program's container.
+///
+/// ```
+/// let mut pod = serde_json::json!({"spec": {"containers": [{"name": "base", "image": "python:3.14"}]}});
+/// kpo::result::add_message(&mut pod, "base", "/airflow/xcom/return.json").unwrap();
+/// assert_eq!(pod["spec"]["containers"][0]["terminationMessagePath"], "/airflow/xcom/return.json");
+/// ```
 ///
 /// # Errors
 /// See [`ManifestError`]; the manifest is unchanged then.
