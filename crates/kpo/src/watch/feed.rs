@@ -147,7 +147,10 @@ impl Feed {
         let request = self.watch_request(from.clone());
         let body = match self.requests.open_once(&request, Some(self.options.patience)).await {
             Ok(body) => body,
-            Err(failure) => return self.failed(failure, Duration::ZERO),
+            Err(failure) => {
+                self.empty = 0;
+                return self.failed(failure, Duration::ZERO);
+            }
         };
         self.stands();
         let deadline = begun + self.options.timeout + MARGIN;
