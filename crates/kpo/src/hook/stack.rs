@@ -46,9 +46,11 @@ pub(super) fn client(mut config: kube::Config, token: Option<TokenCallback>) -> 
             forget_tokens(&mut config);
             Some(TokenSource::Callback(callback))
         }
-        None => token_file(&mut config.auth_info)?,
+        None => {
+            trim_token(&mut config.auth_info)?;
+            token_file(&mut config.auth_info)?
+        }
     };
-    trim_token(&mut config.auth_info)?;
     // The layer panics where a plugin's token cannot be a header (tower-http 0.7 `auth/add_authorization.rs`); kubectl refuses it, too.
     let auth = catch_unwind(|| config.auth_layer()).map_err(|_| CredentialError::Characters)?.map_err(credentials)?;
     if auth.is_some() {
@@ -75,12 +77,12 @@ fn forget_tokens(config: &mut kube::Config) {
     auth.auth_provider = None;
 }
 
-/// A token in the kubeconfig itself, as a YAML block may end it: with a line feed.
+/// A token in the kubeconfig itself, as a YAML block may end it: with a line feed. An empty one is none, as in client-go.
 fn trim_token(auth: &mut AuthInfo) -> Result<(), CredentialError> {
-    let Some(token) = &auth.token else { return Ok(()) };
-    let trimmed = token.expose_secret().trim().to_owned();
-    token::header(&trimmed)?;
-    auth.token = Some(trimmed.into());
+    let Some(token) = auth.token.take() else { return Ok(()) };
+    let token = token.expose_secret().trim();
+    token::header(token)?;
+    auth.token = (!token.is_empty()).then(|| token.to_owned().into());
     Ok(())
 }
 

@@ -105,7 +105,7 @@ async fn a_refused_token_is_read_again_from_its_file_and_from_a_changed_kubeconf
     let dir = TestDir::new("renewal");
     // As whoever edits it leaves it: with a line feed.
     dir.write("token", " old\n");
-    let path = dir.write("config", &kubeconfig(&url, r#"{"tokenFile": "token"}"#));
+    let path = dir.write("config", &kubeconfig(&url, r#"{"token": "", "tokenFile": "token"}"#));
     let hook = KubernetesHook::connect(options(Source::File(path))).await.unwrap();
     dir.write("token", "new\r\n");
     assert_eq!(ask(&hook).await.unwrap()["kind"], "Pod");

@@ -27,7 +27,7 @@ use tokio_tungstenite::{
 use super::{ExecCommand, ExecError, ExecOutput, exec::converse_until};
 use crate::{
     hook::{ConnectOptions, KubernetesHook, Source},
-    request::{Notice, Observer, RequestOptions},
+    request::{Backoff, Jitter, Notice, Observer, RequestOptions},
     testing::exact_options,
 };
 
@@ -39,6 +39,20 @@ where
     F: Fn(Server) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = ()> + Send,
 {
+    serve_reads(protocol, move |_| ("200 OK", pod(uid)), talk).await
+}
+
+/// The same; `read` answers the nth read of the pod.
+async fn serve_reads<F, Fut>(
+    protocol: &'static str,
+    read: impl Fn(usize) -> (&'static str, Value) + Send + Sync + 'static,
+    talk: F,
+) -> (u16, Arc<AtomicUsize>)
+where
+    F: Fn(Server) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = ()> + Send,
+{
+    let (read, reads) = (Arc::new(read), Arc::new(AtomicUsize::new(0)));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let opened = Arc::new(AtomicUsize::new(0));
@@ -46,11 +60,13 @@ where
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let (talk, count) = (talk.clone(), Arc::clone(&count));
+            let (read, reads) = (Arc::clone(&read), Arc::clone(&reads));
             tokio::spawn(async move {
                 let mut start = [0; 64];
                 let length = stream.peek(&mut start).await.unwrap();
                 if !String::from_utf8_lossy(&start[..length]).contains("/exec?") {
-                    return answer_once(stream, "200 OK", &pod(uid)).await;
+                    let (status, body) = read(reads.fetch_add(1, Ordering::SeqCst));
+                    return answer_once(stream, status, &body).await;
                 }
                 count.fetch_add(1, Ordering::SeqCst);
                 #[allow(clippy::result_large_err)] // tungstenite's signature
@@ -167,6 +183,29 @@ async fn what_the_runtime_cannot_run_is_told_in_its_words() {
     .await;
     let error = run(port, &cat()).await.unwrap_err();
     assert_eq!(error.to_string(), "the command could not be run: executable file not found in $PATH");
+}
+
+/// That nobody can say at once in which pod it ran is no reason to run it again.
+#[tokio::test]
+async fn a_command_that_ran_is_not_run_again_for_want_of_an_answer() {
+    for (uid, ran) in [("u", true), ("another", false)] {
+        let reads = move |nth| match nth {
+            0 => ("200 OK", pod("u")),
+            1 => ("503 Unavailable", json!({})),
+            _ => ("200 OK", pod(uid)),
+        };
+        let (port, opened) = serve_reads("v5.channel.k8s.io", reads, |mut socket| async move {
+            socket.send(frame(3, r#"{"status":"Success"}"#)).await.unwrap();
+            socket.close(None).await.unwrap();
+        })
+        .await;
+        // The next try of the short look would come too late.
+        let backoff = Backoff { first: Duration::from_secs(10), jitter: Jitter::none(), ..Backoff::default() };
+        let hook = connect(port, RequestOptions { backoff, ..exact_options() }).await;
+        let ended = hook.pods("ns").exec_again("p", "u", &cat()).await;
+        assert_eq!(ended.is_ok(), ran);
+        assert_eq!(opened.load(Ordering::SeqCst), 1);
+    }
 }
 
 /// A server that lets nobody in, and says when to come again.

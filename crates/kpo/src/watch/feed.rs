@@ -59,9 +59,11 @@ const LONGEST_LINE: usize = 16 << 20;
 const MARGIN: Duration = Duration::from_secs(5);
 /// A watch that lived for so long was no failure: the next one begins at once.
 const LONG_LIVED: Duration = Duration::from_secs(30);
-/// A watch of which that is not sure stands if it brings no error for so long: that a position has expired is often said in the first event of an answer 200.
+/// A watch of which that is not sure stands if it brings no error for so long: that a position has expired is often said in the first event of
+/// an answer 200.
 const SETTLED: Duration = Duration::from_secs(1);
-/// Watches that end as soon as they began, before it is called trouble and, where they bring nothing, a list is asked for what they withhold.
+/// Watches that end as soon as they began, before it is called trouble and, where they bring nothing, a list is asked for what they may
+/// withhold.
 const QUICK_ENDS: u32 = 3;
 
 pub(super) struct Feed {
