@@ -10,11 +10,12 @@ use crate::printer::{Printer, Tone};
 use crate::render::{self, Known, Leaving, Log, Teller};
 use crate::retries::Retries;
 use crate::signals::{Caught, Signals};
-use kpo::driver::{Delivery, Event, Running, Stopper, What};
+use kpo::driver::{Delivery, Event, Running, What};
 use kpo_core::reason::exit;
 use kpo_core::{Hindrance, Outcome, Spec, Stop, Time};
 pub(crate) use logs::LogView;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -84,6 +85,7 @@ impl Session {
             caught: None,
             ended: None,
             refused: None,
+            admitted: Vec::new(),
             result_limit: None,
         };
         follower.run(running).await
@@ -117,6 +119,8 @@ struct Follower {
     ended: Option<Ended>,
     /// Why it cannot be taken over, in the server's words.
     refused: Option<String>,
+    /// What admission changed of the pod that was admitted last, until it is said.
+    admitted: Vec<String>,
     /// The most that a result may have, of the pod that was admitted last, and whether it was said.
     result_limit: Option<(usize, bool)>,
 }
@@ -124,7 +128,9 @@ struct Follower {
 impl Follower {
     async fn run(mut self, mut running: Running) -> Result<i32, CliError> {
         let stopper = running.stopper();
-        self.begin(&running, &stopper).await;
+        if self.session.errand == Errand::Cancel {
+            stopper.stop(Stop::User);
+        }
         let mut tick = tokio::time::interval(TICK);
         loop {
             tokio::select! {
@@ -161,23 +167,12 @@ impl Follower {
         Ok(if lost { exit::OWN } else { code })
     }
 
-    async fn begin(&self, running: &Running, stopper: &Stopper) {
-        match self.session.errand {
-            Errand::Cancel => stopper.stop(Stop::User),
-            Errand::TakeOver if running.template().is_none() => {
-                let text =
-                    "its manifest did not travel with its pod: no attempt is made from here (give it with -f FILE)";
-                self.printer.say(Tone::Odd, text).await;
-            }
-            _ => {}
-        }
-    }
-
     async fn take(&mut self, event: Event) -> Result<(), CliError> {
         self.last = Some((event.at, Instant::now()));
         match event.what {
             What::Task(told) => self.told(&told, event.at).await?,
             // The answer to the create comes before the event that tells of the pod.
+            What::Admitted(costs) => self.admitted = costs,
             What::ResultLimit(bytes) => {
                 let said = self.result_limit == Some((bytes, true));
                 self.result_limit = Some((bytes, said));
@@ -203,7 +198,7 @@ impl Follower {
 
     async fn told(&mut self, told: &kpo_core::Event, at: Time) -> Result<(), CliError> {
         if self.form == Some(Output::Events) {
-            self.json_line(at, serde_json::to_value(told).unwrap_or_default()).await;
+            self.json_line(at, told).await;
         }
         for line in self.teller.tell(told, at) {
             self.printer.say(line.tone, line.text).await;
@@ -214,6 +209,7 @@ impl Follower {
             kpo_core::Event::Created { pod, .. } if self.session.errand == Errand::Detach => self.detach(pod).await?,
             _ => {}
         }
+        self.say_admitted(at).await;
         self.say_result_limit(at).await;
         self.draw();
         Ok(())
@@ -236,6 +232,20 @@ impl Follower {
         self.printer.say(Tone::Plain, format!("{pod} was created; {end}.")).await;
         self.printer.say(Tone::Plain, format!("  Nobody watches over it, and nothing runs it again: {attach}")).await;
         Ok(())
+    }
+
+    async fn say_admitted(&mut self, at: Time) {
+        let costs = std::mem::take(&mut self.admitted);
+        if costs.is_empty() {
+            return;
+        }
+        if self.form == Some(Output::Events) {
+            self.json_line(at, json!({"event": "admitted", "changes": costs})).await;
+        }
+        for cost in costs {
+            let text = format!("admission changed the pod: {}", render::clause(&cost));
+            self.printer.say(Tone::Odd, self.teller.stamped(text, Some(at))).await;
+        }
     }
 
     async fn say_result_limit(&mut self, at: Time) {
@@ -268,7 +278,7 @@ impl Follower {
         match self.form {
             Some(Output::Events) => {
                 let at = self.last.map_or(Time::default(), |(at, _)| at);
-                self.json_line(at, json!({"event": "outcome", "outcome": outcome})).await;
+                self.json_line(at, LastEvent { event: "outcome", outcome: &outcome }).await;
             }
             Some(form) => self.object(form, &outcome).await?,
             None => self.result(&outcome).await,
@@ -314,8 +324,8 @@ impl Follower {
         Ok(())
     }
 
-    async fn json_line(&self, at: Time, value: Value) {
-        self.printer.data(logs::json_line(&self.spec.task, at, value)).await;
+    async fn json_line(&self, at: Time, event: impl Serialize) {
+        self.printer.data(logs::json_line(&self.spec.task, at, event)).await;
     }
 
     /// What the process exits with. Where the task has not ended, what there is to say of that is said.
@@ -411,4 +421,11 @@ impl Follower {
         let _ = tokio::time::timeout(Duration::from_secs(1), self.printer.flush()).await;
         std::process::exit(caught.exit_code)
     }
+}
+
+/// The last line of `-o events`.
+#[derive(Serialize)]
+struct LastEvent<'a> {
+    event: &'static str,
+    outcome: &'a Outcome,
 }

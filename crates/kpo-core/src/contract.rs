@@ -396,6 +396,8 @@ pub enum Event {
         uid: String,
         /// Whether this observer only follows.
         follows: bool,
+        /// Whether the manifest as submitted is known here: without it no other attempt is ever made from here.
+        recreates: bool,
     },
     /// Its gate was lifted.
     Ungated {
@@ -521,8 +523,12 @@ pub enum NoRerun {
     Stopped,
     /// The total clock has run out.
     Deadline,
-    /// This observer only follows, or the manifest is not known to it.
+    /// This observer only follows.
     Follower,
+    /// The manifest as submitted is not known here, and nothing is rebuilt from a live pod.
+    NoManifest,
+    /// The task had ended before: its pod was kept.
+    Over,
 }
 
 /// What could not be done.

@@ -308,10 +308,14 @@ impl Ledger {
         self.entries.get(entry as usize).map(|entry| &entry.fact)
     }
 
-    /// The container that is the task's own: the template's, else the pod's default.
+    /// The container that is the task's own: the template's; else the first that failed, or the pod's default.
     pub fn own<'a>(&'a self, template: &'a Template) -> &'a str {
-        let default = || self.last.as_ref().and_then(Pod::default_container).unwrap_or_default();
-        if template.container.is_empty() { default() } else { &template.container }
+        if !template.container.is_empty() {
+            return &template.container;
+        }
+        let Some(pod) = &self.last else { return "" };
+        let failed = pod.status.container_statuses.iter().find(|status| status.has_failed());
+        failed.map(|status| status.name.as_str()).or_else(|| pod.default_container()).unwrap_or_default()
     }
 
     /// An autoscaler's last word, if it was that it makes no node.

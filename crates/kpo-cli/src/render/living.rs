@@ -31,7 +31,7 @@ pub(super) fn situation(case: &Case<'_>) -> String {
 /// It has run; a container of it may be waiting to run again.
 fn running(case: &Case<'_>, node: &str) -> String {
     match held_up(case) {
-        Some(status) if status.name == case.template.container => {
+        Some(status) if status.name == case.own() => {
             format!("it does not run now, on {node}: {}", waits(status))
         }
         Some(status) => format!("it runs on {node}, but {}", waits(status)),
@@ -44,7 +44,7 @@ fn held_up<'a>(case: &Case<'a>) -> Option<&'a ContainerStatus> {
     let pod = case.ledger.last.as_ref()?;
     let waits = |status: &&ContainerStatus| status.state.waiting.is_some();
     let stands = |status: &&ContainerStatus| waits(status) || status.state.terminated.is_some();
-    pod.status_of(&case.template.container).filter(stands).or_else(|| pod.statuses().find(waits))
+    pod.status_of(case.own()).filter(stands).or_else(|| pod.statuses().find(waits))
 }
 
 /// `base waits: CrashLoopBackOff: back-off 5m0s restarting failed container`.
@@ -82,10 +82,7 @@ pub(super) fn next(case: &Case<'_>) -> Option<String> {
             crashed.filter(|_| case.is_there).map(log)
         }
         Situation::Unscheduled { .. } | Situation::Starting { .. } | Situation::Running { .. } if case.is_there => {
-            Some(format!(
-                "Follow it: {}",
-                attach(case, "").unwrap_or_else(|| log(case, &case.template.container, " -f"))
-            ))
+            Some(format!("Follow it: {}", attach(case, "").unwrap_or_else(|| log(case, case.own(), " -f"))))
         }
         Situation::Terminating { unreachable_since: Some(_), .. } => {
             Some("Its node does not answer: bring it back, or remove it once it is known to be off.".to_owned())

@@ -73,6 +73,12 @@ fn no_rerun(why: NoRerun, cause: Cause, started: Started, known: Known<'_>) -> S
         }
         NoRerun::Stopped => "Not run again: a stop was asked for.".to_owned(),
         NoRerun::Deadline => "Not run again: its total time is used up (--timeout).".to_owned(),
+        NoRerun::NoManifest => {
+            let (task, again) = (known.spec.map_or("TASK", |spec| &spec.task), known.again);
+            let take_over = format!("{} attach {task} --take-over -f FILE{again}", program());
+            format!("Not run again: its manifest as it was submitted is not known here. As long as its pod is there: {take_over}")
+        }
+        NoRerun::Over => "It had ended before; its pod was kept.".to_owned(),
         NoRerun::Follower => {
             let (task, again) = (known.spec.map_or("TASK", |spec| &spec.task), known.again);
             let take_over = format!("{} attach {task} --take-over{again}", program());

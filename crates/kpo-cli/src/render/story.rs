@@ -202,11 +202,17 @@ impl Teller {
                 let of = if *attempt == 1 { format!(" of ≤ {at_most}") } else { String::new() };
                 vec![self.header(format!("attempt {attempt}{of}   {what}"))]
             }
-            Event::Adopted { attempt, pod, follows, .. } => {
+            Event::Adopted { attempt, pod, follows, recreates, .. } => {
                 self.begin(*attempt, pod);
                 self.follows = *follows;
-                let follows = if *follows { "; it is only followed (--take-over would watch over it)" } else { "" };
-                vec![self.header(format!("attempt {attempt}   found {pod}{follows}"))]
+                let more = match (follows, recreates) {
+                    (true, _) => "; it is only followed (--take-over would watch over it)",
+                    (false, false) if self.errand == Errand::TakeOver => {
+                        "; its manifest is not known here, so that it is not run again (give it with -f FILE)"
+                    }
+                    _ => "",
+                };
+                vec![self.header(format!("attempt {attempt}   found {pod}{more}"))]
             }
             Event::Ungated { .. } => vec![],
             Event::Assigned { node, .. } => {
@@ -336,13 +342,13 @@ impl Teller {
         self.waits.as_ref().is_some_and(|waiting| waiting.because == Because::Completion)
     }
 
-    /// A request that is tried again, and the success of one: of an outage that was told of already nothing more.
+    /// A request that is tried again, and the success of one: of an outage that the watch has told of nothing more.
     pub(crate) fn retry(&mut self, retry: &Retry, now: Option<Time>) -> Option<Line> {
         let told = std::mem::replace(&mut self.asks_again, *retry != Retry::Recovered);
         let text = match retry {
-            Retry::Failing { what, why } if !told => failing(what, why),
+            Retry::Failing { what, why } => failing(what, why),
             Retry::Recovered if told => "the API server answers again".to_owned(),
-            Retry::Failing { .. } | Retry::Recovered => return None,
+            Retry::Recovered => return None,
         };
         (!self.out_of_sight).then(|| Line { tone: Tone::Odd, text: self.stamped(text, now) })
     }

@@ -48,7 +48,7 @@ impl<'a> Case<'a> {
     /// What sentences on its end know beside the outcome.
     pub(crate) fn known(&self) -> Known<'a> {
         Known {
-            container: &self.template.container,
+            container: self.own(),
             spec: self.spec,
             asked: self.asked,
             log: if self.is_there { Log::There } else { Log::Gone },
@@ -56,6 +56,11 @@ impl<'a> Case<'a> {
             again: self.again,
             ..Known::default()
         }
+    }
+
+    /// The container whose end is the pod's.
+    pub(crate) fn own(&self) -> &'a str {
+        self.ledger.own(self.template)
     }
 
     /// What it is while it lives, in a sentence.

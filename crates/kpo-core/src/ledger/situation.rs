@@ -78,6 +78,11 @@ impl Ledger {
     /// Whether the task's own container has ended and is not started again, whatever else of the pod still runs.
     pub fn own_is_over(&self, template: &Template) -> bool {
         let Some(end) = self.own_end(template) else { return false };
+        let pod = self.last.as_ref();
+        // Of a pod that is no task's all containers count.
+        if template.counted.is_empty() && pod.is_some_and(|pod| pod.others_run(self.own(template))) {
+            return false;
+        }
         let again = self.last.as_ref().is_some_and(|pod| may_restart(pod, self.own(template), end.exit_code));
         // A container that the runtime lost is started again under the same UID after a reboot.
         end.located && !end.is_lost() && !again

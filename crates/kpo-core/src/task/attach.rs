@@ -2,10 +2,10 @@
 
 use super::hold::{STOP_MARGIN, is_gated};
 use super::{Attempt, Leaving, Observer, Stage, State, Task};
-use crate::contract::{Carried, Command, Event, Hindrance, Output, Reply, Sight};
+use crate::contract::{Carried, Command, Event, Hindrance, NoRerun, Output, Reply, Sight};
 use crate::outcome::{AttemptRecord, Times};
 use crate::pod::Pod;
-use crate::spec::{RerunPolicy, Template};
+use crate::spec::Template;
 use crate::time::Time;
 use crate::{STATE_VERSION, marks};
 use std::collections::BTreeSet;
@@ -89,6 +89,7 @@ impl Task {
             pod: task.state.current.name.clone(),
             uid: task.state.current.uid(),
             follows: !how.take_over,
+            recreates: how.has_manifest,
         });
         task.advance();
         Ok(task)
@@ -217,6 +218,8 @@ impl Task {
                 self.seen(Sight::Present, &pod);
             }
             Reply::Conflict | Reply::NotFound => self.read(),
+            // What is about to be deleted is deleted unsigned.
+            Reply::Refused(_) if !self.state.observer.takes_over && !self.state.stage.is_concluded() => {}
             Reply::Refused(refusal) => {
                 self.state.observer.takes_over = false;
                 self.hinder(Hindrance::Annotate, &refusal);
@@ -247,6 +250,7 @@ impl Task {
             pod: self.state.current.name.clone(),
             uid: self.state.current.uid(),
             follows: true,
+            recreates: self.state.barred.is_none(),
         });
         self.go(Stage::Following);
     }
@@ -279,10 +283,13 @@ impl Task {
     }
 }
 
-/// The pods of the one task that is meant.
+/// The pods of the one task that is meant. A pod that only has its label is an impostor, and left alone.
 fn ours(how: &Attach, mut pods: Vec<Pod>) -> Result<Vec<Pod>, AttachError> {
     pods.retain(|pod| pod.metadata.labels.get(marks::TASK) == Some(&how.task));
     pods.retain(|pod| how.nonce.as_deref().is_none_or(|nonce| pod.annotation(marks::NONCE) == Some(nonce)));
+    if pods.iter().any(is_genuine) {
+        pods.retain(is_genuine);
+    }
     let mut nonces = BTreeSet::new();
     let first_of_each: Vec<String> = pods
         .iter()
@@ -312,6 +319,14 @@ fn number(pod: &Pod) -> u32 {
     pod.metadata.labels.get(marks::ATTEMPT).and_then(|number| number.parse().ok()).unwrap_or(1)
 }
 
+/// Whether it carries the state of a task of its own nonce and id, in whatever version.
+pub(super) fn is_genuine(pod: &Pod) -> bool {
+    let state = pod.annotation(marks::STATE).and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
+    let Some(spec) = state.as_ref().map(|state| &state["spec"]) else { return false };
+    let task = pod.metadata.labels.get(marks::TASK).map(String::as_str);
+    spec["nonce"].as_str() == pod.annotation(marks::NONCE) && spec["task"].as_str() == task && task.is_some()
+}
+
 fn carried(how: &Attach, pod: &Pod) -> Result<Carried, AttachError> {
     let unreadable = |why: String| AttachError::State { task: how.task.clone(), pod: pod.metadata.name.clone(), why };
     let text = pod.annotation(marks::STATE).ok_or_else(|| unreadable(format!("no annotation {}", marks::STATE)))?;
@@ -323,12 +338,7 @@ fn carried(how: &Attach, pod: &Pod) -> Result<Carried, AttachError> {
 }
 
 fn found(now: Time, how: &Attach, pod: &Pod, carried: Carried) -> State {
-    let mut spec = carried.spec;
-    // Without a manifest nothing can be made; with a verdict on the pod (it was kept) the task is over, and its outcome was taken.
-    if !how.has_manifest || carried.verdict.is_some() {
-        spec.rerun.policy = RerunPolicy::Never;
-        spec.rerun.retries = 0;
-    }
+    let spec = carried.spec;
     let mut current = Attempt::new(number(pod), &spec);
     current.name = pod.metadata.name.clone();
     current.verdict = None;
@@ -343,5 +353,10 @@ fn found(now: Time, how: &Attach, pod: &Pod, carried: Carried) -> State {
     state.began = carried.began;
     state.past = carried.attempts;
     state.stage = Stage::Following;
+    // With a verdict on the pod (it was kept) the task is over, and its outcome was taken.
+    state.barred = match carried.verdict {
+        Some(_) => Some(NoRerun::Over),
+        None => (!how.has_manifest).then_some(NoRerun::NoManifest),
+    };
     state
 }

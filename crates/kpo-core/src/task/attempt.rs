@@ -1,5 +1,6 @@
 //! One pod of a task, and what is still to be done about it.
 
+use super::advance::TRY_AGAIN;
 use super::clocks::Meter;
 use crate::ledger::Ledger;
 use crate::marks;
@@ -33,6 +34,12 @@ pub struct Attempt {
     pub followed: BTreeSet<String>,
     /// Whether its logs are all out.
     pub logs_closed: bool,
+    /// Conflicts in a row that writes to it have met.
+    #[serde(default)]
+    pub conflicts: u32,
+    /// Not before this is it written to again, after conflicts. `None`: at once.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub write_again_at: Option<Time>,
     /// Whether it is left where it is: its deletion was refused, or not seen to be carried out.
     pub left_behind: bool,
     /// What was last said of it, so that each thing is said once.
@@ -52,6 +59,9 @@ pub struct Said {
     /// That it is being deleted.
     #[serde(default)]
     pub deleting: bool,
+    /// Why it is about to be deleted, on the pod itself.
+    #[serde(default)]
+    pub signed: bool,
     /// That the containers beside the result's sidecar were told to end.
     #[serde(default)]
     pub ends_others: bool,
@@ -99,6 +109,8 @@ impl Attempt {
             not_before: None,
             followed: BTreeSet::new(),
             logs_closed: false,
+            conflicts: 0,
+            write_again_at: None,
             left_behind: false,
             said: Said::default(),
         }
@@ -124,10 +136,26 @@ impl Attempt {
         self.ledger.last.is_some() && self.ledger.gone.is_none()
     }
 
+    /// A write to it has met a conflict. What is there now is looked at, and it is tried again: at once for the first time.
+    pub(super) fn met_conflict(&mut self, now: Time) {
+        self.conflicts += 1;
+        self.write_again_at = (self.conflicts > 1).then_some(now + TRY_AGAIN);
+    }
+
+    /// Whether a write to it is to wait.
+    pub(super) fn rests(&self, now: Time) -> bool {
+        self.write_again_at.is_some_and(|at| at > now)
+    }
+
     /// Whether it was judged never to have started: what is seen to the contrary wins, as long as its successor is held.
     pub(super) fn is_believed_unstarted(&self) -> bool {
         let class = self.verdict.as_ref().map(|verdict| &verdict.class);
         matches!(class, Some(Class::Disrupted { started: Started::Never, .. }))
+    }
+
+    /// The observer's mark that it carries, as last seen.
+    pub(super) fn mark(&self) -> Option<&str> {
+        self.ledger.last.as_ref().and_then(|pod| pod.annotation(marks::OBSERVER))
     }
 
     /// Whether it carries kpo's finalizer.

@@ -129,8 +129,15 @@ impl Task {
         let total = state.total_deadline().filter(|_| self.is_open() && self.is_active());
         let clock = state.clock().map(|clock| clock.end).filter(|_| self.may_time_out());
         let turns = state.current.ledger.turns_at(state.now, &state.spec.template);
+        let leaving = state.leaving.iter().map(|leaving| &leaving.attempt);
+        let again = leaving.chain([&state.current]).filter_map(|attempt| attempt.write_again_at);
+        let again = again.filter(|at| *at > state.now).min();
         // What was due has been done, or waits for something else than time.
-        [stage, total, clock, turns, state.read_again_at].into_iter().flatten().filter(|at| *at > state.now).min()
+        [stage, total, clock, turns, state.read_again_at, again]
+            .into_iter()
+            .flatten()
+            .filter(|at| *at > state.now)
+            .min()
     }
 
     fn following_deadline(&self) -> Option<Time> {

@@ -227,6 +227,10 @@ impl Task {
         if !(carried || name_is_needed) || !self.is_active() {
             return;
         }
+        let observer = &self.state.observer;
+        for leaving in &mut self.state.leaving {
+            leaving.given_up |= leaving.attempt.mark().is_some_and(|mark| observer.yields_to(mark));
+        }
         for index in 0..self.state.leaving.len() {
             if let Some(command) = self.hand_for(&self.state.leaving[index]) {
                 self.command(command);
@@ -237,7 +241,7 @@ impl Task {
     fn hand_for(&self, leaving: &Leaving) -> Option<Command> {
         let attempt = &leaving.attempt;
         let uid = attempt.uid();
-        if !attempt.logs_closed || !attempt.is_there() || self.writes_to(&uid) {
+        if !attempt.logs_closed || !attempt.is_there() || attempt.rests(self.state.now) || self.writes_to(&uid) {
             return None;
         }
         let name = attempt.name.clone();
@@ -276,6 +280,7 @@ impl Task {
                 self.hinder(Hindrance::Delete, &refusal);
             }
             _ => {
+                leaving.attempt.met_conflict(now);
                 leaving.attempt.ledger.our_delete = false;
                 let name = leaving.attempt.name.clone();
                 self.read_pod(name, uid.to_owned());
@@ -286,9 +291,13 @@ impl Task {
     pub(super) fn released(&mut self, uid: &str, reply: Reply) {
         let Some(leaving) = self.state.leaving.iter_mut().find(|l| l.attempt.ledger.uid() == Some(uid)) else { return };
         leaving.protected = reply == Reply::Conflict;
-        if let Reply::Refused(refusal) = reply {
-            leaving.given_up = true;
-            self.hinder(Hindrance::Release, &refusal);
+        match reply {
+            Reply::Conflict => leaving.attempt.met_conflict(self.state.now),
+            Reply::Refused(refusal) => {
+                leaving.given_up = true;
+                self.hinder(Hindrance::Release, &refusal);
+            }
+            _ => {}
         }
     }
 

@@ -2,12 +2,12 @@
 
 use super::advance::bare_verdict;
 use super::{Stage, Task};
-use crate::classify;
 use crate::contract::{Command, Event, Hindrance, Refusal, Reply, Stop};
 use crate::ledger::{OVERDUE, Situation};
 use crate::reason::Reason;
 use crate::time::Time;
 use crate::verdict::Class;
+use crate::{classify, marks};
 
 impl Task {
     pub(super) fn step_following(&mut self) -> bool {
@@ -26,7 +26,7 @@ impl Task {
         if !self.is_active() {
             return false;
         }
-        if let Some(reason) = self.stop_reason() {
+        if let Some(reason) = self.stop_reason().or_else(|| self.wish_of_another()) {
             return self.stop_because(reason);
         }
         if self.has_escaped() {
@@ -38,6 +38,10 @@ impl Task {
     /// What is current is stopped, and that is why.
     pub(super) fn stop_because(&mut self, reason: Reason) -> bool {
         let since = self.state.now;
+        // What hindered it is gone with the pod: it is kept for the verdict.
+        if self.state.refusal.is_none() && reason != Reason::CancelledByUser {
+            self.state.refusal = self.hindrance().map(|words| (reason, words));
+        }
         self.go(Stage::Stopping { reason, since })
     }
 
@@ -116,6 +120,22 @@ impl Task {
 
     // --- stopping -----------------------------------------------------------------------------------------------------------------
 
+    /// What another observer was about to stop it for, when it died: the user's wish stands, and so does a deadline.
+    fn wish_of_another(&self) -> Option<Reason> {
+        let signed = self.state.current.ledger.signed().filter(|_| !self.state.current.is_terminating());
+        signed.filter(|reason| matches!(reason, Reason::CancelledByUser | Reason::Timeout))
+    }
+
+    /// What keeps the current attempt from running, in the cluster's words. `None`: nothing, or nothing that is told.
+    fn hindrance(&self) -> Option<String> {
+        match self.state.situation() {
+            Situation::Gated { others, .. } if !others.is_empty() => Some(format!("held by {}", others.join(", "))),
+            Situation::Unscheduled { message, .. } => self.state.current.ledger.no_scale_up_words().or(message),
+            Situation::Starting { .. } => self.state.current.ledger.hindrance(&self.state.spec.template),
+            _ => None,
+        }
+    }
+
     /// Why it must be stopped now, if it must: the user's cancel or a deadline.
     pub(super) fn stop_reason(&self) -> Option<Reason> {
         let timed_out = self.state.total_deadline().is_some_and(|end| end <= self.state.now) && self.is_active();
@@ -155,7 +175,14 @@ impl Task {
 
     /// Deletes the current pod, as it was last seen and no other.
     fn delete_current(&mut self, reason: Reason) {
-        if self.awaits_read() || self.awaits(|c| matches!(c, Command::Delete { .. })) {
+        let rests = self.state.current.rests(self.state.now);
+        if rests || self.awaits_read() || self.awaits(|c| matches!(c, Command::Delete { .. })) {
+            return;
+        }
+        if !std::mem::replace(&mut self.state.current.said.signed, true) {
+            return self.sign(reason);
+        }
+        if self.awaits(|c| matches!(c, Command::Annotate { .. })) {
             return;
         }
         let current = &self.state.current;
@@ -173,6 +200,20 @@ impl Task {
         self.command(delete);
     }
 
+    /// Writes onto the pod why it is about to be deleted: who else observes the task need not take it for somebody's whim, and who takes it over
+    /// goes on with it. Nobody signs for an observer that may not write.
+    fn sign(&mut self, reason: Reason) {
+        let current = &self.state.current;
+        let annotate = Command::Annotate {
+            name: current.name.clone(),
+            uid: current.uid(),
+            annotations: vec![(marks::STOPPING.to_owned(), reason.code().to_owned())],
+            active_deadline_seconds: None,
+            resource_version: None,
+        };
+        self.command(annotate);
+    }
+
     pub(super) fn deleted(&mut self, uid: &str, reply: Reply) {
         if self.state.current.ledger.uid() != Some(uid) || self.state.stage.is_concluded() {
             return self.left(uid, reply);
@@ -182,6 +223,7 @@ impl Task {
             Reply::NotFound => self.read(),
             Reply::Refused(refusal) => self.cannot_delete(&refusal),
             _ => {
+                self.state.current.met_conflict(self.state.now);
                 self.state.current.ledger.our_delete = false;
                 self.read();
             }

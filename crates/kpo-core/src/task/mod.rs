@@ -20,7 +20,7 @@ pub use stage::{MOVES, Stage, StageName};
 pub use unwatched::Unwatched;
 
 use crate::contract::{
-    Because, Command, CommandId, Event, Hindrance, Input, Output, Refusal, Reply, Sight, Stop, Wait,
+    Because, Command, CommandId, Event, Hindrance, Input, NoRerun, Output, Refusal, Reply, Sight, Stop, Wait,
 };
 use crate::ledger::Absence;
 use crate::outcome::AttemptRecord;
@@ -95,6 +95,9 @@ pub struct State {
     pub waiting: Option<Because>,
     /// Why the last create was refused for now, and the API server's words; or what admission altered.
     pub refusal: Option<(Reason, String)>,
+    /// Why no other attempt is made, whatever the policy allows. `None`: nothing is in the way.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub barred: Option<NoRerun>,
     /// Whether observation is interrupted: what happens may be missed, of the next attempt's pod too.
     #[serde(default)]
     pub blind: bool,
@@ -133,6 +136,11 @@ impl Observer {
     /// What stands in `kpo.rs/observer`.
     pub fn mark(&self) -> String {
         format!("{}/{}", self.id, self.epoch)
+    }
+
+    /// Whether a pod with that mark is another observer's, of this one's epoch or a later one.
+    fn yields_to(&self, mark: &str) -> bool {
+        mark != self.mark() && Self::epoch_of(mark) >= self.epoch
     }
 
     /// The epoch of such a mark; 0 where it cannot be read.
@@ -254,7 +262,7 @@ impl Task {
         let known = self.state.leaving.iter().any(|leaving| leaving.attempt.is(pod));
         let asked_for = number == current.number && pod.metadata.name == current.name && !known;
         let unborn = current.ledger.uid().is_none() && asked_for;
-        let next = self.state.observer.follows && number > current.number;
+        let next = self.state.observer.follows && number > current.number && attach::is_genuine(pod);
         match self.state.stage.is_concluded() {
             false if unborn || next => Some(Kinship::Successor),
             true if unborn => Some(Kinship::LateBorn),
@@ -424,14 +432,12 @@ impl Task {
     /// over comes after that one: of two who try at once each would else believe to be the one. Who sees its own mark has taken over: the
     /// answer to its write may have been lost.
     fn yield_to_other_observer(&mut self) {
-        let Some(mark) = self.state.current.ledger.last.as_ref().and_then(|pod| pod.annotation(marks::OBSERVER)) else {
-            return;
-        };
+        let Some(mark) = self.state.current.mark() else { return };
         let (epoch, observer) = (Observer::epoch_of(mark), &mut self.state.observer);
         if mark == observer.mark() && observer.takes_over {
             (observer.takes_over, observer.follows) = (false, false);
         }
-        if epoch < observer.epoch || mark == observer.mark() {
+        if !observer.yields_to(mark) {
             return;
         }
         if observer.takes_over {
@@ -468,6 +474,7 @@ impl State {
             next_command: 0,
             waiting: None,
             refusal: None,
+            barred: None,
             blind: false,
             hindrance: None,
             unwatched: None,

@@ -41,14 +41,13 @@ impl Task {
     /// What follows the verdict on the current attempt.
     pub(super) fn next(&self, verdict: &Verdict) -> Next {
         let Some(budget) = Budget::of(verdict) else { return Next::End { why: None } };
-        if let Some(why) = self.forbids(verdict) {
-            return Next::End { why: Some(why) };
+        let (used, limit) = (self.state.used(budget), budget.limit(&self.state.spec.rerun));
+        if budget == Budget::Retries && limit == 0 {
+            return Next::End { why: None };
         }
-        let used = self.state.used(budget);
-        let limit = budget.limit(&self.state.spec.rerun);
-        if used >= limit {
-            let expected = budget != Budget::Retries || limit > 0;
-            return Next::End { why: expected.then_some(NoRerun::Budget) };
+        let exhausted = (used >= limit).then_some(NoRerun::Budget);
+        if let Some(why) = self.forbids(verdict).or(exhausted) {
+            return Next::End { why: Some(why) };
         }
         Next::Rerun { backoff: self.delay(used), left: limit - used - 1 }
     }
@@ -68,6 +67,9 @@ impl Task {
         }
         if self.state.total_deadline().is_some_and(|end| end <= self.state.now) {
             return Some(NoRerun::Deadline);
+        }
+        if self.state.barred.is_some() {
+            return self.state.barred;
         }
         let Class::Disrupted { cause, started } = &verdict.class else { return None };
         let spec = &self.state.spec;

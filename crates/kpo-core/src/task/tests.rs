@@ -3,6 +3,7 @@
 mod clocks;
 mod completing;
 mod holds;
+pub(super) mod monkey;
 mod observers;
 mod races;
 mod reruns;
@@ -248,6 +249,22 @@ impl Bench {
         (uid, resource_version)
     }
 
+    /// That it is about to delete the current pod, and why, answered.
+    fn signed(&mut self, reason: Reason) {
+        let (id, command) = self.command();
+        let Command::Annotate { annotations, resource_version: None, .. } = command else {
+            panic!("a signature is expected: {command:?}")
+        };
+        assert_eq!(annotations, [(marks::STOPPING.to_owned(), reason.code().to_owned())]);
+        self.reply(id, Reply::Done);
+    }
+
+    /// The signed deletion that is due now, answered.
+    fn stopped(&mut self, reason: Reason) -> (String, String) {
+        self.signed(reason);
+        self.deleted()
+    }
+
     fn finished(&mut self) {
         self.silence();
         assert_eq!(self.task.poll(), Output::Wait(Wait { until: None, because: Because::Finished }));
@@ -264,13 +281,22 @@ impl Bench {
 
 /// One who attaches to the first attempt, which stands as it is shown.
 fn attached(take_over: bool, shown: impl Fn(Shown) -> Vec<Shown>) -> Bench {
+    let how = attaching(take_over);
+    let task = Task::attach(Time::from_secs(1_000), &how, found(shown)).unwrap();
+    Bench::of(task, Time::from_secs(1_000))
+}
+
+fn attaching(take_over: bool) -> Attach {
+    let (task, observer) = ("t".to_owned(), "you".to_owned());
+    Attach { task, observer, take_over, has_manifest: true, nonce: None }
+}
+
+/// The pods that one who attaches finds, made from the first attempt's.
+fn found(shown: impl Fn(Shown) -> Vec<Shown>) -> Vec<Pod> {
     let mut creator = Bench::default();
     let (_, Command::Create(create)) = creator.command() else { panic!() };
     let pods = shown(Shown::new("t-1", 1).with("/metadata/annotations/kpo.rs~1state", json!(create.state.to_json())));
-    let (task, observer) = ("t".to_owned(), "you".to_owned());
-    let how = attach::Attach { task, observer, take_over, has_manifest: true, nonce: None };
-    let task = Task::attach(creator.now, &how, pods.iter().map(Shown::pod).collect()).unwrap();
-    Bench::of(task, creator.now)
+    pods.iter().map(Shown::pod).collect()
 }
 
 /// Attempt 1 was preempted before it ran, its events told.

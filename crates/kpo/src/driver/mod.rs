@@ -46,7 +46,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use attach::{AttachFailure, AttachRequest, attach, find};
 pub use logs::Piece;
 
-/// Pieces of logs that wait for the reader, at most: a slow reader slows the streams, not the task.
+/// Pieces of logs that wait for the reader, at most (and each stream's within its own bytes): a slow reader slows the streams, not the task.
 const PIECES: usize = 16;
 
 /// An event on its way: a channel sets aside room for 32 at once, for each of a thousand tasks.
@@ -82,6 +82,8 @@ pub enum What {
     Ran(String),
     /// Lines of a container's log, or a gap in it.
     Log(Piece),
+    /// A pod was admitted, but not quite as it was sent: what admission changed and what that costs, one clause each. The task runs on.
+    Admitted(Vec<String>),
     /// A pod was admitted: most bytes of a result that can leave it.
     ResultLimit(usize),
     /// The watch does not stand: what is wrong. Said once an outage, and again every minute.
@@ -120,7 +122,7 @@ pub struct Running {
     template: Option<Template>,
     clock: Clock,
     events: mpsc::UnboundedReceiver<Boxed>,
-    logs: mpsc::Receiver<Boxed>,
+    logs: mpsc::Receiver<logs::OnItsWay>,
     outcome: Option<Boxed>,
     stops: mpsc::UnboundedSender<Stop>,
     /// Ends in whether the task is over, or was left. `None`: its end was taken note of.
@@ -139,11 +141,11 @@ impl Running {
                     Some(event) => return Some(*event),
                     None => return self.crashed().await,
                 },
-                Some(piece) = self.logs.recv() => return Some(*piece),
+                Some(piece) = self.logs.recv() => return Some(*piece.event),
             }
         }
         match self.logs.try_recv() {
-            Ok(piece) => Some(*piece),
+            Ok(piece) => Some(*piece.event),
             Err(_) => self.outcome.take().map(|outcome| *outcome),
         }
     }

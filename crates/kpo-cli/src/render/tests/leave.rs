@@ -116,7 +116,7 @@ fn before_there_is_a_pod() {
 /// Who only followed cancels nothing, and knows nothing of whether an observer is left.
 #[test]
 fn a_follower_leaves_the_task_to_its_observer() {
-    let adopted = Event::Adopted { attempt: 1, pod: "t-1".into(), uid: "u".into(), follows: true };
+    let adopted = Event::Adopted { attempt: 1, pod: "t-1".into(), uid: "u".into(), follows: true, recreates: true };
     let mut teller = teller();
     let cancel = Event::Stopping { stop: Stop::User, because: running() };
     let told = told_to(&mut teller, &[(0, adopted), (1, cancel)]);
