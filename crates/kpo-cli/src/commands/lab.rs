@@ -69,15 +69,42 @@ async fn until_signal(url: &str, kubeconfig: &Path) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs the command with the lab's kubeconfig; its exit code is ours. Signals are its business: it gets them too.
+/// Runs the command with the lab's kubeconfig; its exit code is ours, and signals are handed on to it.
 async fn command(program: &str, arguments: &[String], kubeconfig: &Path) -> Done {
-    let _signals = Signals::catch(OnSigterm::Cancel)?;
+    let mut signals = Signals::catch(OnSigterm::Cancel)?;
     let mut command = tokio::process::Command::new(program);
     command.args(arguments).env("KUBECONFIG", kubeconfig).kill_on_drop(true);
-    let status = command.status().await;
-    let status = status.map_err(|error| CliError::new(ErrorKind::Input, format!("cannot run {program}: {error}")))?;
+    let unable = |error| CliError::new(ErrorKind::Input, format!("cannot run {program}: {error}"));
+    let mut child = command.spawn().map_err(unable)?;
+    let status = loop {
+        tokio::select! {
+            status = child.wait() => break status.map_err(unable)?,
+            caught = signals.next() => hand_on(&child, caught.number()),
+        }
+    };
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     Ok(crate::app::exit_code(code.unwrap_or(1)))
+}
+
+/// Sends a signal on. Ctrl-C and a hangup the terminal has told the command too: a second one would mean more than the first.
+fn hand_on(child: &tokio::process::Child, signal: i32) {
+    let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) else { return };
+    if signal == libc::SIGTERM || !is_in_foreground() {
+        #[allow(unsafe_code)]
+        // SAFETY: it takes two numbers. The child is ours and was not waited for yet, so its number is no other's.
+        unsafe {
+            libc::kill(pid, signal)
+        };
+    }
+}
+
+/// Whether the terminal, if there is one, sends its signals to our process group, to which the command belongs.
+fn is_in_foreground() -> bool {
+    let streams = [libc::STDIN_FILENO, libc::STDOUT_FILENO, libc::STDERR_FILENO];
+    #[allow(unsafe_code)]
+    // SAFETY: they take a number, and answer with one.
+    let is = |stream: &i32| unsafe { libc::tcgetpgrp(*stream) == libc::getpgrp() };
+    streams.iter().any(is)
 }
 
 /// A file that goes with the lab.
