@@ -461,6 +461,16 @@ impl Kubelet {
         self.kill(cx, uid, KillOrder { reason: "Evicted".into(), message, disruption, grace: Some(0) }, true);
     }
 
+    /// Whether its machine has something of the pod.
+    pub(crate) fn has(&self, uid: &str) -> bool {
+        self.machine.get(uid).is_some_and(|pod| !pod.instances.is_empty())
+    }
+
+    /// Whether it still works on the pod.
+    pub(crate) fn holds(&self, uid: &str) -> bool {
+        self.workers.get(uid).is_some_and(|worker| !worker.is_over())
+    }
+
     /// The container's ID as the API's log, exec and attach need it. `previous`: the one before the last.
     pub(crate) fn container_id(&self, uid: &str, container: &str, previous: bool) -> Option<ContainerId> {
         let instances = self.machine.get(uid)?.instances.get(container)?;

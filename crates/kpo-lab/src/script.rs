@@ -49,6 +49,7 @@
 
 use std::fmt;
 
+mod act;
 mod behaviour;
 mod builtin;
 mod cluster;
@@ -186,32 +187,8 @@ pub enum Target {
 /// What happens.
 #[derive(Clone, Debug)]
 pub enum Action {
-    /// A pod is deleted by hand; with this grace in seconds, or its own.
-    Delete(Target, Option<i64>),
-    /// A pod is evicted by the eviction API; with the events of `cluster-autoscaler` or `karpenter`, if one of them does it.
-    Evict(Target, Option<ProvisionerKind>),
-    /// The condition DisruptionTarget is set, with this reason and message; nothing else happens.
-    Mark(Target, String, String),
-    /// The condition DisruptionTarget turns False.
-    Unmark(Target),
-    /// A pod's phase turns Failed, with this reason and message, written by this field manager instead of a kubelet.
-    Fail(Target, String, String, String),
-    /// A pod is preempted by one of higher priority.
-    Preempt(Target),
-    /// The kubelet evicts a pod because its node is low on this.
-    EvictForPressure(Target, String),
-    /// The kubelet evicts a pod because this volume of it is over its limit.
-    EvictForVolume(Target, String),
-    /// Kueue takes a pod back.
-    KueueEvict(Target),
-    /// The runtime forgets a pod's containers.
-    LoseRecords(Target),
-    /// A pod's label is set, or removed.
-    Label(Target, String, Option<String>),
-    /// A pod's annotation is set.
-    Annotate(Target, String, String),
-    /// A finalizer is added (true) or removed.
-    Finalizer(Target, String, bool),
+    /// Something happens to a pod.
+    Pod(Target, PodAction),
     /// Something happens to a node, or to its kubelet.
     Node(String, NodeAction),
     /// Something is added to the cluster.
@@ -222,6 +199,37 @@ pub enum Action {
     Compact,
     /// Something happens to the API server's clients.
     Api(ApiTrouble),
+}
+
+/// What happens to a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PodAction {
+    /// It is deleted by hand; with this grace in seconds, or its own.
+    Delete(Option<i64>),
+    /// It is evicted by the eviction API; with the events of `cluster-autoscaler` or `karpenter`, if one of them does it.
+    Evict(Option<ProvisionerKind>),
+    /// The condition DisruptionTarget is set, with this reason and message; nothing else happens.
+    Mark(String, String),
+    /// The condition DisruptionTarget turns False.
+    Unmark,
+    /// Its phase turns Failed, with this reason and message, written by this field manager instead of a kubelet.
+    Fail(String, String, String),
+    /// It is preempted by one of higher priority.
+    Preempt,
+    /// The kubelet evicts it because its node is low on this.
+    EvictForPressure(String),
+    /// The kubelet evicts it because this volume of it is over its limit.
+    EvictForVolume(String),
+    /// Kueue takes it back.
+    KueueEvict,
+    /// The runtime forgets its containers.
+    LoseRecords,
+    /// A label is set, or removed.
+    Label(String, Option<String>),
+    /// An annotation is set.
+    Annotate(String, String),
+    /// A finalizer is added (true) or removed.
+    Finalizer(String, bool),
 }
 
 /// What happens to a node.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::cluster::{self, pair, read_taint};
 use super::lex::{Line, Word};
 use super::{
-    Action, ApiTrouble, ApiTroubleKind, Happening, NodeAction, PodPattern, PodState, ScriptError, Statement, Target,
-    When,
+    Action, ApiTrouble, ApiTroubleKind, Happening, NodeAction, PodAction, PodPattern, PodState, ScriptError, Statement,
+    Target, When,
 };
 use crate::resource::Resource;
 
@@ -150,19 +150,19 @@ fn action(line: &mut Line, it: bool) -> Result<Action, ScriptError> {
     match text {
         "delete" => delete(line, it),
         "evict" => evict(line, it),
-        "preempt" => Ok(Action::Preempt(target(line, it)?)),
+        "preempt" => Ok(Action::Pod(target(line, it)?, PodAction::Preempt)),
         "mark" => {
             let target = target(line, it)?;
             let reason = line.next("the reason, such as DeletionByGCPControllerManager")?.text;
-            Ok(Action::Mark(target, reason, line.next("the message, in quotation marks")?.text))
+            Ok(Action::Pod(target, PodAction::Mark(reason, line.next("the message, in quotation marks")?.text)))
         }
-        "unmark" => Ok(Action::Unmark(target(line, it)?)),
+        "unmark" => Ok(Action::Pod(target(line, it)?, PodAction::Unmark)),
         "fail" => fail(line, it),
-        "kueue-evict" => Ok(Action::KueueEvict(target(line, it)?)),
+        "kueue-evict" => Ok(Action::Pod(target(line, it)?, PodAction::KueueEvict)),
         "lose" => {
             line.expect("records")?;
             line.expect("of")?;
-            Ok(Action::LoseRecords(target(line, it)?))
+            Ok(Action::Pod(target(line, it)?, PodAction::LoseRecords))
         }
         "label" | "unlabel" | "annotate" | "set-finalizer" | "drop-finalizer" => change(line, it, text),
         "compact" => Ok(Action::Compact),
@@ -189,24 +189,25 @@ fn delete(line: &mut Line, it: bool) -> Result<Action, ScriptError> {
     }
     let target = target(line, it)?;
     let Some(word) = line.peek().filter(|word| word.text.starts_with("grace=")).cloned() else {
-        return Ok(Action::Delete(target, None));
+        return Ok(Action::Pod(target, PodAction::Delete(None)));
     };
     line.next("the grace")?;
     let seconds = pair(&word)?.1.parse().map_err(|_| word.error("write grace=0, grace=30, …"))?;
-    Ok(Action::Delete(target, Some(seconds)))
+    Ok(Action::Pod(target, PodAction::Delete(Some(seconds))))
 }
 
 fn evict(line: &mut Line, it: bool) -> Result<Action, ScriptError> {
     let target = target(line, it)?;
     if line.take("for") {
-        return Ok(Action::EvictForPressure(target, line.next("what the node is low on, such as memory")?.text));
+        let what = line.next("what the node is low on, such as memory")?.text;
+        return Ok(Action::Pod(target, PodAction::EvictForPressure(what)));
     }
     if line.take("over") {
         line.expect("volume")?;
-        return Ok(Action::EvictForVolume(target, line.next("the volume's name")?.text));
+        return Ok(Action::Pod(target, PodAction::EvictForVolume(line.next("the volume's name")?.text)));
     }
     let by = if line.take("by") { Some(cluster::provisioner_kind(line)?) } else { None };
-    Ok(Action::Evict(target, by))
+    Ok(Action::Pod(target, PodAction::Evict(by)))
 }
 
 fn fail(line: &mut Line, it: bool) -> Result<Action, ScriptError> {
@@ -214,24 +215,26 @@ fn fail(line: &mut Line, it: bool) -> Result<Action, ScriptError> {
     let reason = line.next("the reason, such as ProviderFailed")?.text;
     let message = line.next("the message, in quotation marks")?.text;
     line.expect("by")?;
-    Ok(Action::Fail(target, reason, message, line.next("the writer, such as virtual-kubelet")?.text))
+    let writer = line.next("the writer, such as virtual-kubelet")?.text;
+    Ok(Action::Pod(target, PodAction::Fail(reason, message, writer)))
 }
 
 fn change(line: &mut Line, it: bool, what: &str) -> Result<Action, ScriptError> {
     let target = target(line, it)?;
     let word = line.next("what to set")?;
-    Ok(match what {
+    let action = match what {
         "label" => {
             let (key, value) = pair(&word)?;
-            Action::Label(target, key, Some(value))
+            PodAction::Label(key, Some(value))
         }
-        "unlabel" => Action::Label(target, word.text, None),
+        "unlabel" => PodAction::Label(word.text, None),
         "annotate" => {
             let (key, value) = pair(&word)?;
-            Action::Annotate(target, key, value)
+            PodAction::Annotate(key, value)
         }
-        other => Action::Finalizer(target, word.text, other == "set-finalizer"),
-    })
+        other => PodAction::Finalizer(word.text, other == "set-finalizer"),
+    };
+    Ok(Action::Pod(target, action))
 }
 
 /// What happens to a node or its kubelet; or, as in the cluster's part, a node that is added.

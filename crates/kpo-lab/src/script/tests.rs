@@ -35,7 +35,7 @@ fn happenings_say_when_and_what() {
     let pod = PodPattern { namespace: None, name: "task-*".into() };
     let when = When::Pod { pod, state: PodState::Running, lasting: Duration::from_secs(2), each: false };
     assert_eq!(script.happenings[1].when, when);
-    assert!(matches!(script.happenings[1].action, Action::Delete(Target::It, Some(0))));
+    assert!(matches!(script.happenings[1].action, Action::Pod(Target::It, PodAction::Delete(Some(0)))));
     assert!(matches!(&script.happenings[2].action, Action::Node(node, NodeAction::Silent) if node == "n"));
 }
 

@@ -538,6 +538,41 @@ fn what_the_cluster_refuses_of_a_script_is_told() {
     assert!(world.refusals()[0].contains("Not_A_Name"), "{:?}", world.refusals());
 }
 
+#[test]
+fn what_a_script_says_in_vain_is_told_with_its_line() {
+    for (happening, why) in [
+        ("evict pod nosuch", "there is no pod nosuch then"),
+        ("delete config-map nosuch", "configmaps \"nosuch\" not found"),
+        ("node nosuch silent", "there is no node nosuch"),
+        ("node node-1 answers", "the kubelet of node-1 is heard of"),
+        ("node node-1 untainted key", "it changes nothing"),
+        ("node node-1 uncordoned", "it changes nothing"),
+        ("node node-1 recovered", "it changes nothing"),
+        ("node node-1 cpu=2", "node node-1 is there already"),
+        ("unlabel pod task key", "it changes nothing"),
+        ("unmark pod task", "pod task has no condition DisruptionTarget"),
+        ("drop-finalizer pod task key", "it changes nothing"),
+        ("evict pod ended for memory", "pod ended has ended"),
+        ("preempt pod unbound", "pod unbound has no node"),
+        ("lose records of pod unbound", "no runtime has a record of pod unbound"),
+    ] {
+        let mut world = played(&format!(
+            "node node-1\npod task node=node-1\npod ended node=node-1 command=true image=x\npod unbound cpu=1k\nat 5s: {happening}\n"
+        ));
+        run_for(&mut world, 10);
+        assert_eq!(world.refusals(), [format!("line 5: {why}")], "{happening}");
+        assert_eq!(world.idle_happenings(), Vec::<String>::new(), "{happening}");
+    }
+}
+
+#[test]
+fn what_has_not_happened_is_known() {
+    let mut world = played("node node-1\nwhen pod nosuch running: delete it\nthen after 1s: compact\nat 1h: compact\n");
+    run_for(&mut world, 10);
+    let never = |line: usize| format!("line {line}: it never happened");
+    assert_eq!(world.idle_happenings(), [never(2), never(3), never(4)]);
+}
+
 /// What a monkey may do, in the script's words; `%N` stands for a node, `%P` for a pod.
 const MISCHIEF: [&str; 18] = [
     "delete pod %P",
