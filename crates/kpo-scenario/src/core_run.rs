@@ -9,7 +9,7 @@ use crate::expect::{self, Rigour};
 use crate::grammar::{Deed, Doing, Moment, Scenario};
 use crate::seat::{self, Coming, Eyes, Seat};
 use crate::task::TaskPart;
-use crate::transcript::{Record, What};
+use crate::transcript::{Record, Sent, What};
 use kpo_core::{Command, CommandId, Create, Input, Observer, Outcome, Output, Pod, Reply, Stop, Task, Wait, marks};
 use kpo_lab::World;
 use kpo_lab::api::{Request, Response, User};
@@ -625,7 +625,7 @@ impl<'s> Runner<'s> {
 
     /// One request about pods, put down in the transcript. An error is its Status.
     fn request(&mut self, observer: &str, method: &str, pod: &str, body: Option<&Value>) -> Result<Value, Value> {
-        if let Some(sent) = crate::transcript::Sent::of(method, pod, body.unwrap_or(&Value::Null)) {
+        if let Some(sent) = Sent::of(core_time(self.now()), method, pod, body.unwrap_or(&Value::Null)) {
             self.record(observer, What::Sent(sent));
         }
         let answer = self.quiet_request(method, pod, body);
@@ -663,6 +663,7 @@ impl<'s> Runner<'s> {
             _ => Rigour::Conclusions,
         };
         if rigour == Rigour::Exact {
+            faults.extend(seat::without_effect(&self.world));
             faults.extend(expect::compare(&self.scenario.expected, &self.records, rigour));
             faults.extend(self.waits());
             if !self.cut {

@@ -16,7 +16,7 @@ use kpo_core::{Event, Stop};
 use kpo_lab::{Lab, LabOptions, World};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
@@ -27,6 +27,8 @@ const TOLD: usize = 20_000;
 const AFTERMATH: Duration = Duration::from_secs(600);
 /// A run is ended after so long of virtual time, whatever the task waits for.
 const LONGEST: Duration = Duration::from_secs(86_400);
+/// The instant at which runs begin: the lab's own.
+const EPOCH: Duration = Duration::from_nanos(Lab::EPOCH.0.unsigned_abs());
 /// How often pods' states are looked at for those who wait for one.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -122,6 +124,8 @@ impl<'s> Runner<'s> {
             ..RequestOptions::default()
         };
         options.limit.per_second = 0;
+        let began = self.began;
+        options.wall_clock = Some(Arc::new(move || UNIX_EPOCH + EPOCH + began.elapsed()));
         let tap = Tap::new(self.wire.clone(), observer, life);
         KubernetesHook::from_client(kube::Client::new(tap, self.scenario.task.spec.namespace.as_str()), options)
     }
@@ -355,6 +359,9 @@ impl<'s> Runner<'s> {
         let violations = self.lab.with(|_, world| {
             if let Some(livelock) = world.livelock() {
                 from_world.push(format!("the lab: {livelock}"));
+            }
+            if self.upset == Upset::None {
+                from_world.extend(seat::without_effect(world));
             }
             let (spec, store) = (&scenario.task.spec, world.store());
             if self.upset == Upset::None && !self.cut {

@@ -23,6 +23,8 @@ pub enum Expectation {
     /// The observer sends this next; between so long and so long after what came before it, where that is said. True: or it does
     /// not, for it only is in time to learn that there is no need.
     Sends(Sent, Option<(Duration, Duration)>, bool),
+    /// The observer sends nothing that changes anything, from beginning to end.
+    SendsNothing,
     /// The verdict on an attempt.
     Verdict(u32, String),
     /// It says something that begins so, after what was said before.
@@ -78,7 +80,10 @@ fn rest(statement: &mut Statement) -> Result<String, Mistake> {
 }
 
 fn sends(statement: &mut Statement) -> Result<Expectation, Mistake> {
-    let verb = statement.next("create, read, delete, ungate, release or annotate")?;
+    let verb = statement.next("create, read, delete, ungate, protect, release, annotate or nothing")?;
+    if verb.text == "nothing" {
+        return Ok(Expectation::SendsNothing);
+    }
     let known = ["create", "read", "delete", "ungate", "protect", "release", "annotate"];
     let found = known.iter().find(|known| **known == verb.text).ok_or_else(|| verb.unknown(&known))?;
     let mut sent = Sent::new(found, &statement.next("the pod's name")?.text);
@@ -90,6 +95,10 @@ fn sends(statement: &mut Statement) -> Result<Expectation, Mistake> {
             "gated" => sent.gated = true,
             "protected" => sent.protected = true,
             "deadline" => sent.deadline = Some(statement.next("how long")?.duration()?.as_secs()),
+            "expiring" => {
+                statement.expect("in")?;
+                sent.expires = Some(statement.next("how long")?.duration()?);
+            }
             "avoiding" => sent.avoids.push(statement.next("the node")?.text),
             _ => later = Some(span_later(&word, statement)?),
         }
@@ -310,7 +319,8 @@ fn steps(expected: &[&Expected], records: &[&Record], rigour: Rigour) -> Vec<Str
         _ => None,
     });
     let wanted: Vec<_> = wanted.collect();
-    if wanted.is_empty() {
+    let silent = expected.iter().any(|expected| expected.what == Expectation::SendsNothing);
+    if wanted.is_empty() && !silent {
         return Vec::new();
     }
     let mut rest = found.as_slice();

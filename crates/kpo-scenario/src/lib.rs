@@ -48,8 +48,10 @@
 //!
 //! # What is expected
 //! ```text
-//! sends create t-1 [gated] [protected] [deadline 60s] [avoiding node-1]   # also: read, delete, ungate, release, annotate
+//! sends create t-1 [gated] [protected] [deadline 60s] [avoiding node-1]   # also: read, delete, ungate, protect, release
+//! sends annotate t-1 [deadline 1s] [expiring in 2h]
 //! sends ungate t-2 2s..2.4s later             # than the verdict, or what was sent, before it; also: at once
+//! sends nothing
 //! verdict 1: disrupted by preemption, never started, proof never-bound, reason preempted, then rerun
 //! verdict 2: failed, reason programFailed, exit 3, then end budget
 //! says running 1                              # an event; between it and the next others may come

@@ -288,6 +288,12 @@ pub(crate) fn events(store: &Store, namespace: &str, uid: &str) -> Vec<ClusterEv
     about.filter_map(|event| serde_json::from_value((**event).clone()).ok()).collect()
 }
 
+/// What of the cluster's part came to nothing: a scenario that says it shows something else.
+pub(crate) fn without_effect(world: &World) -> Vec<String> {
+    let refused = world.refusals().iter().cloned();
+    refused.chain(world.idle_happenings()).map(|why| format!("without effect: {why}")).collect()
+}
+
 /// Whether any event tells of a pod of that name.
 pub(crate) fn is_told_of(store: &Store, namespace: &str, name: &str) -> bool {
     store.list(Resource::Events, Some(namespace)).any(|event| event["involvedObject"]["name"] == name)

@@ -1,6 +1,6 @@
 //! What a run did and said, in order.
 
-use kpo_core::{Event, Outcome, Stop};
+use kpo_core::{Event, Outcome, Stop, Time, marks};
 use serde_json::Value;
 use std::fmt;
 use std::time::Duration;
@@ -44,8 +44,10 @@ pub struct Sent {
     pub gated: bool,
     /// Of a create: whether it carries kpo's finalizer.
     pub protected: bool,
-    /// Of a create: its `activeDeadlineSeconds`.
+    /// Of a create or an annotate: `activeDeadlineSeconds`.
     pub deadline: Option<u64>,
+    /// Of an annotate: how long from then on the pod is kept.
+    pub expires: Option<Duration>,
     /// Of a create: the nodes it avoids.
     pub avoids: Vec<String>,
     /// Of a delete: whether it names UID and resourceVersion.
@@ -61,13 +63,14 @@ impl Sent {
             gated: false,
             protected: false,
             deadline: None,
+            expires: None,
             avoids: Vec::new(),
             fenced: true,
         }
     }
 
-    /// Reads it off a request: its method, the pod in its path (empty for a create), its body. `None`: it is about no pod.
-    pub fn of(method: &str, pod: &str, body: &Value) -> Option<Self> {
+    /// Reads it off a request at a moment: its method, the pod in its path (empty for a create), its body. `None`: it is about no pod.
+    pub fn of(now: Time, method: &str, pod: &str, body: &Value) -> Option<Self> {
         match (method, pod) {
             ("POST", "") => Some(Self::create(body)),
             ("GET", pod) if !pod.is_empty() => Some(Self::new("read", pod)),
@@ -80,7 +83,11 @@ impl Sent {
                 Some(Self::new("release", pod))
             }
             ("PATCH", pod) if !body["metadata"]["finalizers"].is_null() => Some(Self::new("protect", pod)),
-            ("PATCH", pod) => Some(Self::new("annotate", pod)),
+            ("PATCH", pod) => {
+                let expires = body["metadata"]["annotations"][marks::EXPIRES].as_str().and_then(Time::parse);
+                let deadline = body["spec"]["activeDeadlineSeconds"].as_u64();
+                Some(Self { deadline, expires: expires.map(|at| at.since(now)), ..Self::new("annotate", pod) })
+            }
             _ => None,
         }
     }
@@ -94,8 +101,8 @@ impl Sent {
             values.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
         };
         Self {
-            gated: has(&body["spec"]["schedulingGates"], &|gate| gate["name"] == kpo_core::marks::GATE),
-            protected: has(&body["metadata"]["finalizers"], &|name| name == kpo_core::marks::FINALIZER),
+            gated: has(&body["spec"]["schedulingGates"], &|gate| gate["name"] == marks::GATE),
+            protected: has(&body["metadata"]["finalizers"], &|name| name == marks::FINALIZER),
             deadline: body["spec"]["activeDeadlineSeconds"].as_u64(),
             avoids: terms.as_array().into_iter().flatten().flat_map(avoided).collect(),
             ..Self::new("create", body["metadata"]["name"].as_str().unwrap_or_default())
@@ -120,6 +127,9 @@ impl fmt::Display for Sent {
         }
         if let Some(seconds) = self.deadline {
             write!(f, " deadline {seconds}s")?;
+        }
+        if let Some(lifetime) = self.expires {
+            write!(f, " expiring in {lifetime:?}")?;
         }
         if !self.avoids.is_empty() {
             write!(f, " avoiding {}", self.avoids.join(" "))?;

@@ -5,7 +5,7 @@ use crate::core_run::Upset;
 use crate::transcript::{Record, Sent, What};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use kpo_core::Spec;
+use kpo_core::{Spec, Time};
 use kpo_lab::Lab;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -68,6 +68,10 @@ impl Wire {
 
     fn shared(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Time {
+        Time(self.lab.now().0)
     }
 
     /// Puts something down in the transcript.
@@ -151,7 +155,7 @@ impl Tap {
         if self.wire.shared().silenced.contains(&self.life) {
             return std::future::pending().await;
         }
-        let sent = sent(head.method.as_str(), head.uri.path(), &body);
+        let sent = sent(self.wire.now(), head.method.as_str(), head.uri.path(), &body);
         let fate = sent.as_ref().map_or(Fate::Passes, |sent| self.wire.fate(&self.observer, sent));
         if fate == Fate::Crash {
             self.wire.crash(&self.observer).await;
@@ -170,7 +174,7 @@ impl Tap {
 }
 
 /// The request as a transcript has it, if it is about one pod.
-fn sent(method: &str, path: &str, body: &Bytes) -> Option<Sent> {
+fn sent(now: Time, method: &str, path: &str, body: &Bytes) -> Option<Sent> {
     let mut parts = path.trim_start_matches("/api/v1/namespaces/").split('/').skip(1);
     if parts.next() != Some("pods") {
         return None;
@@ -179,7 +183,7 @@ fn sent(method: &str, path: &str, body: &Bytes) -> Option<Sent> {
     if parts.next().is_some() {
         return None;
     }
-    Sent::of(method, pod, &serde_json::from_slice(body).unwrap_or(Value::Null))
+    Sent::of(now, method, pod, &serde_json::from_slice(body).unwrap_or(Value::Null))
 }
 
 impl Service<http::Request<kube::client::Body>> for Tap {

@@ -1,5 +1,6 @@
 //! UTC for the core: read once, then advanced by a clock that never goes back.
 
+use crate::request::RequestOptions;
 use kpo_core::Time;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
@@ -13,8 +14,9 @@ pub(crate) struct Clock {
 
 impl Clock {
     /// Reads the wall clock, once.
-    pub(crate) fn start() -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    pub(crate) fn start(options: &RequestOptions) -> Self {
+        let now = options.wall_clock.as_ref().map_or_else(SystemTime::now, |clock| clock());
+        let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         Self { began: Time(0) + since, at: Instant::now() }
     }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::manifest::{Request, manifest};
+use crate::request::RequestOptions;
 use crate::testing::{Ending, Reply, ScriptedServer};
 use serde_json::{Value, json};
 
@@ -102,7 +103,7 @@ fn kept(name: &str, phase: &str, expires: Time) -> Value {
 
 #[tokio::test(start_paused = true)]
 async fn expired_pods_that_a_shared_watch_shows_are_removed_by_whoever_sees_them() {
-    let clock = Clock::start();
+    let clock = Clock::start(&RequestOptions::default());
     let in_two_minutes = clock.now() + std::time::Duration::from_secs(120);
     let items = [
         kept("expired", "Failed", Time::from_secs(0)),
