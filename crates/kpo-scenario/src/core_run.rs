@@ -74,6 +74,8 @@ pub enum Sabotage {
 pub struct Run {
     /// What was done and said.
     pub records: Vec<Record>,
+    /// Every request that reached the API server's door, with its moment; on the engine only.
+    pub requests: Vec<String>,
     /// How it differs from what the scenario expects.
     pub faults: Vec<String>,
     /// The invariants that did not hold.
@@ -312,7 +314,7 @@ impl<'s> Runner<'s> {
 
     fn do_it(&mut self, doing: &Doing) {
         let position = self.seats.iter().position(|seat| seat.name == doing.observer);
-        self.record(&doing.observer, What::Runner(format!("{:?}", doing.deed).to_lowercase()));
+        self.record(&doing.observer, What::Does(doing.deed));
         match (doing.deed, position) {
             (Deed::Cancels, Some(index)) => self.seats[index].inbox.push_back(Input::Stop(Stop::User)),
             (Deed::Leaves, Some(index)) => {
@@ -699,6 +701,7 @@ impl<'s> Runner<'s> {
             upset: self.has_upset,
             lost: self.lost,
             records: self.records,
+            requests: Vec::new(),
         }
     }
 

@@ -288,7 +288,7 @@ impl<'s> Runner<'s> {
 
     async fn do_it(&mut self, doing: &Doing) {
         let name = doing.observer.as_str();
-        self.wire.record(name, What::Runner(format!("{:?}", doing.deed).to_lowercase()));
+        self.wire.record(name, What::Does(doing.deed));
         match doing.deed {
             Deed::Cancels => self.stop(name, Stop::User),
             Deed::Leaves => {
@@ -387,8 +387,11 @@ impl<'s> Runner<'s> {
             violations
         });
         faults.extend(from_world);
+        let seen = self.lab.journal();
+        let requests = seen.iter().map(|seen| format!("{} {} {} {}", seen.at, seen.verb, seen.resource, seen.name));
         Run {
             records,
+            requests: requests.collect(),
             faults,
             violations,
             commands: writes,

@@ -3,7 +3,7 @@
 use crate::expect::{self, Expected};
 use crate::task::{self, TaskPart};
 use crate::text::{Mistake, ScenarioError, Statement, Word, statements};
-use kpo_lab::script::{self, Action, ApiTroubleKind, Script};
+use kpo_lab::script::{self, Action, ApiTroubleKind, Script, When};
 use std::time::Duration;
 
 /// A scenario: a cluster, a task, what happens, and what is expected.
@@ -11,6 +11,8 @@ use std::time::Duration;
 pub struct Scenario {
     /// What its file is called.
     pub file: String,
+    /// All of it.
+    pub text: String,
     /// Its first comment: what it is about.
     pub title: String,
     /// The cluster, and what happens in it.
@@ -78,6 +80,13 @@ const DEEDS: [(&str, Deed); 5] = [
     ("takes-over", Deed::TakesOver),
 ];
 
+impl Deed {
+    /// As a scenario says it.
+    pub fn name(self) -> &'static str {
+        DEEDS.iter().find(|(_, deed)| *deed == self).map_or("", |(name, _)| *name)
+    }
+}
+
 impl Scenario {
     /// Reads a scenario; `file` is what its text is called in messages.
     ///
@@ -101,6 +110,25 @@ impl Scenario {
             message: error.message,
         })?;
         draft.finish(file, text, script).map_err(named)
+    }
+
+    /// The scenario again for each thing that happens in it, without that thing: its line, and the rest.
+    pub fn without_each(&self) -> Vec<(usize, Scenario)> {
+        let all = &self.script.happenings;
+        let mut variants = Vec::new();
+        for (index, happening) in all.iter().enumerate() {
+            // What comes "then" falls with what it comes after.
+            let after = all[index + 1..].iter().take_while(|next| matches!(next.when, When::Then(_))).count();
+            let mut rest = self.clone();
+            rest.script.happenings.drain(index..=index + after);
+            variants.push((happening.line, rest));
+        }
+        for (index, doing) in self.doings.iter().enumerate() {
+            let mut rest = self.clone();
+            rest.doings.remove(index);
+            variants.push((doing.line, rest));
+        }
+        variants
     }
 
     /// Whether the user cancels.
@@ -207,6 +235,7 @@ impl Draft {
         let engine_only = self.engine_only.or_else(|| needs_engine(&script, &task, &self.expected));
         Ok(Scenario {
             file: file.to_owned(),
+            text: text.to_owned(),
             title: title.to_owned(),
             script,
             task,

@@ -73,7 +73,8 @@
 //! On the core ([`on_core`]): `kpo_core::Task` and the lab's cluster, synchronous, under virtual time. Then again with a crash of the observer at
 //! each command it gives, before and after its effect, going on from the cluster alone and from a snapshot; and with a lost reply at each
 //! write. On the engine ([`on_engine`]): `kpo`'s driver over the lab's API server in-process, under tokio's paused clock, with a crash before and
-//! after each write, and a lost reply at each. [`Invariant`]s are checked in all runs, against a book that is kept below the kubelets.
+//! after each write, and a lost reply at each. On the engine without each thing that happens in turn ([`without_each`]): a statement without which
+//! nothing differs shows nothing. [`Invariant`]s are checked in all runs, against a book that is kept below the kubelets.
 
 mod audit;
 mod core_run;
@@ -92,7 +93,7 @@ pub use core_run::{Run, Sabotage, Upset, run as run_on_core};
 pub use engine_run::run as run_on_engine;
 pub use expect::{Expectation, Expected, Rigour};
 pub use grammar::{Deed, Doing, Moment, Scenario};
-pub use rerun::{Report, on_core, on_engine};
+pub use rerun::{Report, on_core, on_engine, without_each};
 pub use task::TaskPart;
 pub use text::ScenarioError;
 pub use transcript::{Record, Sent, What};

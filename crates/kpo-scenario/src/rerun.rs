@@ -4,6 +4,7 @@ use crate::core_run::{self, Run, Upset};
 use crate::engine_run;
 use crate::expect::{self, Rigour};
 use crate::grammar::Scenario;
+use crate::transcript::{Record, What};
 use std::fmt;
 
 /// How the runs of a scenario went.
@@ -86,6 +87,36 @@ pub fn on_engine(scenario: &Scenario) -> Report {
         lost_reply(&mut report, scenario, &base, "engine", engine_run::run(scenario, Upset::LostReply { write }, None));
     }
     report
+}
+
+/// Runs a scenario on the engine without each thing in turn that happens in it: something that can be observed must differ. `in_vain`: the
+/// beginnings of the lines that may be without a trace.
+pub fn without_each(scenario: &Scenario, in_vain: &[&str]) -> Report {
+    let (runs, whole) = (1, observed(scenario));
+    let mut report = Report { runs, ..Report::default() };
+    for (line, rest) in scenario.without_each() {
+        report.runs += 1;
+        let words = scenario.text.lines().nth(line - 1).unwrap_or_default();
+        if observed(&rest) == whole && !in_vain.iter().any(|start| words.starts_with(start)) {
+            report.failures.push(format!("{}:{line}: nothing differs without it: {words}", scenario.file));
+        }
+    }
+    // Where runs differ by themselves, nothing follows from a difference.
+    if report.runs > 1 && observed(scenario) != whole {
+        report.failures.push(format!("{}: it runs differently each time", scenario.file));
+    }
+    report
+}
+
+/// What can be observed of a run: what was said and sent, and each request; at one instant in any order.
+fn observed(scenario: &Scenario) -> Vec<String> {
+    let run = engine_run::run(scenario, Upset::None, None);
+    let shows = |record: &&Record| !matches!(record.what, What::Does(_));
+    // Whether an explanation is still asked for at the instant of a cancel, nobody decides.
+    let requests = run.requests.into_iter().filter(|request| !request.contains(" list events"));
+    let mut all: Vec<String> = run.records.iter().filter(shows).map(ToString::to_string).chain(requests).collect();
+    all.sort_unstable();
+    all
 }
 
 fn crashed(report: &mut Report, scenario: &Scenario, base: &Run, on: &str, run: Run) {

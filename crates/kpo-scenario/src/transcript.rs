@@ -1,5 +1,6 @@
 //! What a run did and said, in order.
 
+use crate::grammar::Deed;
 use kpo_core::{Event, Outcome, Stop, Time, marks};
 use serde_json::Value;
 use std::fmt;
@@ -29,7 +30,9 @@ pub enum What {
     Line(String),
     /// A gap in its log, named.
     Gap(String),
-    /// What the runner itself did: a crash, a lost reply, a stop.
+    /// What the scenario lets it do.
+    Does(Deed),
+    /// What else the runner notes: a crash, a lost reply, trouble.
     Runner(String),
 }
 
@@ -156,6 +159,7 @@ impl fmt::Display for Record {
             ),
             What::Line(line) => write!(f, "prints {line:?}"),
             What::Gap(gap) => write!(f, "gap {gap}"),
+            What::Does(deed) => write!(f, "-- {}", deed.name()),
             What::Runner(text) => write!(f, "-- {text}"),
         }
     }

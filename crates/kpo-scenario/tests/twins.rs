@@ -1,6 +1,6 @@
 //! Each invariant has a twin: a defect that is put in on purpose, and is caught.
 
-use kpo_scenario::{Invariant, Run, Sabotage, Scenario, Upset, run_on_core, run_on_engine};
+use kpo_scenario::{Invariant, Run, Sabotage, Scenario, Upset, run_on_core, run_on_engine, without_each};
 
 fn scenario(name: &str) -> Scenario {
     let path = format!("{}/../../scenarios/{name}.scenario", env!("CARGO_MANIFEST_DIR"));
@@ -49,4 +49,16 @@ fn a_line_that_is_printed_twice_is_caught() {
     let scenario = scenario("undisturbed");
     assert!(run_on_engine(&scenario, Upset::None, None).is_good(), "without the defect all is well");
     catches(Invariant::LinesOnce, &run_on_engine(&scenario, Upset::None, Some(Sabotage::Stutter)));
+}
+
+#[test]
+fn what_happens_in_vain_is_caught() {
+    let text = "# Nothing comes of the label.\nnode node-1\ntask t\nat 500ms: node node-1 labelled a=b\nuser cancels at 1m\noutcome succeeded\n";
+    let scenario = Scenario::parse("in_vain", text).expect("it is sound");
+    assert!(run_on_engine(&scenario, Upset::None, None).is_good(), "it takes effect, and is of no account");
+    let report = without_each(&scenario, &[]);
+    let found = ["at 500ms: node node-1 labelled a=b", "user cancels at 1m"].iter().enumerate();
+    let found = found.map(|(index, words)| format!("in_vain:{}: nothing differs without it: {words}", index + 4));
+    assert_eq!(report.failures, found.collect::<Vec<_>>());
+    assert_eq!(without_each(&scenario, &["at 500ms", "user"]).failures, Vec::<String>::new());
 }
