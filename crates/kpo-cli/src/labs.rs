@@ -10,6 +10,7 @@ use kpo_lab::process::ProcessOptions;
 use kpo_lab::{Lab, LabOptions, ProcessRuntime, Time, World, script};
 use serde_json::Value;
 use std::path::Path;
+use tokio::sync::mpsc;
 
 /// A cluster that ends with this value.
 pub(crate) type RunningLab = Lab<World>;
@@ -31,6 +32,14 @@ pub(crate) async fn start(script: &str) -> Result<RunningLab, CliError> {
     Lab::serve(world, LabOptions::default())
         .await
         .map_err(|error| CliError::because(ErrorKind::Local, "the lab cannot start", &error))
+}
+
+/// What of its script comes to nothing from now on, and why.
+pub(crate) fn refusals(lab: &RunningLab) -> mpsc::UnboundedReceiver<String> {
+    let (tell, told) = mpsc::unbounded_channel();
+    // Nobody listens any more: the command is at its end.
+    lab.with(|_, world| world.on_refusal(move |why| drop(tell.send(why.to_owned()))));
+    told
 }
 
 /// In a lab that no script fills with life, a container without command and arguments can never start: said before anything is made.

@@ -168,3 +168,13 @@ fn signals_are_the_commands_and_its_end_is_the_labs() {
         assert_eq!(rest.end(child).2, Some(128 + wanted), "{name}");
     }
 }
+
+#[test]
+fn what_a_script_says_in_vain_is_told() {
+    let cluster = File::new("vain.lab", "node node-1\nat 100ms: evict pod nosuch\n");
+    let mut child = spawn(&["lab", "--script", cluster.path(), "--", "sleep", "60"]);
+    let mut rest = wait_for_line(&mut child, "");
+    rest.wait_for_error("the lab's script, line 2: there is no pod nosuch then");
+    signal(&child, "TERM");
+    assert_eq!(rest.end(child).2, Some(128 + 15));
+}

@@ -65,7 +65,8 @@ pub struct World {
     now: Time,
     next_index: u32,
     livelock: Option<Livelock>,
-    pub(crate) refusals: Vec<String>,
+    refusals: Vec<String>,
+    tell: Option<Box<dyn Fn(&str) + Send>>,
 }
 
 impl fmt::Debug for World {
@@ -115,6 +116,7 @@ impl World {
             next_index: 0,
             livelock: None,
             refusals: Vec::new(),
+            tell: None,
         }
     }
 
@@ -163,9 +165,22 @@ impl World {
         self.provisioner.set(spec);
     }
 
-    /// What the API server refused of what scripts say, in its words: nothing is lost without a word.
+    /// What of what scripts say came to nothing, and why: nothing is lost without a word.
     pub fn refusals(&self) -> &[String] {
         &self.refusals
+    }
+
+    /// Who is told of each such thing from now on, at once. It must not block.
+    pub fn on_refusal(&mut self, tell: impl Fn(&str) + Send + 'static) {
+        self.tell = Some(Box::new(tell));
+    }
+
+    pub(crate) fn refuse(&mut self, why: String) {
+        tracing::warn!(%why, "what the script says comes to nothing");
+        if let Some(tell) = &self.tell {
+            tell(&why);
+        }
+        self.refusals.push(why);
     }
 
     /// The first livelock that was met, if any: tests assert that there was none.

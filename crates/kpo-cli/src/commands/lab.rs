@@ -36,6 +36,8 @@ Examples:
   kpo lab --kubeconfig lab.yaml                   Runs until Ctrl-C; elsewhere: kubectl --kubeconfig lab.yaml get pods -A
   kpo lab --script preemption -- kubectl get nodes";
 
+type Refusals = tokio::sync::mpsc::UnboundedReceiver<String>;
+
 pub(super) fn lab(args: LabArgs) -> Done {
     block_on(async move {
         let lab = labs::start(&args.script).await?;
@@ -44,14 +46,14 @@ pub(super) fn lab(args: LabArgs) -> Done {
         lab.write_kubeconfig(&path)
             .map_err(|error| CliError::because(ErrorKind::Local, "the lab's kubeconfig", &error))?;
         match args.command.split_first() {
-            Some((program, arguments)) => command(program, arguments, &path).await,
-            None => until_signal(&lab.url().unwrap_or_default(), &path).await,
+            Some((program, arguments)) => command(program, arguments, &path, labs::refusals(&lab)).await,
+            None => until_signal(&lab.url().unwrap_or_default(), &path, labs::refusals(&lab)).await,
         }
     })
 }
 
 /// Says how to use it, and waits for a signal.
-async fn until_signal(url: &str, kubeconfig: &Path) -> Done {
+async fn until_signal(url: &str, kubeconfig: &Path, mut refusals: Refusals) -> Done {
     let mut signals = Signals::catch(OnSigterm::Cancel)?;
     let printer = Printer::plain();
     let path = kubeconfig.display();
@@ -64,14 +66,20 @@ async fn until_signal(url: &str, kubeconfig: &Path) -> Done {
         printer.say(Tone::Plain, format!("  {line}")).await;
     }
     printer.flush().await;
-    signals.next().await;
+    loop {
+        tokio::select! {
+            _ = signals.next() => break,
+            Some(why) = refusals.recv() => in_vain(&printer, &why).await,
+        }
+    }
     printer.finish().await;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Runs the command with the lab's kubeconfig; its exit code is ours, and signals are handed on to it.
-async fn command(program: &str, arguments: &[String], kubeconfig: &Path) -> Done {
+async fn command(program: &str, arguments: &[String], kubeconfig: &Path, mut refusals: Refusals) -> Done {
     let mut signals = Signals::catch(OnSigterm::Cancel)?;
+    let printer = Printer::plain();
     let mut command = tokio::process::Command::new(program);
     command.args(arguments).env("KUBECONFIG", kubeconfig).kill_on_drop(true);
     let unable = |error| CliError::new(ErrorKind::Input, format!("cannot run {program}: {error}"));
@@ -80,10 +88,18 @@ async fn command(program: &str, arguments: &[String], kubeconfig: &Path) -> Done
         tokio::select! {
             status = child.wait() => break status.map_err(unable)?,
             caught = signals.next() => hand_on(&child, caught.number()),
+            Some(why) = refusals.recv() => in_vain(&printer, &why).await,
         }
     };
+    printer.finish().await;
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     Ok(crate::app::exit_code(code.unwrap_or(1)))
+}
+
+/// Something that the script says has come to nothing.
+async fn in_vain(printer: &Printer, why: &str) {
+    printer.say(Tone::Odd, format!("the lab's script, {why}")).await;
+    printer.flush().await;
 }
 
 /// Sends a signal on. Ctrl-C and a hangup the terminal has told the command too: a second one would mean more than the first.

@@ -199,11 +199,6 @@ impl World {
         missing.chain(director.ongoing.iter().filter_map(Ongoing::idle)).collect()
     }
 
-    fn refuse(&mut self, why: String) {
-        tracing::warn!(%why, "what the script says comes to nothing");
-        self.refusals.push(why);
-    }
-
     /// Lets happen what is due. True if something did.
     pub(crate) fn direct(&mut self) -> bool {
         let (lifted, idle) = self.director.lift(self.now());
