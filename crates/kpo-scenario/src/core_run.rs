@@ -507,6 +507,9 @@ impl<'s> Runner<'s> {
         match found {
             Ok((task, eyes)) => {
                 self.seats[index] = Seat::new(&name, task, eyes);
+                if self.scenario.has_cancelled(&name, &self.done) {
+                    self.seats[index].inbox.push_back(Input::Stop(Stop::User));
+                }
             }
             Err(error) => {
                 self.record(&name, What::Runner(format!("attach: {error}")));

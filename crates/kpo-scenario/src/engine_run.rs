@@ -326,6 +326,9 @@ impl<'s> Runner<'s> {
         self.kill(name);
         tokio::time::sleep(BACK_AFTER).await;
         self.attach(name, true).await;
+        if self.scenario.has_cancelled(name, &self.done) {
+            self.stop(name, Stop::User);
+        }
     }
 
     async fn attach(&mut self, name: &str, take_over: bool) {

@@ -4,6 +4,7 @@ use crate::expect::{self, Expected};
 use crate::task::{self, TaskPart};
 use crate::text::{Mistake, ScenarioError, Statement, Word, statements};
 use kpo_lab::script::{self, Action, ApiTroubleKind, Script, When};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// A scenario: a cluster, a task, what happens, and what is expected.
@@ -27,6 +28,8 @@ pub struct Scenario {
     pub permits: Option<String>,
     /// Why it runs on the engine only. `None`: it runs on the core too.
     pub engine_only: Option<String>,
+    /// Why it may end as disrupted after a crash or a lost reply: what the undisturbed observer saw cannot be proven then. `None`: it may not.
+    pub may_prove_less: Option<String>,
 }
 
 /// What an observer or the user does.
@@ -131,9 +134,10 @@ impl Scenario {
         variants
     }
 
-    /// Whether the user cancels.
-    pub(crate) fn is_cancelled(&self) -> bool {
-        self.doings.iter().any(|doing| doing.deed == Deed::Cancels)
+    /// Whether the user has told that observer to cancel: the wish dies with a process, and is told to the next one again.
+    pub(crate) fn has_cancelled(&self, observer: &str, done: &BTreeSet<usize>) -> bool {
+        let doings = self.doings.iter().enumerate().filter(|(index, _)| done.contains(index));
+        doings.into_iter().any(|(_, doing)| doing.observer == observer && doing.deed == Deed::Cancels)
     }
 
     /// When the run is ended though the task goes on. `None`: never.
@@ -155,6 +159,7 @@ struct Draft {
     expected: Vec<Expected>,
     permits: Option<String>,
     engine_only: Option<String>,
+    may_prove_less: Option<String>,
 }
 
 impl Draft {
@@ -181,6 +186,7 @@ impl Draft {
                 self.permits = Some(statement.next("why a second life is permitted, in quotation marks")?.text)
             }
             "engine-only" => self.engine_only = Some(statement.next("why, in quotation marks")?.text),
+            "may-prove-less" => self.may_prove_less = Some(statement.next("why, in quotation marks")?.text),
             text if expect::STARTS.contains(&text) => self.expects("a", &word, &mut statement)?,
             text if text.len() == 1 && statement.peek().is_some_and(|next| expect::STARTS.contains(&next)) => {
                 let start = statement.next("what is expected")?;
@@ -243,6 +249,7 @@ impl Draft {
             expected: self.expected,
             permits: self.permits,
             engine_only,
+            may_prove_less: self.may_prove_less,
         })
     }
 }
@@ -266,7 +273,7 @@ fn needs_engine(script: &Script, task: &TaskPart, expected: &[Expected]) -> Opti
 }
 
 fn unknown(word: &Word) -> Mistake {
-    let own = "task, user, observer, permits, engine-only";
+    let own = "task, user, observer, permits, engine-only, may-prove-less";
     word.mistake(format!(
         "{:?} begins no statement; those of a scenario: {own}; of what is expected: {}; the cluster's and what happens: see kpo_lab::script",
         word.text,

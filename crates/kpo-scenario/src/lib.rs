@@ -65,6 +65,7 @@
 //! b outcome succeeded                         # of another observer
 //! permits "the user opted into a second life" # why the first two invariants do not count
 //! engine-only "why"
+//! may-prove-less "why"                        # after a crash or a lost reply it may end as disrupted
 //! ```
 //! `sends`, where there is one, is complete and in order, and after the last there is silence; verdicts are complete. On the engine reads are left out: they
 //! are its own affair.

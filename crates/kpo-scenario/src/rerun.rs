@@ -68,6 +68,7 @@ pub fn on_core(scenario: &Scenario) -> Report {
     for write in 0..base.writes {
         lost_reply(&mut report, scenario, &base, "core", core_run::run(scenario, Upset::LostReply { write }, None));
     }
+    demand_less(&mut report, scenario);
     report
 }
 
@@ -86,7 +87,17 @@ pub fn on_engine(scenario: &Scenario) -> Report {
         }
         lost_reply(&mut report, scenario, &base, "engine", engine_run::run(scenario, Upset::LostReply { write }, None));
     }
+    if scenario.engine_only.is_some() {
+        demand_less(&mut report, scenario);
+    }
     report
+}
+
+/// A file that allows what never comes allows too much.
+fn demand_less(report: &mut Report, scenario: &Scenario) {
+    if scenario.may_prove_less.is_some() && report.safer == 0 && report.failures.is_empty() {
+        report.failures.push(format!("{}: it may prove less, and never does", scenario.file));
+    }
 }
 
 /// Runs a scenario on the engine without each thing in turn that happens in it: something that can be observed must differ. `in_vain`: the
@@ -146,7 +157,7 @@ fn lost_reply(report: &mut Report, scenario: &Scenario, base: &Run, on: &str, ru
         _ if differs.is_empty() => {}
         // Its first sight came a second late: what happened before it is not covered.
         Likeness::Safer => report.safer += 1,
-        Likeness::Same if disrupted && run.created <= base.created => report.safer += 1,
+        Likeness::Same if disrupted && proves_less(scenario, base, &run) => report.safer += 1,
         _ => faults.extend(differs),
     }
     if !faults.is_empty() || !run.violations.is_empty() {
@@ -158,7 +169,7 @@ fn lost_reply(report: &mut Report, scenario: &Scenario, base: &Run, on: &str, ru
 pub(crate) enum Likeness {
     /// The same outcome.
     Same,
-    /// It ended as disrupted, where the observer that had seen all could prove more.
+    /// It ended as disrupted, where the observer that had seen all could prove more, and the file says why.
     Safer,
     /// There was no pod to go on with.
     Gone,
@@ -167,27 +178,25 @@ pub(crate) enum Likeness {
 }
 
 pub(crate) fn likeness(scenario: &Scenario, base: &Run, run: &Run) -> Likeness {
-    if matches!(run.upset_was, Upset::Crash { snapshot: false, .. })
-        && scenario.is_cancelled()
-        && end_of(run) != end_of(base)
-    {
-        // The user's wish died with the process that it was told to.
-        return Likeness::Safer;
-    }
     let (wanted, found) = (end_of(base), end_of(run));
     if wanted == found || !run.upset {
         return Likeness::Same;
     }
-    if run.lost && found.is_none() {
+    if run.lost {
         return match scenario.task.spec.protect && run.created > 0 {
             true => Likeness::Other("a protected task was lost".to_owned()),
             false => Likeness::Gone,
         };
     }
     match found {
-        Some((Some(class), _)) if class == "disrupted" && run.created <= base.created => Likeness::Safer,
+        Some((Some(class), _)) if class == "disrupted" && proves_less(scenario, base, run) => Likeness::Safer,
         found => Likeness::Other(format!("it came to {found:?} after a crash; undisturbed to {wanted:?}")),
     }
+}
+
+/// Whether the file says that it may, and nothing more was done than in the undisturbed run.
+fn proves_less(scenario: &Scenario, base: &Run, run: &Run) -> bool {
+    scenario.may_prove_less.is_some() && run.created <= base.created
 }
 
 fn end_of(run: &Run) -> Option<(Option<String>, Option<i32>)> {

@@ -1,6 +1,6 @@
 //! Each invariant has a twin: a defect that is put in on purpose, and is caught.
 
-use kpo_scenario::{Invariant, Run, Sabotage, Scenario, Upset, run_on_core, run_on_engine, without_each};
+use kpo_scenario::{Invariant, Run, Sabotage, Scenario, Upset, on_core, run_on_core, run_on_engine, without_each};
 
 fn scenario(name: &str) -> Scenario {
     let path = format!("{}/../../scenarios/{name}.scenario", env!("CARGO_MANIFEST_DIR"));
@@ -61,4 +61,14 @@ fn what_happens_in_vain_is_caught() {
     let found = found.map(|(index, words)| format!("in_vain:{}: nothing differs without it: {words}", index + 4));
     assert_eq!(report.failures, found.collect::<Vec<_>>());
     assert_eq!(without_each(&scenario, &["at 500ms", "user"]).failures, Vec::<String>::new());
+}
+
+#[test]
+fn less_is_proven_only_where_the_file_says_why() {
+    let whole = scenario("rejected_by_the_kubelet");
+    assert_eq!(on_core(&whole).failures, Vec::<String>::new());
+    let silent = Scenario { may_prove_less: None, ..whole };
+    assert!(on_core(&silent).failures[0].contains("perhaps started"), "a lost reply leaves a doubt");
+    let generous = Scenario { may_prove_less: Some("who knows".to_owned()), ..scenario("exit_code") };
+    assert_eq!(on_core(&generous).failures, ["exit_code: it may prove less, and never does"]);
 }
