@@ -85,10 +85,17 @@ pub struct CommandId(pub u64);
 pub enum Command {
     /// Create an attempt's pod from the template and these additions. A lost reply is resolved by name, nonce and UID before it is answered.
     Create(Box<Create>),
-    /// Read the pod of that name. Replies: `Pod`, `NotFound`, `Refused`.
+    /// Do not send that create (again); one that is on its way is answered as ever. The reply is the create's own.
+    Withdraw {
+        /// The create.
+        create: CommandId,
+    },
+    /// Read the pod of that name, to learn whether it is still that attempt's. Replies: `Pod` (whosever it is), `NotFound`, `Refused`.
     Read {
         /// Its name.
         name: String,
+        /// The UID of the pod that is asked about: the answer is about no other attempt of the same name.
+        uid: String,
     },
     /// Delete, with preconditions on UID and resourceVersion. Replies: `Done` (accepted), `NotFound`, `Conflict` (it changed: look again), `Refused`.
     Delete {
@@ -135,8 +142,10 @@ pub enum Command {
         /// The resourceVersion it must still have. `None`: any.
         resource_version: Option<String>,
     },
-    /// List the events about that UID, once. Replies: `Events`, `Refused`.
+    /// List the events about that pod, once. Replies: `Events` (those that name another UID may be among them), `Refused`.
     ListEvents {
+        /// The pod's name: some events name no UID.
+        name: String,
         /// The pod's UID.
         uid: String,
     },
@@ -222,6 +231,8 @@ pub enum Reply {
     Done,
     /// The pod as it is now.
     Pod(Box<Pod>),
+    /// Creating: it was withdrawn, and there is no pod of it.
+    Withdrawn,
     /// Creating: the pod was accepted, but admission changed what must stay for the task to be run rightly (its own container, the
     /// restart policy, kpo's marks).
     Altered {
@@ -250,7 +261,7 @@ pub enum Reply {
 }
 
 /// A refusal, as the API server words it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Refusal {
     /// HTTP status code.
@@ -316,6 +327,8 @@ pub enum Because {
         message: Option<String>,
         /// Whether an evidenced scale-up holds the clock.
         scaling_up: bool,
+        /// An autoscaler's sentence on why it makes no node. `None`: none says so.
+        refused: Option<String>,
         /// When the clock ends. `None`: never.
         deadline: Option<Time>,
     },
@@ -383,6 +396,8 @@ pub enum Event {
         uid: String,
         /// Whether this observer only follows.
         follows: bool,
+        /// Whether the manifest as submitted is known here: without it no other attempt is ever made from here.
+        recreates: bool,
     },
     /// Its gate was lifted.
     Ungated {
@@ -508,8 +523,12 @@ pub enum NoRerun {
     Stopped,
     /// The total clock has run out.
     Deadline,
-    /// This observer only follows, or the manifest is not known to it.
+    /// This observer only follows.
     Follower,
+    /// The manifest as submitted is not known here, and nothing is rebuilt from a live pod.
+    NoManifest,
+    /// The task had ended before: its pod was kept.
+    Over,
 }
 
 /// What could not be done.
@@ -524,6 +543,8 @@ pub enum Hindrance {
     Delete,
     /// A gate could not be lifted.
     Ungate,
+    /// The cluster has no scheduling gates: what they would hold is waited for in memory.
+    Gate,
     /// An annotation could not be written.
     Annotate,
     /// A finalizer could not be removed.

@@ -9,7 +9,8 @@ mod observe;
 mod situation;
 mod told;
 
-pub(crate) use observe::may_be_kubelet;
+pub(crate) use observe::{is_single_binary, may_be_kubelet};
+pub(crate) use situation::OVERDUE;
 pub(crate) use told::explains;
 
 use crate::pod::{Phase, Pod};
@@ -247,6 +248,8 @@ pub enum Situation {
     Starting {
         /// The node.
         node: String,
+        /// The init container that runs. `None`: none does, or only sidecars.
+        init: Option<String>,
         /// Container and reason (`base: ImagePullBackOff`).
         waiting: Option<String>,
         /// The last progress on the way to its start. Progress is: it was bound; the kubelet acknowledged it; its sandbox came up; a
@@ -305,10 +308,23 @@ impl Ledger {
         self.entries.get(entry as usize).map(|entry| &entry.fact)
     }
 
-    /// The container that is the task's own: the template's, else the pod's default.
+    /// The container that is the task's own: the template's; else the first that failed, or the pod's default.
     pub fn own<'a>(&'a self, template: &'a Template) -> &'a str {
-        let default = || self.last.as_ref().and_then(Pod::default_container).unwrap_or_default();
-        if template.container.is_empty() { default() } else { &template.container }
+        if !template.container.is_empty() {
+            return &template.container;
+        }
+        let Some(pod) = &self.last else { return "" };
+        let failed = pod.status.container_statuses.iter().find(|status| status.has_failed());
+        failed.map(|status| status.name.as_str()).or_else(|| pod.default_container()).unwrap_or_default()
+    }
+
+    /// An autoscaler's last word, if it was that it makes no node.
+    pub fn no_scale_up_words(&self) -> Option<String> {
+        self.no_scale_up.filter(|at| Some(*at) >= self.scale_up)?;
+        self.entries.iter().rev().find_map(|entry| match &entry.fact {
+            Fact::Told { message, .. } if entry.fact.refuses_a_node() => Some(message.clone()),
+            _ => None,
+        })
     }
 
     /// How the task's own container ended. `None`: it has not, as far as seen.

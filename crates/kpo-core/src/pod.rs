@@ -253,6 +253,14 @@ pub struct ContainerStatus {
     pub last_state: ContainerState,
 }
 
+impl ContainerStatus {
+    /// Whether its program has failed: it ended with another code than 0, and its kubelet could tell of what.
+    pub fn has_failed(&self) -> bool {
+        let end = self.state.terminated.as_ref().filter(|end| end.exit_code != 0);
+        end.is_some_and(|end| end.reason.as_deref() != Some("ContainerStatusUnknown"))
+    }
+}
+
 /// `v1.ContainerState`: at most one of the three is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]

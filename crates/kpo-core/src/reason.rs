@@ -71,6 +71,8 @@ pub enum Reason {
     ScheduleTimeout,
     /// Not released by its queue within the queue clock.
     QueueTimeout,
+    /// The running clock ran out.
+    RunTimeout,
     /// The total clock ran out.
     Timeout,
     /// The quota stayed full until the clock ended.
@@ -136,7 +138,7 @@ struct Page {
 
 impl Reason {
     /// All of them, in the order of docs/reasons.md.
-    pub const ALL: [Reason; 41] = [
+    pub const ALL: [Reason; 42] = [
         Reason::Succeeded,
         Reason::SucceededWhileTerminating,
         Reason::ProgramFailed,
@@ -152,6 +154,7 @@ impl Reason {
         Reason::StartTimeout,
         Reason::ScheduleTimeout,
         Reason::QueueTimeout,
+        Reason::RunTimeout,
         Reason::Timeout,
         Reason::QuotaExceeded,
         Reason::Unavailable,
@@ -378,6 +381,13 @@ impl Reason {
                 sentence: "the queue did not release the pod within the queue clock",
                 next: "Ask the queue (`kubectl describe workload`), or raise `--queue-timeout`.",
                 example: "timed out: held by kueue.x-k8s.io/admission for 1 h",
+            },
+            Reason::RunTimeout => Page {
+                code: "runTimeout",
+                exit: exit::TIMEOUT,
+                sentence: "the program did not end within the running clock",
+                next: "Raise `--run-timeout`, or make the task smaller.",
+                example: "timed out: ran for 30 m on node-1; its pod was deleted",
             },
             Reason::Timeout => Page {
                 code: "timeout",

@@ -79,7 +79,7 @@ pub enum Naming {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Template {
-    /// The task's own container.
+    /// The task's own container. Empty: the first of the pod's that failed, else its default one (a foreign pod under `kpo why`).
     pub container: String,
     /// Containers, init containers among them, that the submitted manifest names: their start counts.
     /// Empty: all of the pod's (a foreign pod under `kpo why`).
@@ -91,11 +91,11 @@ pub struct Template {
 }
 
 impl Template {
-    /// For a pod that is not a task's (`kpo why`): its default container is its own, and all containers count.
+    /// For a pod that is not a task's (`kpo why`): all its containers count.
     pub fn foreign(pod: &crate::Pod) -> Self {
         let grace = pod.spec.termination_grace_period_seconds.and_then(|seconds| u32::try_from(seconds).ok());
         Self {
-            container: pod.default_container().unwrap_or_default().to_owned(),
+            container: String::new(),
             counted: Vec::new(),
             grace_seconds: grace.unwrap_or(30),
             active_deadline_seconds: None,
@@ -174,15 +174,18 @@ pub struct Clocks {
     pub queue: Option<Duration>,
     /// Time until it is bound, without what a scale-up took (15 minutes of credit at most). Default `None`.
     pub schedule: Option<Duration>,
-    /// Time without progress between binding and the start of its own container (pull, init containers). Default 10 minutes.
+    /// Time without progress between binding and the start of its own container (pull, volumes). An init container that runs is progress.
+    /// Default 10 minutes.
     pub start: Option<Duration>,
+    /// Time that its own container may run, in each attempt. Default `None`.
+    pub run: Option<Duration>,
     /// Time from the first creation to the end, all attempts together. Default `None`.
     pub total: Option<Duration>,
 }
 
 impl Default for Clocks {
     fn default() -> Self {
-        Self { queue: None, schedule: None, start: Some(Duration::from_secs(600)), total: None }
+        Self { queue: None, schedule: None, start: Some(Duration::from_secs(600)), run: None, total: None }
     }
 }
 

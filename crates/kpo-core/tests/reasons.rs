@@ -18,13 +18,14 @@ memory or time. The code named below is kpo's, where there is none to return.
 ";
 
 /// kpo's own exit codes, and what they mean.
-const EXITS: [(i32, &str); 12] = [
+const EXITS: [(i32, &str); 13] = [
     (exit::SUCCESS, "the program succeeded"),
     (exit::FAILED, "the task failed, and its own container has no code to return"),
     (exit::USAGE, "the command line or the manifest is wrong; nothing was created"),
     (exit::BROKEN_RESULT, "the result that was asked for is missing or broken"),
     (exit::NO_POD, "there is no pod of the task"),
     (exit::DISRUPTED, "taken away, and not run again (any more)"),
+    (exit::TAKEN_OVER, "another observer has taken the task over: how it ends is known there"),
     (exit::FORBIDDEN, "a right is missing"),
     (exit::TIMEOUT, "a clock ran out"),
     (exit::OWN, "kpo's own failure: no connection, a broken cluster, a bug"),
@@ -86,7 +87,7 @@ fn the_list_names_every_variant() {
 #[test]
 fn exit_codes_are_stable_and_apart() {
     let codes = EXITS.map(|(code, _)| code);
-    assert_eq!(codes, [0, 1, 2, 65, 66, 75, 77, 124, 125, 126, 130, 137]);
+    assert_eq!(codes, [0, 1, 2, 65, 66, 75, 76, 77, 124, 125, 126, 130, 137]);
 }
 
 #[test]

@@ -296,11 +296,13 @@ fn second_starts(evidence: &Evidence<'_>) -> Vec<String> {
     seen
 }
 
-/// Whether its program had failed by then, so that the user's `--retries` are for it.
+/// Whether the pod's program had failed by then, so that the user's `--retries` are for it.
 fn failed(evidence: &Evidence<'_>, life: &Life, by: Time) -> bool {
+    let own = |other: &Life| other.pod == life.pod && other.container == evidence.spec.template.container;
+    let program = evidence.book.read().into_iter().find(own).unwrap_or_else(|| life.clone());
     evidence.spec.rerun.retries > 0
-        && life.exit_code.is_some_and(|code| code != 0)
-        && life.ended.is_some_and(|at| at <= by)
+        && program.exit_code.is_some_and(|code| code != 0)
+        && program.ended.is_some_and(|at| at <= by)
 }
 
 fn bare_deletes(evidence: &Evidence<'_>) -> Vec<String> {
@@ -336,24 +338,32 @@ fn leftovers(evidence: &Evidence<'_>) -> Vec<String> {
     for (name, finalizers) in present(evidence) {
         if finalizers.iter().any(|name| name == marks::FINALIZER) {
             seen.push(format!("{name} still has the finalizer {}", marks::FINALIZER));
-        } else if kept.as_deref() != Some(name.as_str()) && finalizers.is_empty() && !is_terminating(evidence, &name) {
+        } else if kept.as_deref() != Some(name.as_str()) && finalizers.is_empty() && !ends_by_itself(evidence, &name) {
             seen.push(format!("{name} is left behind"));
         }
     }
     seen
 }
 
-/// Whether its deletion is under way: a node that does not answer holds it, and nobody may force it.
-fn is_terminating(evidence: &Evidence<'_>, name: &str) -> bool {
-    pods(evidence).any(|pod| pod["metadata"]["name"] == name && pod["metadata"]["deletionTimestamp"].is_string())
+/// Whether its deletion is under way: a node that does not answer holds it, and nobody may force it. Or, where the API server was away when
+/// the task's time was up, its own deadline ends it.
+fn ends_by_itself(evidence: &Evidence<'_>, name: &str) -> bool {
+    let timed_out = outcome(evidence).is_some_and(|outcome| outcome.reason == Some(kpo_core::Reason::Timeout));
+    let limited = |pod: &Value| timed_out && pod["spec"]["activeDeadlineSeconds"].is_u64();
+    let terminates = |pod: &Value| pod["metadata"]["deletionTimestamp"].is_string();
+    pods(evidence).any(|pod| pod["metadata"]["name"] == name && (terminates(pod) || limited(pod)))
+}
+
+fn outcome<'e>(evidence: &'e Evidence<'_>) -> Option<&'e kpo_core::Outcome> {
+    evidence.records.iter().rev().find_map(|record| match &record.what {
+        What::Outcome(outcome) => Some(outcome.as_ref()),
+        _ => None,
+    })
 }
 
 /// The pod that the policy keeps, if it keeps one.
 fn kept(evidence: &Evidence<'_>) -> Option<String> {
-    let outcome = evidence.records.iter().rev().find_map(|record| match &record.what {
-        What::Outcome(outcome) => Some(outcome),
-        _ => None,
-    })?;
+    let outcome = outcome(evidence)?;
     let keeps = match evidence.spec.on_finish {
         kpo_core::OnFinish::None => false,
         kpo_core::OnFinish::All => true,

@@ -138,7 +138,7 @@ struct Runner<'s> {
 }
 
 /// The core's moment of the lab's.
-fn core_time(time: kpo_lab::Time) -> kpo_core::Time {
+pub(crate) fn core_time(time: kpo_lab::Time) -> kpo_core::Time {
     kpo_core::Time(time.0)
 }
 
@@ -205,7 +205,9 @@ impl<'s> Runner<'s> {
 
     fn run(&mut self) {
         for _ in 0..STEPS {
-            while self.act() {}
+            if !self.comes_to_rest() {
+                break;
+            }
             if self.is_finished() {
                 return;
             }
@@ -216,6 +218,11 @@ impl<'s> Runner<'s> {
         }
         let seats: Vec<String> = self.seats.iter().map(|seat| format!("{:?}", seat.because)).collect();
         self.stuck = Some(format!("a livelock: {STEPS} steps, and no end; {}", seats.join(", ")));
+    }
+
+    /// Does all that there is to do at this instant. Not so: it never ends.
+    fn comes_to_rest(&mut self) -> bool {
+        (0..STEPS).any(|_| !self.act())
     }
 
     /// Everything that there is to do at this instant. Whether something was.
@@ -435,7 +442,10 @@ impl<'s> Runner<'s> {
         }
         if let Some(coming) = seat.reply_due(now) {
             let name = seat.name.clone();
-            let reply = coming.lost.map_or(coming.reply, |command| self.resolve(&name, &command));
+            let reply = match coming.lost {
+                Some(command) => self.resolve(&name, &command, coming.withdrawn),
+                None => coming.reply,
+            };
             return Some(Input::Reply { to: coming.id, reply });
         }
         let due = seat.tick_due || seat.until.is_some_and(|until| lab_time(until) <= now);
@@ -454,11 +464,15 @@ impl<'s> Runner<'s> {
             self.crash(index, &format!("crash before {}", seat::named(&command)));
             return true;
         }
+        if let Command::Withdraw { create } = &command {
+            let asked = |coming: &&mut Coming| coming.id == *create;
+            self.seats[index].replies.iter_mut().filter(asked).for_each(|coming| coming.withdrawn = true);
+        }
         if let Some(answer) = self.answer(&name, &command) {
             let lost = self.loses(&command);
             let at = if lost { self.now() + LOST_FOR } else { self.now() };
             let lost = lost.then(|| command.clone());
-            self.seats[index].replies.push_back(Coming { at, id, reply: answer, lost });
+            self.seats[index].replies.push_back(Coming { at, id, reply: answer, lost, withdrawn: false });
         }
         if let Upset::Crash { command: at, done: true, .. } = self.upset
             && at == number
@@ -532,7 +546,7 @@ impl<'s> Runner<'s> {
     /// Answers a command by requests to the API server; `None` for those without a reply.
     fn answer(&mut self, observer: &str, command: &Command) -> Option<Reply> {
         match command {
-            Command::FollowLog { .. } => None,
+            Command::FollowLog { .. } | Command::Withdraw { .. } => None,
             Command::CloseLogs { .. } => Some(Reply::Done),
             Command::ReadResult { .. } => Some(Reply::Result(Err("results are the engine's".to_owned()))),
             Command::Deliver(outcome) => {
@@ -545,9 +559,9 @@ impl<'s> Runner<'s> {
 
     fn ask(&mut self, observer: &str, command: &Command) -> Reply {
         match command {
-            Command::Create(create) if create.sent_before.is_some() => self.resolve_create(observer, create),
+            Command::Create(create) if create.sent_before.is_some() => self.resolve_create(observer, create, false),
             Command::Create(create) => self.create(observer, &self.part().template.body(&self.part().spec, create)),
-            Command::Read { name } => match self.request(observer, "GET", name, None) {
+            Command::Read { name, .. } => match self.request(observer, "GET", name, None) {
                 Ok(pod) => seat::seen(&pod),
                 Err(error) => seat::refused(&error),
             },
@@ -569,22 +583,22 @@ impl<'s> Runner<'s> {
                 seat::written(self.request(observer, "PATCH", name, Some(&body)), true)
             }
             Command::ListEvents { .. } if self.sabotage == Some(Sabotage::BlindRerun) => Reply::Events(Vec::new()),
-            Command::ListEvents { uid } => {
-                Reply::Events(seat::events(self.world.store(), &self.part().spec.namespace, uid))
+            Command::ListEvents { name, .. } => {
+                Reply::Events(seat::events(self.world.store(), &self.part().spec.namespace, name))
             }
             _ => Reply::Done,
         }
     }
 
     /// What came of a write whose reply was lost: a create is looked for by its name first, anything else is sent again.
-    fn resolve(&mut self, observer: &str, command: &Command) -> Reply {
+    fn resolve(&mut self, observer: &str, command: &Command, withdrawn: bool) -> Reply {
         match command {
-            Command::Create(create) => self.resolve_create(observer, create),
+            Command::Create(create) => self.resolve_create(observer, create, withdrawn),
             _ => self.ask(observer, command),
         }
     }
 
-    fn resolve_create(&mut self, observer: &str, create: &Create) -> Reply {
+    fn resolve_create(&mut self, observer: &str, create: &Create, withdrawn: bool) -> Reply {
         let body = self.part().template.body(&self.part().spec, create);
         match self.quiet_request("GET", &create.name, None) {
             Ok(found) if seat::same_attempt(&found, &body) => seat::seen(&found),
@@ -592,6 +606,7 @@ impl<'s> Runner<'s> {
             Err(_) if seat::is_told_of(self.world.store(), &self.part().spec.namespace, &create.name) => {
                 seat::in_doubt(create)
             }
+            Err(_) if withdrawn => Reply::Withdrawn,
             Err(_) => self.create(observer, &body),
         }
     }

@@ -1,7 +1,7 @@
 //! A scenario on the engine: kpo's driver, its requests over the lab's API server in-process, under tokio's paused clock.
 
 use crate::audit::{self, Audited, Book, Evidence, Invariant, Violation};
-use crate::core_run::{BACK_AFTER, Run, Sabotage, Upset};
+use crate::core_run::{BACK_AFTER, Run, Sabotage, Upset, core_time};
 use crate::expect::{self, Expectation, Rigour};
 use crate::grammar::{Deed, Doing, Moment, Scenario};
 use crate::seat;
@@ -16,7 +16,7 @@ use kpo_core::{Event, Stop};
 use kpo_lab::{Lab, LabOptions, World};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
@@ -27,8 +27,8 @@ const TOLD: usize = 20_000;
 const AFTERMATH: Duration = Duration::from_secs(600);
 /// A run is ended after so long of virtual time, whatever the task waits for.
 const LONGEST: Duration = Duration::from_secs(86_400);
-/// The instant at which runs begin: the lab's own.
-const EPOCH: Duration = Duration::from_nanos(Lab::EPOCH.0.unsigned_abs());
+/// After this it is attached again where no server answered.
+const ATTACH_AGAIN: Duration = Duration::from_secs(60);
 /// How often pods' states are looked at for those who wait for one.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -43,6 +43,21 @@ pub fn run(scenario: &Scenario, upset: Upset, sabotage: Option<Sabotage>) -> Run
         runner.run().await;
         runner.finish()
     })
+}
+
+/// As a person who attaches does: while no server answers, it is tried again.
+async fn attached(hook: &KubernetesHook, request: &AttachRequest) -> Result<Running, driver::AttachFailure> {
+    let until = Instant::now() + LONGEST;
+    loop {
+        match driver::attach(hook, request.clone()).await {
+            Err(driver::AttachFailure::List { source, .. })
+                if source.failure.is_transient() && Instant::now() < until =>
+            {
+                tokio::time::sleep(ATTACH_AGAIN).await;
+            }
+            attached => return attached,
+        }
+    }
 }
 
 /// An observer.
@@ -124,10 +139,11 @@ impl<'s> Runner<'s> {
             ..RequestOptions::default()
         };
         options.limit.per_second = 0;
-        let began = self.began;
-        options.wall_clock = Some(Arc::new(move || UNIX_EPOCH + EPOCH + began.elapsed()));
         let tap = Tap::new(self.wire.clone(), observer, life);
-        KubernetesHook::from_client(kube::Client::new(tap, self.scenario.task.spec.namespace.as_str()), options)
+        let client = kube::Client::new(tap, self.scenario.task.spec.namespace.as_str());
+        let began = self.began;
+        let cluster_time = move || core_time(Lab::EPOCH) + began.elapsed();
+        KubernetesHook::from_client(client, options).with_wall_clock(Arc::new(cluster_time))
     }
 
     fn start(&mut self) {
@@ -336,7 +352,7 @@ impl<'s> Runner<'s> {
         let (hook, spec) = (self.hook(name, self.lives), &self.scenario.task.spec);
         let request =
             AttachRequest { task: spec.task.clone(), namespace: spec.namespace.clone(), take_over, template: None };
-        match driver::attach(&hook, request).await {
+        match attached(&hook, &request).await {
             Ok(running) => self.seat(name, running, None),
             Err(error) => {
                 self.lost = true;

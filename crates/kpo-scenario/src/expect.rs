@@ -250,6 +250,8 @@ pub(crate) fn next(next: &Next) -> String {
                 NoRerun::Stopped => "stopped",
                 NoRerun::Deadline => "deadline",
                 NoRerun::Follower => "follower",
+                NoRerun::NoManifest => "no-manifest",
+                NoRerun::Over => "over",
             }
         ),
     }

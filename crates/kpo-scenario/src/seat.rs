@@ -18,6 +18,8 @@ pub(crate) struct Coming {
     pub(crate) reply: Reply,
     /// The command, where the reply was lost: it is found out then what came of it.
     pub(crate) lost: Option<Command>,
+    /// Whether it is a create that was withdrawn since.
+    pub(crate) withdrawn: bool,
 }
 
 /// One observer.
@@ -179,7 +181,8 @@ pub(crate) fn is_in_state(store: &Store, born: &Born, spec: &Spec, pod: &str, st
 pub(crate) fn named(command: &Command) -> String {
     match command {
         Command::Create(create) => format!("create {}", create.name),
-        Command::Read { name } => format!("read {name}"),
+        Command::Withdraw { .. } => "withdraw".to_owned(),
+        Command::Read { name, .. } => format!("read {name}"),
         Command::Delete { name, .. } => format!("delete {name}"),
         Command::Ungate { name, .. } => format!("ungate {name}"),
         Command::Release { name, .. } => format!("release {name}"),
@@ -282,9 +285,10 @@ pub(crate) fn annotation(command: &Command) -> Value {
     patch
 }
 
-pub(crate) fn events(store: &Store, namespace: &str, uid: &str) -> Vec<ClusterEvent> {
+/// Events about a pod of that name: some name no UID.
+pub(crate) fn events(store: &Store, namespace: &str, name: &str) -> Vec<ClusterEvent> {
     let all = store.list(Resource::Events, Some(namespace));
-    let about = all.filter(|event| event["involvedObject"]["uid"] == uid);
+    let about = all.filter(|event| event["involvedObject"]["name"] == name);
     about.filter_map(|event| serde_json::from_value((**event).clone()).ok()).collect()
 }
 

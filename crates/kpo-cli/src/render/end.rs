@@ -216,6 +216,10 @@ fn no_rerun(why: NoRerun, cause: Cause, started: Started) -> String {
         NoRerun::UnsignedDelete => "Not run again: somebody wanted it gone.",
         NoRerun::Stopped => "Not run again: a stop was asked for.",
         NoRerun::Deadline => "Not run again: its total time is used up (--timeout).",
+        NoRerun::NoManifest => {
+            "Not run again: the manifest as submitted is not known here (kpo attach --take-over -f FILE)."
+        }
+        NoRerun::Over => "The task had ended before; its pod was kept.",
         NoRerun::Follower => "Not run again from here: this process only follows; kpo attach --take-over would.",
     };
     text.to_owned()

@@ -104,11 +104,15 @@ impl Teller {
                 let of = if *attempt == 1 { format!(" of ≤ {at_most}") } else { String::new() };
                 vec![self.header(format!("attempt {attempt}{of}   {what}"))]
             }
-            Event::Adopted { attempt, pod, follows, .. } => {
+            Event::Adopted { attempt, pod, follows, recreates, .. } => {
                 self.begin(*attempt, pod);
                 self.follows = *follows;
-                let follows = if *follows { "; only followed: --take-over would watch over it" } else { "" };
-                vec![self.header(format!("attempt {attempt}   found {pod}{follows}"))]
+                let more = match (follows, recreates) {
+                    (true, _) => "; only followed: --take-over would watch over it",
+                    (false, true) => "",
+                    (false, false) => "; its manifest is not known here, so that it is not run again",
+                };
+                vec![self.header(format!("attempt {attempt}   found {pod}{more}"))]
             }
             Event::Ungated { .. } => vec![],
             Event::Assigned { node, .. } => {
@@ -239,7 +243,9 @@ impl Teller {
             Stop::Shutdown => return Vec::new(),
         };
         let first = match because {
-            Because::Creation => ": the API server has yet to answer the create; a pod that it made is deleted then",
+            Because::Creation => {
+                ": the API server has yet to answer the create, which is not sent again; a pod that it has made is deleted"
+            }
             Because::Unreachable { .. } => ": its node does not answer; the pod goes when that is back, or is removed",
             Because::Completion => ": it has ended already; what is left of it is fetched and cleaned up",
             _ => "",
@@ -280,6 +286,7 @@ fn hindrance(what: Hindrance) -> &'static str {
         Hindrance::Ungate => {
             "the gate of the next attempt could not be lifted (where that is forbidden, it is made again without one)"
         }
+        Hindrance::Gate => "the cluster has no scheduling gates: what they would hold is waited for in memory",
         Hindrance::Annotate => "the task's state could not be written to its pod",
         Hindrance::Release => "kpo's finalizer could not be removed (kpo sweep does)",
         Hindrance::Read => "the pod could not be read",

@@ -159,6 +159,7 @@ fn the_seeds_story() {
     let node = |message: Option<&str>| Because::Node {
         message: message.map(str::to_owned),
         scaling_up: false,
+        refused: None,
         deadline: None,
     };
     let preempted =
@@ -231,10 +232,17 @@ fn the_live_line_names_the_clock_that_runs_and_what_is_left() {
         Because::Backoff,
         Because::Predecessor,
         Because::Queue { gates: vec!["kueue.x-k8s.io/admission".into()], deadline: None },
-        Because::Node { message: None, scaling_up: true, deadline },
+        Because::Node { message: None, scaling_up: true, refused: None, deadline },
+        Because::Node {
+            message: Some("0/3 nodes are available: 3 Insufficient cpu.".into()),
+            scaling_up: false,
+            refused: Some("pod didn't trigger scale-up: 1 max node group size reached".into()),
+            deadline,
+        },
         Because::Node {
             message: Some("0/3 nodes are available: 3 Insufficient cpu. preemption: 0/3.".into()),
             scaling_up: false,
+            refused: None,
             deadline,
         },
         Because::Start {

@@ -19,10 +19,11 @@ fn phase(because: &Because) -> String {
         Because::Creation => "creating its pod".to_owned(),
         Because::Admission { .. } => "refused for now; asking again".to_owned(),
         Because::Backoff => "waiting before the next attempt".to_owned(),
-        Because::Predecessor => "waiting for its predecessor to be gone".to_owned(),
+        Because::Predecessor => "waiting for the attempt before, which may still run, to be gone".to_owned(),
         Because::Queue { gates, .. } if gates.is_empty() => "waiting for its gate to be lifted".to_owned(),
         Because::Queue { gates, .. } => format!("queued by {}", gates.join(", ")),
         Because::Node { scaling_up: true, .. } => "waiting for a new node".to_owned(),
+        Because::Node { refused: Some(_), .. } => "waiting for a node, and the autoscaler adds none".to_owned(),
         Because::Node { .. } => "waiting for a node".to_owned(),
         Because::Start { node, .. } => format!("starting on {node}"),
         Because::Program { node, .. } => format!("running on {node}"),
@@ -39,6 +40,7 @@ fn detail(because: &Because) -> Option<String> {
     match because {
         Because::Admission { message, .. } => Some(clause(message)),
         // The scheduler goes on with what preemption would have brought: the first sentence says what is missing.
+        Because::Node { refused: Some(words), .. } => Some(clause(words)),
         Because::Node { message, .. } => message.as_deref().and_then(|words| words.split(". ").next()).map(clause),
         Because::Start { waiting, message, .. } => start(waiting.as_deref(), message.as_deref()),
         _ => None,
@@ -75,7 +77,7 @@ fn left(because: &Because, now: Time) -> Option<String> {
         Because::Node { scaling_up: true, .. } => return Some("the clock stands still meanwhile".to_owned()),
         Because::Node { deadline, .. } => (deadline, "left to find one"),
         Because::Start { deadline, .. } => (deadline, "left to start"),
-        Because::Program { deadline, .. } => (deadline, "left in all"),
+        Because::Program { deadline, .. } => (deadline, "left"),
         _ => return None,
     };
     deadline.map(|deadline| format!("{} {what}", whole(deadline.since(now))))
@@ -94,7 +96,7 @@ pub(super) fn worth_saying(because: &Because) -> Option<String> {
     /// Waiting reasons of every pod's start.
     const USUAL: [&str; 2] = ["ContainerCreating", "PodInitializing"];
     match because {
-        Because::Node { message: None, scaling_up: false, .. } => None,
+        Because::Node { message: None, scaling_up: false, refused: None, .. } => None,
         Because::Queue { gates, .. } if gates.is_empty() => None,
         Because::Start { waiting, message, .. } => {
             let waiting = waiting.as_deref().filter(|waiting| !USUAL.iter().any(|usual| waiting.ends_with(usual)))?;

@@ -1,6 +1,6 @@
 //! Who took it away: the rows of disruptions, by what shows them.
 
-use crate::ledger::{Fact, Ledger};
+use crate::ledger::{Fact, Ledger, is_single_binary};
 use crate::pod::Condition;
 use crate::reason::Reason;
 use crate::verdict::Cause;
@@ -52,7 +52,10 @@ impl Disruption {
 
     /// Whether whoever does that deletes the pod: without a deletion request the condition is stale, or came too late.
     pub(super) fn deletes(&self) -> bool {
-        matches!(self.cause, Cause::Preemption | Cause::Taint | Cause::Eviction | Cause::NodeGone)
+        matches!(
+            self.cause,
+            Cause::Preemption | Cause::Taint | Cause::Eviction | Cause::NodeGone | Cause::Queue | Cause::Other
+        )
     }
 
     pub(super) fn reason(&self) -> Reason {
@@ -159,8 +162,8 @@ fn by_told(reason: &str, message: &str, reporter: &str) -> Option<Disruption> {
 pub(super) fn by_controller(ledger: &Ledger) -> Option<Disruption> {
     let bound = ledger.node().is_some();
     let fact = ledger.terminal.and_then(|entry| ledger.fact(entry))?;
-    let gc =
-        matches!(fact, Fact::Phase { writer: Some(writer), reason: None, .. } if writer == "kube-controller-manager");
+    let Fact::Phase { writer: Some(writer), reason: None, kubelet, .. } = fact else { return None };
+    let gc = writer == "kube-controller-manager" || (is_single_binary(writer) && !kubelet);
     (gc && bound).then(|| Disruption::of(Cause::NodeGone))
 }
 

@@ -20,7 +20,7 @@ fn cites_end(fact: &Fact) -> bool {
     match fact {
         Fact::ContainerEnded { .. } | Fact::DeletionRequested { .. } => true,
         Fact::Phase { phase, .. } => phase.is_terminal(),
-        _ => is_signature(fact),
+        _ => is_signature(fact) || fact.refuses_a_node(),
     }
 }
 
@@ -31,6 +31,8 @@ fn cites_disruption(ledger: &Ledger, template: &Template, fact: &Fact, life: &Li
             *life == Life::Never(Proof::KubeletRejected) || *life == Life::Unknown
         }
         Fact::Assigned { .. } | Fact::ContainerRan { .. } | Fact::Gone { .. } => true,
+        // The node controller's word that the node is silent.
+        Fact::Condition { kind, status, reason: None, .. } if kind == "Ready" => status == "False",
         Fact::ContainerWaiting { container, .. } => {
             matches!(life, Life::Never(_)) && template.counts(container) && !ledger.ends.contains_key(container)
         }

@@ -38,6 +38,20 @@ pub fn judge(ledger: &Ledger, template: &Template, exit_zero_after_term: ExitZer
     Some(case.verdict())
 }
 
+/// Whether no process of the attempt can be alive any more.
+pub fn is_stopped(ledger: &Ledger, template: &Template) -> bool {
+    proof::is_stopped(ledger, proof::life(ledger, template))
+}
+
+/// Its node does not answer, and the user said that it may be replaced all the same.
+pub fn unreachable(ledger: &Ledger, template: &Template) -> Verdict {
+    let life = proof::life(ledger, template);
+    let class = Class::Disrupted { cause: Cause::Unreachable, started: life.started() };
+    let evidence = evidence::of(ledger, template, &class, &life);
+    let proof = life.proof();
+    Verdict { class, reason: Reason::Unreachable, exit_code: None, proof, detail: None, stopped: false, evidence }
+}
+
 /// Somebody takes it away, and it has not ended yet: by what, and in the cluster's words.
 pub fn disrupting(ledger: &Ledger) -> Option<(Reason, Option<String>)> {
     let pod = ledger.last.as_ref().filter(|_| !ledger.is_over())?;

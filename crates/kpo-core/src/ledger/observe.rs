@@ -31,7 +31,12 @@ const SINGLE_BINARIES: [&str; 3] = ["k3s", "kubelite", "microshift"];
 
 /// Whether a kubelet may go by that name: by its own, or by a single binary's.
 pub(crate) fn may_be_kubelet(manager: &str) -> bool {
-    manager == "kubelet" || SINGLE_BINARIES.contains(&manager)
+    manager == "kubelet" || is_single_binary(manager)
+}
+
+/// Whether that is the name of a binary that is all components.
+pub(crate) fn is_single_binary(manager: &str) -> bool {
+    SINGLE_BINARIES.contains(&manager)
 }
 
 impl Ledger {
@@ -78,7 +83,8 @@ impl Ledger {
 
     fn first_seen(&mut self, now: Time, pod: &Pod) {
         if self.last.is_none() {
-            self.gapless = !pod.is_reported() && !self.in_gap;
+            // In an open gap too: whether anything is missed of it until the gap ends is said then.
+            self.gapless = !pod.is_reported();
             self.progress = now;
             self.keep(now, Fact::FirstSeen { from_creation: self.gapless });
         }
@@ -247,7 +253,7 @@ impl Ledger {
         let one_write = self.last_is_neighbour() && !known.metadata.uid.is_empty();
         let was_over = |name: &str| known.status_of(name).is_some_and(|status| status.state.terminated.is_some());
         let ended = || pod.statuses().any(|status| status.state.terminated.is_some() && !was_over(&status.name));
-        writers.all(|writer| writer == "kubelet" || (SINGLE_BINARIES.contains(&writer) && one_write && ended()))
+        writers.all(|writer| writer == "kubelet" || (is_single_binary(writer) && one_write && ended()))
     }
 
     fn last_is_neighbour(&self) -> bool {
@@ -257,7 +263,11 @@ impl Ledger {
     fn presence(&mut self, now: Time, sight: Sight, pod: &Pod) {
         self.after_gap = false;
         match sight {
-            Sight::Present => self.doubtful = false,
+            Sight::Present => {
+                // Between the DELETED and the read nobody watched it.
+                self.gapless &= !self.doubtful;
+                self.doubtful = false;
+            }
             Sight::Deleted if pod.is_last_version() => self.gone(now, Absence::Observed),
             Sight::Deleted => self.doubtful = true,
         }

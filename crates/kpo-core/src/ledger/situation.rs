@@ -12,7 +12,7 @@ use std::time::Duration;
 /// critical pod, shutdown, deadline) back until all containers have stopped (`mergePodStatus` in `pkg/kubelet/status/status_manager.go`).
 const SETTLE: Duration = Duration::from_secs(5);
 /// How long beyond its grace a pod may be on its way out before its node counts as silent.
-const OVERDUE: Duration = Duration::from_secs(60);
+pub(crate) const OVERDUE: Duration = Duration::from_secs(60);
 
 impl Ledger {
     /// What the attempt is at that moment.
@@ -57,6 +57,19 @@ impl Ledger {
         self.gone.is_some() || self.terminal.is_some() || (self.deletion().is_some() && !self.was_bound())
     }
 
+    /// Since when it is over. `None`: it is not, or an unbound pod whose deletion was requested.
+    pub fn over_at(&self) -> Option<Time> {
+        let over = |entry: &super::Entry| matches!(entry.fact, Fact::Gone { .. });
+        let gone = self.entries.iter().find(|entry| over(entry)).map(|entry| entry.at);
+        let terminal = self.terminal.and_then(|entry| self.entries.get(entry as usize)).map(|entry| entry.at);
+        terminal.into_iter().chain(gone).min()
+    }
+
+    /// When the pod, whose deletion was requested, should long be stopped. `None`: it was not requested, or the pod is unbound.
+    pub fn overdue(&self) -> Option<Time> {
+        self.overdue_at(self.last.as_ref()?)
+    }
+
     /// Whether it was ever seen on a node.
     pub fn was_bound(&self) -> bool {
         self.node().is_some() || self.entries.iter().any(|entry| matches!(entry.fact, Fact::Assigned { .. }))
@@ -65,6 +78,11 @@ impl Ledger {
     /// Whether the task's own container has ended and is not started again, whatever else of the pod still runs.
     pub fn own_is_over(&self, template: &Template) -> bool {
         let Some(end) = self.own_end(template) else { return false };
+        let pod = self.last.as_ref();
+        // Of a pod that is no task's all containers count.
+        if template.counted.is_empty() && pod.is_some_and(|pod| pod.others_run(self.own(template))) {
+            return false;
+        }
         let again = self.last.as_ref().is_some_and(|pod| may_restart(pod, self.own(template), end.exit_code));
         // A container that the runtime lost is started again under the same UID after a reboot.
         end.located && !end.is_lost() && !again
@@ -109,7 +127,7 @@ impl Ledger {
         let hindrance = waiting.and_then(classify::hindrance);
         let fatal = waiting.and_then(|status| classify::fatal(status, self.pull_failures));
         let waiting = waiting.and_then(|status| Some(format!("{}: {}", status.name, waiting_reason(status)?)));
-        Situation::Starting { node, waiting, progress: self.progress, hindrance, fatal }
+        Situation::Starting { node, init: working(pod), waiting, progress: self.progress, hindrance, fatal }
     }
 
     /// The cluster's sentence on what hinders the start. `None`: it says none.
@@ -128,7 +146,12 @@ impl Ledger {
         words.clone().filter(|words| !idle(words)).or_else(scheduler).or_else(warned).or(words)
     }
 
-    /// Since when the node of a pod on its way out has been silent.
+    /// Since when the node of a pod on its way out has been silent. `None`: it is not, or the pod is not on its way out.
+    pub fn silent_since(&self, now: Time) -> Option<Time> {
+        let pod = self.last.as_ref().filter(|pod| pod.is_terminating())?;
+        self.unreachable_since(now, pod)
+    }
+
     fn unreachable_since(&self, now: Time, pod: &Pod) -> Option<Time> {
         let silent =
             pod.status.conditions.iter().any(|c| c.kind == "Ready" && c.status == "False" && c.reason.is_none());
@@ -171,6 +194,13 @@ fn may_restart(pod: &Pod, container: &str, exit_code: i32) -> bool {
 /// Whether another main container still runs.
 fn others_run(pod: &Pod, own: &str) -> bool {
     pod.status.container_statuses.iter().any(|status| status.name != own && status.state.running.is_some())
+}
+
+/// The init container that does its part now: sidecars run beside it.
+fn working(pod: &Pod) -> Option<String> {
+    let sidecar = |name: &str| pod.spec.init_containers.iter().any(|c| c.name == name && c.is_sidecar());
+    let runs = |status: &&ContainerStatus| status.state.running.is_some() && !sidecar(&status.name);
+    pod.status.init_container_statuses.iter().find(runs).map(|status| status.name.clone())
 }
 
 /// The container that the start waits for: the first init container that has not done its part, else its own.

@@ -74,13 +74,21 @@ impl Ledger {
         }
         match event.reason.as_str() {
             "TriggeredScaleUp" | "Nominated" => self.scale_up = self.scale_up.max(Some(at)),
-            "NotTriggerScaleUp" => self.no_scale_up = self.no_scale_up.max(Some(at)),
-            // Karpenter's "Failed to schedule pod, …" has the scheduler's reason and its own reporter.
-            "FailedScheduling" if event.reporter() == "karpenter" => {
-                self.no_scale_up = self.no_scale_up.max(Some(at));
-            }
+            reason if refuses_a_node(reason, event.reporter()) => self.no_scale_up = self.no_scale_up.max(Some(at)),
             _ => {}
         }
+    }
+}
+
+/// Whether an autoscaler says that it makes no node. Karpenter's "Failed to schedule pod, …" has the scheduler's reason and its own reporter.
+fn refuses_a_node(reason: &str, reporter: &str) -> bool {
+    reason == "NotTriggerScaleUp" || (reason == "FailedScheduling" && reporter == "karpenter")
+}
+
+impl Fact {
+    /// Whether an autoscaler says that it makes no node.
+    pub(crate) fn refuses_a_node(&self) -> bool {
+        matches!(self, Fact::Told { reason, reporter, .. } if refuses_a_node(reason, reporter))
     }
 }
 

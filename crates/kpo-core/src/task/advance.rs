@@ -1,10 +1,11 @@
 //! The transitions: given what is known, what is to be done now. Level-triggered: each step looks at the state alone, and steps
 //! follow one another until none changes anything.
 
-use super::{Attempt, Leaving, Stage, Task};
+use super::hold::is_gated;
+use super::{Leaving, Stage, Task};
 use crate::classify;
 use crate::contract::{Command, Create, Event, Next, Refusal, Reply, Stop};
-use crate::marks;
+use crate::ledger::OVERDUE;
 use crate::pod::Pod;
 use crate::reason::Reason;
 use crate::time::Time;
@@ -12,7 +13,7 @@ use crate::verdict::{Cause, Class, Started, Verdict};
 use std::time::Duration;
 
 /// How long a verdict waits for the events that explain it. They are explanation, never proof.
-const EXPLAIN_FOR: Duration = Duration::from_secs(5);
+pub(super) const EXPLAIN_FOR: Duration = Duration::from_secs(5);
 /// A refused create is asked again after this, where the server names no time.
 const ASK_AGAIN: Duration = Duration::from_secs(8);
 /// A write that was refused or met a conflict is tried again after this.
@@ -35,18 +36,19 @@ impl Task {
     /// One step. Whether anything changed.
     fn step(&mut self) -> bool {
         if self.leaves() && !self.is_over() {
-            return self.go(Stage::Detached);
+            return self.go(Stage::Detached { from: Box::new(self.state.stage.clone()) });
         }
         match self.state.stage.clone() {
-            Stage::Creating { again_at } => self.step_creating(again_at),
+            Stage::Creating { again_at: None, withdrawn } => self.step_created(withdrawn),
+            Stage::Creating { again_at: Some(at), .. } => self.step_creating(at),
             Stage::Delaying { until } => self.step_delaying(until),
             Stage::Following => self.step_following(),
-            Stage::Stopping { reason } => self.step_stopping(reason),
+            Stage::Stopping { reason, since } => self.step_stopping(reason, since),
             Stage::Explaining { until } => self.step_explaining(until),
             Stage::Completing { result } => self.step_completing(result),
             Stage::Delivering { .. } => false,
             Stage::Cleaning => self.step_cleaning(),
-            Stage::Finished | Stage::Detached => false,
+            Stage::Finished | Stage::Detached { .. } => false,
         }
     }
 
@@ -71,11 +73,14 @@ impl Task {
 
     /// Sends the create of the current attempt.
     pub(super) fn create(&mut self) {
+        if self.state.is_released() {
+            self.state.current.not_before = None;
+        }
         let state = &self.state;
         let create = Create {
             name: state.current.name.clone(),
             attempt: state.current.number,
-            gated: state.current.not_before.is_some() && state.can_gate(),
+            gated: !state.is_released() && state.can_gate(),
             protect: state.spec.protect,
             active_deadline_seconds: self.active_deadline(),
             avoid_nodes: self.nodes_to_avoid(),
@@ -87,20 +92,40 @@ impl Task {
         self.command(Command::Create(Box::new(create)));
     }
 
-    fn step_creating(&mut self, again_at: Option<Time>) -> bool {
-        let Some(at) = again_at else { return false };
-        if let Some(reason) = self.stop_reason() {
-            return self.end_without_pod(Class::Cancelled, reason, None);
+    /// A create was sent. If its task is to stop it is withdrawn; the answer, or that there is none to come, says what there is to stop.
+    fn step_created(&mut self, withdrawn: bool) -> bool {
+        let Some((class, reason)) = self.creation_ends() else { return false };
+        if self.deadline_passed().is_some_and(|at| at + OVERDUE <= self.state.now) {
+            let why = "the API server never answered: whether the pod was created is not known";
+            return self.end_without_pod(class, reason, Some(why.to_owned()));
         }
-        if let Some(clock) = self.state.clock().filter(|clock| clock.end <= self.state.now) {
-            let message = self.state.refusal.clone();
-            return self.end_without_pod(Class::LaunchFailed, clock.reason, message);
+        let create = self.state.pending.iter().find(|(_, command)| matches!(command, Command::Create(_)));
+        let Some(create) = create.map(|(id, _)| *id).filter(|_| !withdrawn) else { return false };
+        self.command(Command::Withdraw { create });
+        self.go(Stage::Creating { again_at: None, withdrawn: true })
+    }
+
+    fn step_creating(&mut self, at: Time) -> bool {
+        if self.predecessor_ran() {
+            return self.end_held();
+        }
+        if let Some((class, reason)) = self.creation_ends() {
+            let message =
+                self.state.refusal.clone().filter(|_| class == Class::LaunchFailed).map(|(_, message)| message);
+            return self.end_without_pod(class, reason, message);
         }
         if at > self.state.now {
             return false;
         }
         self.create();
-        self.go(Stage::Creating { again_at: None })
+        self.go(Stage::CREATING)
+    }
+
+    /// Why no pod is to be created any more: a stop, or the end of the clock that runs.
+    fn creation_ends(&self) -> Option<(Class, Reason)> {
+        let stopped = self.stop_reason().map(|reason| (Class::Cancelled, reason));
+        let clock = self.state.clock().filter(|clock| clock.end <= self.state.now);
+        stopped.or_else(|| clock.map(|clock| (Class::LaunchFailed, clock.reason)))
     }
 
     /// The create's answer. Its pod may have been seen before it, and even have ended: then it is followed, judged or replaced already, and
@@ -113,11 +138,10 @@ impl Task {
                 self.altered(&pod, create.gated, &differences);
             }
             _ if !awaited => {}
-            Reply::Pod(pod) if create.gated && !self.may_run_ungated(&pod) => {
-                let lost = "the scheduling gate was removed, and nobody attested that the attempt before stands still";
-                self.altered(&pod, true, &[lost.to_owned()]);
-            }
             Reply::Pod(pod) => self.born(&pod, create.gated),
+            Reply::Withdrawn => {
+                self.go(Stage::creating_at(self.state.now));
+            }
             Reply::NameTaken { uid, terminating } => self.name_taken(&uid, terminating),
             Reply::NotFound => self.vanished_unseen(),
             Reply::Refused(refusal) => self.refused(&refusal),
@@ -136,7 +160,13 @@ impl Task {
         self.state.current.ledger.created(now, pod);
         self.state.current.times.created.get_or_insert(now);
         self.state.refusal = None;
-        let backoff = self.state.current.not_before.filter(|_| gated).map(|at| at.since(now));
+        if gated && !is_gated(pod) && !pod.is_terminating() && self.state.spec.gates {
+            self.lacks_gate();
+        }
+        if !gated {
+            self.state.current.not_before = None;
+        }
+        let backoff = self.state.current.not_before.filter(|_| is_gated(pod)).map(|at| at.since(now));
         self.say(Event::Created {
             attempt: self.state.current.number,
             pod: self.state.current.name.clone(),
@@ -155,20 +185,13 @@ impl Task {
         self.end_without_pod(class, Reason::Vanished, None);
     }
 
-    /// Whether that pod is held by our gate as it was to be, or need not be: the attempt before stands still.
-    fn may_run_ungated(&self, pod: &Pod) -> bool {
-        let held = pod.spec.scheduling_gates.iter().any(|gate| gate.name == marks::GATE);
-        let before = self.state.past.last().and_then(|attempt| attempt.verdict.as_ref());
-        held || before.is_none_or(|before| before.verdict.stopped)
-    }
-
     /// It was accepted, but is not what was sent: it is stopped, and that is the verdict.
     fn altered(&mut self, pod: &Pod, gated: bool, differences: &[String]) {
         if !self.state.current.is(pod) {
             self.born(pod, gated);
         }
-        self.state.refusal = Some(differences.join("; "));
-        self.go(Stage::Stopping { reason: Reason::Altered });
+        self.state.refusal = Some((Reason::Altered, differences.join("; ")));
+        self.stop_because(Reason::Altered);
     }
 
     /// Another pod has the name. Ours on its way out, or anybody's that terminates, is waited for; an impostor is left alone.
@@ -187,22 +210,31 @@ impl Task {
             self.end_without_pod(Class::LaunchFailed, refused.reason, Some(refusal.message.clone()));
             return;
         }
-        self.state.refusal = Some(refusal.message.clone());
-        let again_at = Some(self.state.now + refusal.retry_after.unwrap_or(ASK_AGAIN));
-        self.go(Stage::Creating { again_at });
+        self.state.refusal = Some((refused.reason, refusal.message.clone()));
+        self.go(Stage::creating_at(self.state.now + refusal.retry_after.unwrap_or(ASK_AGAIN)));
     }
 
     fn step_delaying(&mut self, until: Time) -> bool {
         if let Some(reason) = self.stop_reason() {
             return self.end_without_pod(Class::Cancelled, reason, None);
         }
-        if until > self.state.now || self.state.predecessor_is_there() {
+        if self.predecessor_ran() {
+            return self.end_held();
+        }
+        self.ask_for_predecessors();
+        let held = !self.state.can_gate() && !self.state.is_released();
+        if until > self.state.now || held || self.state.predecessor_is_there() {
             self.tidy();
             return false;
         }
-        self.state.current.not_before = None;
         self.create();
-        self.go(Stage::Creating { again_at: None })
+        self.go(Stage::CREATING)
+    }
+
+    /// What is seen to the contrary wins, also where no gate holds the next attempt: it is never created.
+    fn end_held(&mut self) -> bool {
+        let class = Class::Disrupted { cause: Cause::Other, started: Started::Unknown };
+        self.end_without_pod(class, Reason::StartedAfterAll, None)
     }
 
     // --- the end of an attempt ----------------------------------------------------------------------------------------------------
@@ -212,8 +244,7 @@ impl Task {
         let Some(verdict) = self.verdict(ours) else { return false };
         let to_explain = matches!(verdict.class, Class::Disrupted { .. }) && verdict.reason != Reason::StartedAfterAll;
         if to_explain && !self.state.current.uid().is_empty() {
-            self.state.current.said.explained_at = Some(self.state.now);
-            self.list_events();
+            self.explain();
             return self.go(Stage::Explaining { until: self.state.now + EXPLAIN_FOR });
         }
         self.conclude(verdict)
@@ -229,10 +260,11 @@ impl Task {
             if reason == Reason::StartedAfterAll {
                 verdict.class = Class::Disrupted { cause: Cause::Other, started: Started::Unknown };
                 (verdict.proof, verdict.stopped) = (None, false);
-            } else if reason.is_launch_failure() {
-                verdict.class = Class::LaunchFailed;
-                let hindrance = || self.state.current.ledger.hindrance(&self.state.spec.template);
-                verdict.detail = self.state.refusal.clone().or_else(hindrance);
+            } else {
+                if reason.is_launch_failure() {
+                    verdict.class = Class::LaunchFailed;
+                }
+                verdict.detail = self.state.refusal.clone().map(|(_, words)| words);
             }
         }
         let timed_out = self.state.total_deadline().is_some_and(|end| end <= self.state.now);
@@ -243,15 +275,22 @@ impl Task {
         Some(verdict)
     }
 
-    pub(super) fn list_events(&mut self) {
-        let uid = self.state.current.uid();
-        if !self.awaits(|c| matches!(c, Command::ListEvents { .. })) {
-            self.command(Command::ListEvents { uid });
+    /// Asks for the events about the current attempt.
+    pub(super) fn explain(&mut self) {
+        self.state.current.said.explained_at = Some(self.state.now);
+        if !self.awaits_events() {
+            let (name, uid) = (self.state.current.name.clone(), self.state.current.uid());
+            self.command(Command::ListEvents { name, uid });
         }
     }
 
+    /// Whether the events about the current attempt are on their way.
+    pub(super) fn awaits_events(&self) -> bool {
+        self.awaits(|c| matches!(c, Command::ListEvents { uid, .. } if self.state.current.ledger.uid() == Some(uid)))
+    }
+
     fn step_explaining(&mut self, until: Time) -> bool {
-        let awaits_events = self.awaits(|c| matches!(c, Command::ListEvents { .. }));
+        let awaits_events = self.awaits_events();
         let awaits_successor = self.state.current.verdict.is_some() && !self.is_active();
         if (awaits_events || awaits_successor) && until > self.state.now {
             return false;
@@ -279,17 +318,17 @@ impl Task {
 
     /// Makes the next attempt the current one: created at once behind a gate where that is possible.
     fn rerun(&mut self, backoff: Duration) -> bool {
-        let next = Attempt::new(self.state.current.number + 1, &self.state.spec);
+        let next = self.attempt(self.state.current.number + 1);
         let ended = std::mem::replace(&mut self.state.current, next);
         self.state.past.push(ended.record(&self.state.spec.namespace));
         let protected = self.state.spec.protect;
         let delete = ended.is_there();
-        self.state.leaving.push(Leaving { attempt: ended, protected, delete, given_up: false });
+        self.state.leaving.push(Leaving::new(self.state.now, ended, protected, delete));
         let until = self.state.now + backoff;
+        self.state.current.not_before = Some(until);
         if self.state.can_gate() {
-            self.state.current.not_before = Some(until);
             self.create();
-            return self.go(Stage::Creating { again_at: None });
+            return self.go(Stage::CREATING);
         }
         self.go(Stage::Delaying { until })
     }
@@ -314,7 +353,7 @@ impl Task {
 
     /// Says what it waits for, when that is something new.
     fn say_wait(&mut self) {
-        if !matches!(self.state.stage, Stage::Following | Stage::Creating { again_at: Some(_) }) {
+        if !matches!(self.state.stage, Stage::Following | Stage::Creating { again_at: Some(_), .. }) {
             return;
         }
         let because = self.because();

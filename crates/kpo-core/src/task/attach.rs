@@ -1,10 +1,11 @@
 //! Finding a task again: from the pods that carry its id, or from a snapshot.
 
+use super::hold::{STOP_MARGIN, is_gated};
 use super::{Attempt, Leaving, Observer, Stage, State, Task};
-use crate::contract::{Carried, Command, Event, Hindrance, Output, Reply, Sight};
-use crate::outcome::AttemptRecord;
+use crate::contract::{Carried, Command, Event, Hindrance, NoRerun, Output, Reply, Sight};
+use crate::outcome::{AttemptRecord, Times};
 use crate::pod::Pod;
-use crate::spec::RerunPolicy;
+use crate::spec::Template;
 use crate::time::Time;
 use crate::{STATE_VERSION, marks};
 use std::collections::BTreeSet;
@@ -81,19 +82,21 @@ impl Task {
         let mut task = Self::over(found(now, how, &current, carried));
         pods.into_iter().for_each(|pod| task.find_leaving(&pod));
         task.state.current.ledger.observe(now, Sight::Present, &current);
-        task.state.current.times.created = current.metadata.creation_timestamp.as_deref().and_then(Time::parse);
+        task.state.current.times = found_times(&current, &task.state.spec.template);
         task.hold_found_gate();
         task.say(Event::Adopted {
             attempt: task.state.current.number,
             pod: task.state.current.name.clone(),
             uid: task.state.current.uid(),
             follows: !how.take_over,
+            recreates: how.has_manifest,
         });
         task.advance();
         Ok(task)
     }
 
-    /// Goes on from a snapshot. Commands without a reply are given again: each finds out what of it has happened.
+    /// Goes on from a snapshot, also of one whose observer has left. Commands without a reply are given again: each finds out what of it has
+    /// happened. Logs that were not read to their end are followed from their start.
     ///
     /// # Errors
     /// [`RestoreError`].
@@ -102,12 +105,16 @@ impl Task {
             return Err(RestoreError::TooNew { found: state.version });
         }
         let mut task = Self::over(state);
+        if let Stage::Detached { from } = task.state.stage.clone() {
+            (task.state.stage, task.state.stop, task.state.stopped_at) = (*from, None, None);
+        }
         task.doubt_creates();
+        task.follow_again();
+        task.state.leaving.iter_mut().for_each(|leaving| leaving.asked_at = None);
         let again: Vec<_> = task.state.pending.iter().map(|(id, c)| Output::Command(*id, c.clone())).collect();
         task.queue.extend(again);
-        task.state.current.followed = BTreeSet::new();
         task.charge(now);
-        task.state.current.ledger.gap(now);
+        task.lose_sight();
         task.advance();
         Ok(task)
     }
@@ -116,6 +123,9 @@ impl Task {
     /// predecessor of the same name.
     fn doubt_creates(&mut self) {
         let state = &mut self.state;
+        // A create whose pod was seen has been answered by that.
+        let born = state.current.ledger.uid().is_some().then_some(state.current.number);
+        state.pending.retain(|_, command| !matches!(command, Command::Create(create) if Some(create.attempt) == born));
         let since = state.past.last().and_then(|attempt| attempt.times.ended).unwrap_or(state.began);
         for command in state.pending.values_mut() {
             if let Command::Create(create) = command {
@@ -124,25 +134,48 @@ impl Task {
         }
     }
 
+    /// Logs whose reader has died are followed anew, before they are closed.
+    fn follow_again(&mut self) {
+        let attempts =
+            std::iter::once(&mut self.state.current).chain(self.state.leaving.iter_mut().map(|l| &mut l.attempt));
+        let mut follow = Vec::new();
+        for attempt in attempts.filter(|attempt| !attempt.logs_closed) {
+            let (name, uid) = (attempt.name.clone(), attempt.uid());
+            let each = attempt.followed.iter().map(|container| Command::FollowLog {
+                name: name.clone(),
+                uid: uid.clone(),
+                container: container.clone(),
+            });
+            follow.extend(each);
+        }
+        for command in follow {
+            self.command(command);
+        }
+    }
+
     fn find_leaving(&mut self, pod: &Pod) {
         let mut attempt = Attempt::new(number(pod), &self.state.spec);
+        let record = self.state.past.iter().find(|record| record.number == attempt.number);
+        attempt.verdict = record.and_then(|record| record.verdict.as_ref()).map(|verdict| verdict.verdict.clone());
         attempt.name = pod.metadata.name.clone();
         attempt.logs_closed = true;
         attempt.ledger.observe(self.state.now, Sight::Present, pod);
         let protected = attempt.is_protected();
-        self.state.leaving.push(Leaving { attempt, protected, delete: !pod.is_terminating(), given_up: false });
+        let leaving = Leaving::new(self.state.now, attempt, protected, !pod.is_terminating());
+        self.state.leaving.push(Leaving { asked_at: None, ..leaving });
     }
 
-    /// A pod found behind kpo's gate: what is left of its backoff is not known, so it is waited anew.
+    /// A pod found behind kpo's gate: what is left of its backoff is not known, so it is waited anew. The same where the attempt before is
+    /// gone, and nobody attested that it stands still.
     fn hold_found_gate(&mut self) {
-        let gated = |pod: &Pod| pod.spec.scheduling_gates.iter().any(|gate| gate.name == marks::GATE);
-        if self.state.current.ledger.last.as_ref().is_some_and(gated) {
-            self.state.current.not_before = Some(self.state.now + self.found_backoff());
+        if !self.state.current.ledger.last.as_ref().is_some_and(is_gated) {
+            return;
         }
-    }
-
-    fn found_backoff(&self) -> Duration {
-        self.state.past.last().and_then(|a| a.verdict.as_ref()).map_or(Duration::ZERO, |v| self.delay(&v.verdict, 0))
+        let before = self.state.past.last();
+        let stopped = before.and_then(|a| a.verdict.as_ref()).is_none_or(|verdict| verdict.verdict.stopped);
+        let is_there = before.is_some_and(|a| self.state.leaving.iter().any(|l| l.attempt.number == a.number));
+        let margin = if stopped || is_there { Duration::ZERO } else { self.state.grace() + STOP_MARGIN };
+        self.state.current.not_before = Some(self.state.now + self.last_delay().max(margin));
     }
 
     /// Writes this observer's mark with the next epoch onto the current pod, if it shall take over and has not asked yet.
@@ -205,7 +238,7 @@ impl Task {
         }
         self.follow_logs();
         self.close_logs();
-        self.succeed(Attempt::new(number(pod), &self.state.spec), carried.map(|carried| carried.attempts));
+        self.succeed(self.attempt(number(pod)), carried.map(|carried| carried.attempts));
         self.state.current.name = pod.metadata.name.clone();
         let now = self.state.now;
         self.state.current.ledger.observe(now, Sight::Present, pod);
@@ -215,6 +248,7 @@ impl Task {
             pod: self.state.current.name.clone(),
             uid: self.state.current.uid(),
             follows: true,
+            recreates: self.state.barred.is_none(),
         });
         self.go(Stage::Following);
     }
@@ -243,14 +277,17 @@ impl Task {
         self.state.past = written.map_or_else(|| own.clone(), |written| written.into_iter().map(richer).collect());
         let delete = self.state.observer.takes_over && ended.is_there() && !ended.is_terminating();
         let protected = self.state.observer.takes_over && ended.is_protected();
-        self.state.leaving.push(Leaving { attempt: ended, protected, delete, given_up: false });
+        self.state.leaving.push(Leaving::new(self.state.now, ended, protected, delete));
     }
 }
 
-/// The pods of the one task that is meant.
+/// The pods of the one task that is meant. A pod that only has its label is an impostor, and left alone.
 fn ours(how: &Attach, mut pods: Vec<Pod>) -> Result<Vec<Pod>, AttachError> {
     pods.retain(|pod| pod.metadata.labels.get(marks::TASK) == Some(&how.task));
     pods.retain(|pod| how.nonce.as_deref().is_none_or(|nonce| pod.annotation(marks::NONCE) == Some(nonce)));
+    if pods.iter().any(is_genuine) {
+        pods.retain(is_genuine);
+    }
     let mut nonces = BTreeSet::new();
     let first_of_each: Vec<String> = pods
         .iter()
@@ -263,8 +300,29 @@ fn ours(how: &Attach, mut pods: Vec<Pod>) -> Result<Vec<Pod>, AttachError> {
     Ok(pods)
 }
 
+/// When its stations were passed, by the cluster's clocks.
+fn found_times(pod: &Pod, template: &Template) -> Times {
+    let time = |text: &Option<String>| text.as_deref().and_then(Time::parse);
+    let own = pod.status_of(&template.container);
+    let running = own.and_then(|own| own.state.running.as_ref());
+    Times {
+        created: time(&pod.metadata.creation_timestamp),
+        assigned: time(&pod.status.start_time),
+        started: running.and_then(|running| time(&running.started_at)),
+        ended: None,
+    }
+}
+
 fn number(pod: &Pod) -> u32 {
     pod.metadata.labels.get(marks::ATTEMPT).and_then(|number| number.parse().ok()).unwrap_or(1)
+}
+
+/// Whether it carries the state of a task of its own nonce and id, in whatever version.
+pub(super) fn is_genuine(pod: &Pod) -> bool {
+    let state = pod.annotation(marks::STATE).and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
+    let Some(spec) = state.as_ref().map(|state| &state["spec"]) else { return false };
+    let task = pod.metadata.labels.get(marks::TASK).map(String::as_str);
+    spec["nonce"].as_str() == pod.annotation(marks::NONCE) && spec["task"].as_str() == task && task.is_some()
 }
 
 fn carried(how: &Attach, pod: &Pod) -> Result<Carried, AttachError> {
@@ -278,12 +336,7 @@ fn carried(how: &Attach, pod: &Pod) -> Result<Carried, AttachError> {
 }
 
 fn found(now: Time, how: &Attach, pod: &Pod, carried: Carried) -> State {
-    let mut spec = carried.spec;
-    // Without a manifest nothing can be made; with a verdict on the pod (it was kept) the task is over, and its outcome was taken.
-    if !how.has_manifest || carried.verdict.is_some() {
-        spec.rerun.policy = RerunPolicy::Never;
-        spec.rerun.retries = 0;
-    }
+    let spec = carried.spec;
     let mut current = Attempt::new(number(pod), &spec);
     current.name = pod.metadata.name.clone();
     current.verdict = None;
@@ -298,5 +351,10 @@ fn found(now: Time, how: &Attach, pod: &Pod, carried: Carried) -> State {
     state.began = carried.began;
     state.past = carried.attempts;
     state.stage = Stage::Following;
+    // With a verdict on the pod (it was kept) the task is over, and its outcome was taken.
+    state.barred = match carried.verdict {
+        Some(_) => Some(NoRerun::Over),
+        None => (!how.has_manifest).then_some(NoRerun::NoManifest),
+    };
     state
 }

@@ -1,5 +1,6 @@
 //! One pod of a task, and what is still to be done about it.
 
+use super::advance::TRY_AGAIN;
 use super::clocks::Meter;
 use crate::ledger::Ledger;
 use crate::marks;
@@ -33,8 +34,14 @@ pub struct Attempt {
     pub followed: BTreeSet<String>,
     /// Whether its logs are all out.
     pub logs_closed: bool,
-    /// Whether its deletion was refused: it is left where it is.
-    pub undeletable: bool,
+    /// Conflicts in a row that writes to it have met.
+    #[serde(default)]
+    pub conflicts: u32,
+    /// Not before this is it written to again, after conflicts. `None`: at once.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub write_again_at: Option<Time>,
+    /// Whether it is left where it is: its deletion was refused, or not seen to be carried out.
+    pub left_behind: bool,
     /// What was last said of it, so that each thing is said once.
     pub said: Said,
 }
@@ -55,6 +62,9 @@ pub struct Said {
     /// That the containers beside the result's sidecar were told to end.
     #[serde(default)]
     pub ends_others: bool,
+    /// That events were asked for a last time, before the scheduling clock ended.
+    #[serde(default)]
+    pub asked_for_a_node: bool,
     /// When events were last listed to explain a wait.
     pub explained_at: Option<Time>,
 }
@@ -71,6 +81,16 @@ pub struct Leaving {
     pub delete: bool,
     /// Whether the last try to write was refused: it is left, and said.
     pub given_up: bool,
+    /// When it was last asked whether it is still there, since it holds the next attempt; at first, since when it is seen. `None`: it may
+    /// not be seen, and is to be asked for.
+    pub asked_at: Option<Time>,
+}
+
+impl Leaving {
+    /// One that is watched, and of which nothing has been done about yet.
+    pub(super) fn new(now: Time, attempt: Attempt, protected: bool, delete: bool) -> Self {
+        Self { attempt, protected, delete, given_up: false, asked_at: Some(now) }
+    }
 }
 
 impl Attempt {
@@ -86,7 +106,9 @@ impl Attempt {
             not_before: None,
             followed: BTreeSet::new(),
             logs_closed: false,
-            undeletable: false,
+            conflicts: 0,
+            write_again_at: None,
+            left_behind: false,
             said: Said::default(),
         }
     }
@@ -111,10 +133,26 @@ impl Attempt {
         self.ledger.last.is_some() && self.ledger.gone.is_none()
     }
 
+    /// A write to it has met a conflict. What is there now is looked at, and it is tried again: at once for the first time.
+    pub(super) fn met_conflict(&mut self, now: Time) {
+        self.conflicts += 1;
+        self.write_again_at = (self.conflicts > 1).then_some(now + TRY_AGAIN);
+    }
+
+    /// Whether a write to it is to wait.
+    pub(super) fn rests(&self, now: Time) -> bool {
+        self.write_again_at.is_some_and(|at| at > now)
+    }
+
     /// Whether it was judged never to have started: what is seen to the contrary wins, as long as its successor is held.
     pub(super) fn is_believed_unstarted(&self) -> bool {
         let class = self.verdict.as_ref().map(|verdict| &verdict.class);
         matches!(class, Some(Class::Disrupted { started: Started::Never, .. }))
+    }
+
+    /// The observer's mark that it carries, as last seen.
+    pub(super) fn mark(&self) -> Option<&str> {
+        self.ledger.last.as_ref().and_then(|pod| pod.annotation(marks::OBSERVER))
     }
 
     /// Whether it carries kpo's finalizer.

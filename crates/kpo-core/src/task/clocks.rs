@@ -1,8 +1,10 @@
 //! The clocks: what each has used, and when it ends.
 
-use super::{Stage, State, Task};
-use crate::contract::Because;
-use crate::ledger::Situation;
+use super::advance::EXPLAIN_FOR;
+use super::hold::is_gated;
+use super::{Leaving, Stage, State, Task};
+use crate::contract::{Because, Stop};
+use crate::ledger::{OVERDUE, Situation};
 use crate::reason::Reason;
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
@@ -68,17 +70,21 @@ impl State {
 
     /// The clock of the stage or situation, apart from the total one.
     pub(super) fn clock(&self) -> Option<Clock> {
-        if let Stage::Creating { again_at: Some(_) } = self.stage {
-            return self.queue_end().map(|end| Clock { end, reason: Reason::QuotaExceeded });
+        if let Stage::Creating { .. } = self.stage {
+            let refused = self.refusal.as_ref().map_or(Reason::Unavailable, |(reason, _)| *reason);
+            return self.queue_end().map(|end| Clock { end, reason: refused });
         }
         let (end, reason) = match self.situation() {
             Situation::Gated { others, .. } if !others.is_empty() => (self.queue_end()?, Reason::QueueTimeout),
             Situation::Unscheduled { scaling_up_since, .. } => {
                 (self.schedule_end(scaling_up_since.is_some())?, Reason::ScheduleTimeout)
             }
+            // What works on the way to the start is progress, however long it takes.
+            Situation::Starting { init: Some(_), .. } => return None,
             Situation::Starting { progress, hindrance, .. } => {
                 (progress + self.spec.clocks.start?, hindrance.unwrap_or(Reason::StartTimeout))
             }
+            Situation::Running { .. } => (self.current.times.started? + self.spec.clocks.run?, Reason::RunTimeout),
             _ => return None,
         };
         Some(Clock { end, reason })
@@ -95,7 +101,7 @@ impl Task {
         let situation = self.state.situation();
         let meter = &mut self.state.current.meter;
         match (&self.state.stage, situation) {
-            (Stage::Creating { again_at: Some(_) }, _) => meter.queued += passed,
+            (Stage::Creating { .. }, _) => meter.queued += passed,
             (Stage::Following, Situation::Gated { others, .. }) if !others.is_empty() => meter.queued += passed,
             (Stage::Following, Situation::Unscheduled { scaling_up_since: Some(_), .. }) => meter.scaling_up += passed,
             (Stage::Following, Situation::Unscheduled { .. }) => meter.scheduling += passed,
@@ -108,29 +114,43 @@ impl Task {
     pub(super) fn next_deadline(&self) -> Option<Time> {
         let state = &self.state;
         let stage = match &state.stage {
-            Stage::Creating { again_at } => *again_at,
-            Stage::Delaying { until } => Some(*until),
+            Stage::Creating { again_at: None, .. } => self.deadline_passed().map(|at| at + OVERDUE),
+            Stage::Creating { again_at, .. } => *again_at,
+            Stage::Delaying { until } => {
+                [Some(*until), state.hold_turns_at()].into_iter().flatten().filter(|at| *at > state.now).min()
+            }
+            Stage::Stopping { since, .. } => self.stopping_ends(*since),
+            Stage::Cleaning => self.cleaning_ends(),
             Stage::Explaining { until } => Some(*until),
             Stage::Following => self.following_deadline(),
             Stage::Completing { .. } if self.awaits_result() => state.total_deadline(),
             _ => None,
         };
-        let total = state.total_deadline().filter(|_| self.may_time_out());
+        let total = state.total_deadline().filter(|_| self.is_open() && self.is_active());
         let clock = state.clock().map(|clock| clock.end).filter(|_| self.may_time_out());
         let turns = state.current.ledger.turns_at(state.now, &state.spec.template);
+        let leaving = state.leaving.iter().map(|leaving| &leaving.attempt);
+        let again = leaving.chain([&state.current]).filter_map(|attempt| attempt.write_again_at);
+        let again = again.filter(|at| *at > state.now).min();
         // What was due has been done, or waits for something else than time.
-        [stage, total, clock, turns, state.read_again_at].into_iter().flatten().filter(|at| *at > state.now).min()
+        [stage, total, clock, turns, state.read_again_at, again]
+            .into_iter()
+            .flatten()
+            .filter(|at| *at > state.now)
+            .min()
     }
 
     fn following_deadline(&self) -> Option<Time> {
-        let lift = self.state.current.not_before;
+        let held = self.state.current.ledger.last.as_ref().is_some_and(is_gated);
+        let lift = self.state.hold_turns_at().filter(|_| held);
         let replace = match self.state.situation() {
             Situation::Terminating { unreachable_since: Some(since), .. } => {
                 self.state.spec.replace_unreachable_after.map(|after| since + after)
             }
             _ => None,
         };
-        [lift, replace, self.explain_at()].into_iter().flatten().min()
+        let told = self.explained_until().filter(|_| self.state.current.said.asked_for_a_node);
+        [lift, replace, told, self.explain_at()].into_iter().flatten().filter(|at| *at > self.state.now).min()
     }
 
     /// When the wait of the current attempt is (again) worth a list of its events. `None`: it is not.
@@ -141,35 +161,99 @@ impl Task {
         waits.then_some(at)
     }
 
-    /// Whether a clock may still stop the task.
+    /// Whether a clock of the attempt's own may still stop it.
     pub(super) fn may_time_out(&self) -> bool {
-        let open = matches!(self.state.stage, Stage::Creating { .. } | Stage::Delaying { .. } | Stage::Following);
-        open && self.is_active() && !self.state.current.is_terminating()
+        self.is_open() && self.is_active() && !self.state.current.is_terminating()
+    }
+
+    /// Whether a stop, or the end of the task's time, would still change something.
+    fn is_open(&self) -> bool {
+        matches!(self.state.stage, Stage::Creating { .. } | Stage::Delaying { .. } | Stage::Following)
+    }
+
+    /// When the task's own time was up, or its caller said so. `None`: it is not.
+    pub(super) fn deadline_passed(&self) -> Option<Time> {
+        let total = self.state.total_deadline().filter(|end| *end <= self.state.now && self.is_active());
+        let told = self.state.stopped_at.filter(|_| self.state.stop == Some(Stop::Deadline));
+        total.into_iter().chain(told).min()
+    }
+
+    /// Whether events are on their way that may tell of a node: the scheduling clock ends only when they were asked for.
+    pub(super) fn hears_of_a_node(&mut self) -> bool {
+        let Situation::Unscheduled { .. } = self.state.situation() else { return false };
+        if !std::mem::replace(&mut self.state.current.said.asked_for_a_node, true) {
+            self.explain();
+        }
+        self.awaits_events() && self.explained_until().is_some_and(|end| end > self.state.now)
+    }
+
+    /// Not longer than this are the events waited for that were asked for last.
+    fn explained_until(&self) -> Option<Time> {
+        self.state.current.said.explained_at.map(|at| at + EXPLAIN_FOR)
+    }
+
+    /// What events tell of a node that is being made, or will not be, they tell late: the time since then is charged as they say.
+    pub(super) fn recharge(&mut self, before: Option<Time>) {
+        let now = self.state.now;
+        let Situation::Unscheduled { scaling_up_since: after, .. } = self.state.situation() else { return };
+        let refused = self.state.current.ledger.no_scale_up;
+        let meter = &mut self.state.current.meter;
+        match (before, after, refused) {
+            (None, Some(since), _) => {
+                move_time(now.since(since), &mut meter.scheduling, &mut meter.scaling_up);
+                self.state.current.said.asked_for_a_node = false;
+            }
+            (Some(_), None, Some(at)) => move_time(now.since(at), &mut meter.scaling_up, &mut meter.scheduling),
+            _ => {}
+        }
+    }
+
+    /// Since when a node is being made for the current attempt.
+    pub(super) fn scaling_up_since(&self) -> Option<Time> {
+        match self.state.situation() {
+            Situation::Unscheduled { scaling_up_since, .. } => scaling_up_since,
+            _ => None,
+        }
     }
 
     /// What it waits for now.
     pub(super) fn because(&self) -> Because {
         let state = &self.state;
         match &state.stage {
-            Stage::Creating { again_at: None } => Because::Creation,
-            Stage::Creating { again_at: Some(_) } => Because::Admission {
-                message: state.refusal.clone().unwrap_or_default(),
+            Stage::Creating { again_at: None, .. } => Because::Creation,
+            Stage::Creating { again_at: Some(_), .. } => Because::Admission {
+                message: state.refusal.clone().map(|(_, message)| message).unwrap_or_default(),
                 deadline: state.clock().map(|clock| clock.end),
             },
-            Stage::Delaying { .. } if state.predecessor_is_there() => Because::Predecessor,
+            Stage::Delaying { .. } if state.predecessor_is_there() || self.waits_for_predecessor() => {
+                self.because_of_predecessor()
+            }
             Stage::Delaying { .. } => Because::Backoff,
             Stage::Following | Stage::Stopping { .. } => self.because_of_pod(),
             Stage::Explaining { .. } | Stage::Completing { .. } | Stage::Delivering { .. } | Stage::Cleaning => {
                 Because::Completion
             }
             Stage::Finished => Because::Finished,
-            Stage::Detached => Because::Detached,
+            Stage::Detached { .. } => Because::Detached,
         }
+    }
+
+    /// Whether the backoff is over, and an attempt before it may still be alive.
+    fn waits_for_predecessor(&self) -> bool {
+        let due = self.state.current.not_before.is_some_and(|at| at <= self.state.now);
+        due && !self.state.is_released()
+    }
+
+    fn because_of_predecessor(&self) -> Because {
+        let silent = |leaving: &&Leaving| leaving.attempt.ledger.silent_since(self.state.now).is_some();
+        let node = self.state.leaving.iter().find(silent).and_then(|leaving| leaving.attempt.ledger.node());
+        node.map_or(Because::Predecessor, |node| Because::Unreachable { node: node.to_owned() })
     }
 
     fn because_of_pod(&self) -> Because {
         let deadline = self.state.clock().map(|clock| clock.end);
         match self.state.situation() {
+            Situation::Gated { ours: true, .. } if self.waits_for_predecessor() => self.because_of_predecessor(),
             // The backoff lasts until kpo's gate is seen to be lifted.
             Situation::Gated { ours: true, others }
                 if others.is_empty() || self.state.current.not_before > Some(self.state.now) =>
@@ -178,16 +262,27 @@ impl Task {
             }
             Situation::Gated { others, .. } => Because::Queue { gates: others, deadline },
             Situation::Unscheduled { message, scaling_up_since } => {
-                Because::Node { message, scaling_up: scaling_up_since.is_some(), deadline }
+                let refused = self.state.current.ledger.no_scale_up_words();
+                Because::Node { message, scaling_up: scaling_up_since.is_some(), refused, deadline }
             }
             Situation::Starting { node, waiting, .. } => {
                 let message = self.state.current.ledger.hindrance(&self.state.spec.template);
                 Because::Start { node, waiting, message, deadline }
             }
-            Situation::Running { node } => Because::Program { node, deadline: self.state.total_deadline() },
+            Situation::Running { node } => {
+                let deadline = self.state.total_deadline().into_iter().chain(deadline).min();
+                Because::Program { node, deadline }
+            }
             Situation::Terminating { node: Some(node), unreachable_since: Some(_) } => Because::Unreachable { node },
             Situation::Terminating { node, .. } => Because::Termination { node },
             Situation::Doubtful | Situation::Ended => Because::Completion,
         }
     }
+}
+
+/// Moves as much time from one account to the other as the first one has.
+fn move_time(span: Duration, from: &mut Duration, to: &mut Duration) {
+    let moved = span.min(*from);
+    *from -= moved;
+    *to += moved;
 }

@@ -1,11 +1,13 @@
 //! The end: logs, result, outcome, and what is cleaned up afterwards. Nothing is deleted before the outcome was taken.
 
 use super::{Attempt, Leaving, Stage, State, Task};
-use crate::contract::{Carried, Command, Event, Hindrance, Next, NoRerun, Reply};
-use crate::ledger::Absence;
+use crate::contract::{Carried, Command, Event, Hindrance, Next, NoRerun, Refusal, Reply, Sight};
+use crate::ledger::{Absence, OVERDUE};
 use crate::outcome::{AttemptRecord, Outcome};
+use crate::pod::Pod;
 use crate::reason::Reason;
 use crate::spec::{Naming, OnFinish, ResultBy};
+use crate::time::Time;
 use crate::verdict::{Class, Verdict};
 use crate::{STATE_VERSION, marks};
 use std::time::Duration;
@@ -25,7 +27,7 @@ impl Task {
         let current = &mut self.state.current;
         let name = current.name.clone();
         // What runs on, since it may not be deleted, would keep writing: its log has no end to wait for.
-        let runs_on = current.undeletable && !current.ledger.is_over();
+        let runs_on = current.left_behind && !current.ledger.is_over();
         if current.followed.is_empty() || current.logs_closed || runs_on {
             current.logs_closed = true;
             return;
@@ -107,14 +109,19 @@ impl Task {
     pub(super) fn delivered(&mut self) {
         self.go(Stage::Cleaning);
         if self.is_active() && self.state.current.is_there() {
-            let keep = self.keeps();
-            if keep {
-                self.keep_current();
-            }
-            let (attempt, protected) = (self.state.current.clone(), self.state.spec.protect);
-            let delete = !keep && !attempt.undeletable;
-            self.state.leaving.push(Leaving { attempt, protected, delete, given_up: false });
+            self.leave_current();
         }
+    }
+
+    /// The last attempt's pod is kept, or cleaned up.
+    fn leave_current(&mut self) {
+        let keep = self.keeps();
+        if keep {
+            self.keep_current();
+        }
+        let (attempt, protected) = (self.state.current.clone(), self.state.spec.protect);
+        let delete = !keep && !attempt.left_behind;
+        self.state.leaving.push(Leaving::new(self.state.now, attempt, protected, delete));
     }
 
     fn succeeded(&self) -> bool {
@@ -172,11 +179,36 @@ impl Task {
         self.tidy();
         // A follower cleans nothing up, and waits for nobody who does.
         let owes = self.is_active() && !self.state.leaving.is_empty();
-        if owes || !self.state.pending.is_empty() {
+        let in_time = self.cleaning_ends().is_none_or(|end| end > self.state.now);
+        if (owes || !self.state.pending.is_empty()) && in_time {
             return false;
+        }
+        if owes {
+            self.say_left_behind();
         }
         self.say(Event::Finished);
         self.go(Stage::Finished)
+    }
+
+    /// When what is still to be cleaned up is left as it is: the task's own time is up. `None`: never, while nobody answers.
+    pub(super) fn cleaning_ends(&self) -> Option<Time> {
+        let patience = if self.state.current.left_behind { Duration::ZERO } else { self.state.grace() + OVERDUE };
+        Some(self.deadline_passed()?.max(self.state.current.times.ended?) + patience)
+    }
+
+    fn say_left_behind(&mut self) {
+        let names: Vec<&str> = self.state.leaving.iter().map(|leaving| leaving.attempt.name.as_str()).collect();
+        let message = format!("time is up, and nobody has said that it is gone: {}", names.join(", "));
+        self.hinder(Hindrance::Delete, &Refusal { message, ..Refusal::default() });
+    }
+
+    /// A create of ours was answered by its absence, and its pod is seen after all: it is cleaned up, and changes nothing.
+    pub(super) fn find_late_born(&mut self, pod: &Pod) {
+        let now = self.state.now;
+        self.state.current.ledger.observe(now, Sight::Present, pod);
+        if self.is_active() && self.state.stage == Stage::Cleaning {
+            self.leave_current();
+        }
     }
 
     /// Gives ended attempts' pods the hand they need: finalizer and deletion, once their logs are out and a successor (or the taken
@@ -185,14 +217,19 @@ impl Task {
         let carried = self.state.stage == Stage::Cleaning || self.state.current.is_there();
         let name_is_needed = self.state.predecessor_is_there();
         let held = self.state.current.not_before.is_some() && !self.state.stage.is_concluded();
+        let may_run = |attempt: &Attempt| attempt.verdict.as_ref().is_some_and(|verdict| !verdict.stopped);
         let delays = matches!(self.state.stage, Stage::Delaying { .. });
         let name = self.state.current.name.clone();
         self.state.leaving.retain(|leaving| {
-            let is_watched = held && leaving.attempt.is_believed_unstarted();
+            let is_watched = held && (leaving.attempt.is_believed_unstarted() || may_run(&leaving.attempt));
             leaving.needs_a_hand() || is_watched || (delays && leaving.holds(&name))
         });
         if !(carried || name_is_needed) || !self.is_active() {
             return;
+        }
+        let observer = &self.state.observer;
+        for leaving in &mut self.state.leaving {
+            leaving.given_up |= leaving.attempt.mark().is_some_and(|mark| observer.yields_to(mark));
         }
         for index in 0..self.state.leaving.len() {
             if let Some(command) = self.hand_for(&self.state.leaving[index]) {
@@ -204,7 +241,7 @@ impl Task {
     fn hand_for(&self, leaving: &Leaving) -> Option<Command> {
         let attempt = &leaving.attempt;
         let uid = attempt.uid();
-        if !attempt.logs_closed || self.writes_to(&uid) {
+        if !attempt.logs_closed || !attempt.is_there() || attempt.rests(self.state.now) || self.writes_to(&uid) {
             return None;
         }
         let name = attempt.name.clone();
@@ -243,8 +280,10 @@ impl Task {
                 self.hinder(Hindrance::Delete, &refusal);
             }
             _ => {
+                leaving.attempt.met_conflict(now);
+                leaving.attempt.ledger.our_delete = false;
                 let name = leaving.attempt.name.clone();
-                self.command(Command::Read { name });
+                self.read_pod(name, uid.to_owned());
             }
         }
     }
@@ -252,9 +291,13 @@ impl Task {
     pub(super) fn released(&mut self, uid: &str, reply: Reply) {
         let Some(leaving) = self.state.leaving.iter_mut().find(|l| l.attempt.ledger.uid() == Some(uid)) else { return };
         leaving.protected = reply == Reply::Conflict;
-        if let Reply::Refused(refusal) = reply {
-            leaving.given_up = true;
-            self.hinder(Hindrance::Release, &refusal);
+        match reply {
+            Reply::Conflict => leaving.attempt.met_conflict(self.state.now),
+            Reply::Refused(refusal) => {
+                leaving.given_up = true;
+                self.hinder(Hindrance::Release, &refusal);
+            }
+            _ => {}
         }
     }
 

@@ -1,14 +1,13 @@
 //! The current pod while it lives: what is done about it, and how it is stopped.
 
-use super::advance::{TRY_AGAIN, bare_verdict};
-use super::{Attempt, Leaving, Stage, Task};
+use super::advance::bare_verdict;
+use super::{Stage, Task};
 use crate::classify;
 use crate::contract::{Command, Event, Hindrance, Refusal, Reply, Stop};
-use crate::ledger::Situation;
+use crate::ledger::{OVERDUE, Situation};
 use crate::reason::Reason;
-use crate::spec::RerunPolicy;
 use crate::time::Time;
-use crate::verdict::{Cause, Class, Started};
+use crate::verdict::Class;
 
 impl Task {
     pub(super) fn step_following(&mut self) -> bool {
@@ -23,91 +22,54 @@ impl Task {
         }
         if situation == Situation::Doubtful {
             self.read();
-            return false;
         }
         if !self.is_active() {
             return false;
         }
         if let Some(reason) = self.stop_reason() {
-            return self.go(Stage::Stopping { reason });
+            return self.stop_because(reason);
+        }
+        if self.has_escaped() {
+            return self.stop_escaped();
         }
         self.act_on(situation)
+    }
+
+    /// What is current is stopped, and that is why.
+    pub(super) fn stop_because(&mut self, reason: Reason) -> bool {
+        let since = self.state.now;
+        // What hindered it is gone with the pod: it is kept for the verdict.
+        if self.state.refusal.is_none() && reason != Reason::CancelledByUser {
+            self.state.refusal = self.hindrance().map(|words| (reason, words));
+        }
+        self.go(Stage::Stopping { reason, since })
     }
 
     /// What the active observer does about a living pod.
     fn act_on(&mut self, situation: Situation) -> bool {
         match situation {
-            Situation::Gated { ours: true, .. } if self.predecessor_ran() => return self.stop_held(),
-            Situation::Gated { ours: true, .. } => self.lift_gate(),
+            // What is seen to the contrary wins, also during the backoff (design rule 3): the attempt that is held never runs.
+            Situation::Gated { ours: true, .. } if self.predecessor_ran() => {
+                return self.stop_because(Reason::StartedAfterAll);
+            }
+            Situation::Gated { ours: true, .. } => {
+                self.ask_for_predecessors();
+                self.lift_gate();
+            }
             Situation::Starting { fatal: Some(reason), .. } if self.state.spec.fail_fast_images => {
-                return self.go(Stage::Stopping { reason });
+                return self.stop_because(reason);
             }
             Situation::Terminating { unreachable_since: Some(since), .. } => return self.replace_unreachable(since),
             _ => {}
         }
-        if let Some(clock) = self.state.clock().filter(|clock| clock.end <= self.state.now && self.may_time_out()) {
-            return self.go(Stage::Stopping { reason: clock.reason });
+        let ended = self.state.clock().filter(|clock| clock.end <= self.state.now && self.may_time_out());
+        if let Some(clock) = ended.filter(|_| !self.hears_of_a_node()) {
+            return self.stop_because(clock.reason);
         }
         if self.explain_at().is_some_and(|at| at <= self.state.now) {
-            self.state.current.said.explained_at = Some(self.state.now);
-            self.list_events();
+            self.explain();
         }
         false
-    }
-
-    /// Whether the attempt before, judged never to have started, was seen since to have run; and the program may not run twice.
-    fn predecessor_ran(&self) -> bool {
-        let template = &self.state.spec.template;
-        let ran =
-            |attempt: &Attempt| attempt.is_believed_unstarted() && attempt.ledger.started(template).next().is_some();
-        let may_run_twice = self.state.spec.rerun.policy == RerunPolicy::Idempotent;
-        !may_run_twice && self.state.leaving.iter().any(|leaving| ran(&leaving.attempt))
-    }
-
-    /// What is seen to the contrary wins, also during the backoff (design rule 3): the attempt that is held never runs.
-    fn stop_held(&mut self) -> bool {
-        self.go(Stage::Stopping { reason: Reason::StartedAfterAll })
-    }
-
-    fn lift_gate(&mut self) {
-        let due = self.state.current.not_before.is_none_or(|at| at <= self.state.now);
-        if due && !self.awaits(|c| matches!(c, Command::Ungate { .. })) {
-            let (name, uid) = (self.state.current.name.clone(), self.state.current.uid());
-            self.command(Command::Ungate { name, uid });
-        }
-    }
-
-    pub(super) fn ungated(&mut self, uid: &str, reply: Reply) {
-        if self.state.current.ledger.uid() != Some(uid) {
-            return;
-        }
-        match reply {
-            Reply::Pod(pod) => {
-                self.state.current.not_before = None;
-                self.say(Event::Ungated { attempt: self.state.current.number });
-                self.seen(crate::Sight::Present, &pod);
-            }
-            Reply::NotFound => self.read(),
-            Reply::Refused(refusal) => {
-                self.hinder(Hindrance::Ungate, &refusal);
-                if refusal.code == 403 && self.state.can_gate() && self.state.stage == Stage::Following {
-                    return self.do_without_gates();
-                }
-                self.state.current.not_before = Some(self.state.now + TRY_AGAIN);
-            }
-            _ => self.state.current.not_before = Some(self.state.now + TRY_AGAIN),
-        }
-    }
-
-    /// A gate that may not be lifted would hold for ever: its pod, which never ran, is deleted, and the same attempt made again without one.
-    fn do_without_gates(&mut self) {
-        self.state.spec.gates = false;
-        let again = Attempt::new(self.state.current.number, &self.state.spec);
-        let mut held = std::mem::replace(&mut self.state.current, again);
-        held.logs_closed = true;
-        let protected = held.is_protected();
-        self.state.leaving.push(Leaving { attempt: held, protected, delete: true, given_up: false });
-        self.go(Stage::Delaying { until: self.state.now });
     }
 
     /// Says each station once, and when it was passed.
@@ -119,11 +81,11 @@ impl Task {
         let (said, times) = (&mut self.state.current.said, &mut self.state.current.times);
         let mut say = Vec::new();
         if let Some(node) = node.clone().filter(|_| !std::mem::replace(&mut said.assigned, node.is_some())) {
-            times.assigned = Some(now);
+            times.assigned.get_or_insert(now);
             say.push(Event::Assigned { attempt, node });
         }
         if ran && !std::mem::replace(&mut said.running, true) {
-            times.started = Some(now);
+            times.started.get_or_insert(now);
             say.push(Event::Running { attempt, node: node.unwrap_or_default() });
         }
         if let Some((reason, detail)) = disrupting.filter(|_| !said.disrupting) {
@@ -152,13 +114,21 @@ impl Task {
         if since + after > self.state.now {
             return false;
         }
-        let ran = !self.state.current.ledger.ran.is_empty();
-        let started = if ran { Started::Started } else { Started::Unknown };
-        let class = Class::Disrupted { cause: Cause::Unreachable, started };
-        self.conclude(bare_verdict(class, Reason::Unreachable, None))
+        let verdict = classify::unreachable(&self.state.current.ledger, &self.state.spec.template);
+        self.conclude(verdict)
     }
 
     // --- stopping -----------------------------------------------------------------------------------------------------------------
+
+    /// What keeps the current attempt from running, in the cluster's words. `None`: nothing, or nothing that is told.
+    fn hindrance(&self) -> Option<String> {
+        match self.state.situation() {
+            Situation::Gated { others, .. } if !others.is_empty() => Some(format!("held by {}", others.join(", "))),
+            Situation::Unscheduled { message, .. } => self.state.current.ledger.no_scale_up_words().or(message),
+            Situation::Starting { .. } => self.state.current.ledger.hindrance(&self.state.spec.template),
+            _ => None,
+        }
+    }
 
     /// Why it must be stopped now, if it must: the user's cancel or a deadline.
     pub(super) fn stop_reason(&self) -> Option<Reason> {
@@ -170,21 +140,37 @@ impl Task {
         }
     }
 
-    pub(super) fn step_stopping(&mut self, reason: Reason) -> bool {
+    pub(super) fn step_stopping(&mut self, reason: Reason, since: Time) -> bool {
         self.note_progress();
         self.follow_logs();
-        match self.state.situation() {
-            Situation::Ended => return self.ended(Some(reason)),
-            Situation::Doubtful => self.read(),
-            _ if !self.state.current.ledger.our_delete && self.is_active() => self.delete_current(reason),
-            _ => {}
+        let situation = self.state.situation();
+        if situation == Situation::Ended {
+            return self.ended(Some(reason));
+        }
+        if situation == Situation::Doubtful {
+            self.read();
+        }
+        if self.is_active() && self.stopping_ends(since).is_some_and(|end| end <= self.state.now) {
+            let why = "it was told to end, and nobody has said that it did: it may still run";
+            return self.leave_behind(reason, why.to_owned());
+        }
+        if situation != Situation::Doubtful && !self.state.current.ledger.our_delete && self.is_active() {
+            self.delete_current(reason);
         }
         false
     }
 
+    /// When the end of what is being stopped is not waited for any more: its node should long have said it; or the task's own time is up.
+    pub(super) fn stopping_ends(&self, since: Time) -> Option<Time> {
+        let overdue = self.state.current.ledger.overdue();
+        let by_deadline = self.deadline_passed().map(|at| at.max(since) + self.state.grace() + OVERDUE);
+        overdue.into_iter().chain(by_deadline).min()
+    }
+
     /// Deletes the current pod, as it was last seen and no other.
     fn delete_current(&mut self, reason: Reason) {
-        if self.awaits_read() || self.awaits(|c| matches!(c, Command::Delete { .. })) {
+        let rests = self.state.current.rests(self.state.now);
+        if rests || self.awaits_read() || self.awaits(|c| matches!(c, Command::Delete { .. })) {
             return;
         }
         let current = &self.state.current;
@@ -211,6 +197,7 @@ impl Task {
             Reply::NotFound => self.read(),
             Reply::Refused(refusal) => self.cannot_delete(&refusal),
             _ => {
+                self.state.current.met_conflict(self.state.now);
                 self.state.current.ledger.our_delete = false;
                 self.read();
             }
@@ -221,10 +208,15 @@ impl Task {
     fn cannot_delete(&mut self, refusal: &Refusal) {
         self.hinder(Hindrance::Delete, refusal);
         self.state.current.ledger.our_delete = false;
-        self.state.current.undeletable = true;
-        if let Stage::Stopping { reason } = self.state.stage {
-            let class = if reason.is_launch_failure() { Class::LaunchFailed } else { Class::Cancelled };
-            self.conclude(bare_verdict(class, reason, Some(refusal.message.clone())));
+        if let Stage::Stopping { reason, .. } = self.state.stage {
+            self.leave_behind(reason, refusal.message.clone());
         }
+    }
+
+    /// What was to be stopped is left where it is.
+    fn leave_behind(&mut self, reason: Reason, why: String) -> bool {
+        self.state.current.left_behind = true;
+        let class = if reason.is_launch_failure() { Class::LaunchFailed } else { Class::Cancelled };
+        self.conclude(bare_verdict(class, reason, Some(why)))
     }
 }

@@ -6,6 +6,7 @@ mod attempt;
 mod clocks;
 mod finish;
 mod following;
+mod hold;
 mod rerun;
 mod stage;
 #[cfg(test)]
@@ -19,11 +20,12 @@ pub use stage::{MOVES, Stage, StageName};
 pub use unwatched::Unwatched;
 
 use crate::contract::{
-    Because, Command, CommandId, Event, Hindrance, Input, Output, Refusal, Reply, Sight, Stop, Wait,
+    Because, Command, CommandId, Event, Hindrance, Input, NoRerun, Output, Refusal, Reply, Sight, Stop, Wait,
 };
 use crate::ledger::Absence;
 use crate::outcome::AttemptRecord;
 use crate::pod::Pod;
+use crate::reason::Reason;
 use crate::spec::Spec;
 use crate::time::Time;
 use crate::{STATE_VERSION, marks};
@@ -82,14 +84,23 @@ pub struct State {
     pub leaving: Vec<Leaving>,
     /// The strongest wish to stop so far.
     pub stop: Option<Stop>,
+    /// When it was asked for. `None`: it was not.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub stopped_at: Option<Time>,
     /// The commands without a reply.
     pub pending: BTreeMap<CommandId, Command>,
     /// Number of the next command.
     pub next_command: u64,
     /// The last thing said to be waited for.
     pub waiting: Option<Because>,
-    /// What the API server said when it refused the last create for now.
-    pub refusal: Option<String>,
+    /// Why the last create was refused for now, and the API server's words; or what admission altered.
+    pub refusal: Option<(Reason, String)>,
+    /// Why no other attempt is made, whatever the policy allows. `None`: nothing is in the way.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub barred: Option<NoRerun>,
+    /// Whether observation is interrupted: what happens may be missed, of the next attempt's pod too.
+    #[serde(default)]
+    pub blind: bool,
     /// The last thing said that could not be done, and the server's words.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub hindrance: Option<(Hindrance, String)>,
@@ -127,10 +138,23 @@ impl Observer {
         format!("{}/{}", self.id, self.epoch)
     }
 
+    /// Whether a pod with that mark is another observer's, of this one's epoch or a later one.
+    fn yields_to(&self, mark: &str) -> bool {
+        mark != self.mark() && Self::epoch_of(mark) >= self.epoch
+    }
+
     /// The epoch of such a mark; 0 where it cannot be read.
     pub fn epoch_of(mark: &str) -> u64 {
         mark.rsplit_once('/').and_then(|(_, epoch)| epoch.parse().ok()).unwrap_or(0)
     }
+}
+
+/// What a pod of the task is to it, that no attempt is known by.
+enum Kinship {
+    /// A create of ours made it, seen before its answer; or, for a follower, it is the next attempt by the active observer.
+    Successor,
+    /// A create of ours made it after all, seen when the task had been ended without it.
+    LateBorn,
 }
 
 /// The driver broke the contract.
@@ -170,7 +194,7 @@ impl Task {
 
     /// Whether nothing more will come of it.
     pub fn is_over(&self) -> bool {
-        matches!(self.state.stage, Stage::Finished | Stage::Detached)
+        matches!(self.state.stage, Stage::Finished | Stage::Detached { .. })
     }
 
     /// Takes one input at a moment.
@@ -217,8 +241,10 @@ impl Task {
 
     fn seen(&mut self, sight: Sight, pod: &Pod) {
         let now = self.state.now;
-        if self.is_successor(pod) {
-            return self.adopt_successor(pod);
+        match self.kinship(pod) {
+            Some(Kinship::Successor) => return self.adopt_successor(pod),
+            Some(Kinship::LateBorn) => return self.find_late_born(pod),
+            None => {}
         }
         for attempt in self.attempts_mut(&pod.metadata.uid) {
             attempt.ledger.observe(now, sight, pod);
@@ -226,26 +252,47 @@ impl Task {
         self.yield_to_other_observer();
     }
 
-    /// A pod that a create of ours made, seen before its answer; or, for a follower, the next attempt by the active observer.
-    fn is_successor(&self, pod: &Pod) -> bool {
+    /// What a pod of ours that no attempt is known by is to the task.
+    fn kinship(&self, pod: &Pod) -> Option<Kinship> {
+        if pod.annotation(marks::NONCE) != Some(&self.state.spec.nonce) {
+            return None;
+        }
         let number = pod.metadata.labels.get(marks::ATTEMPT).and_then(|n| n.parse().ok()).unwrap_or(0);
-        let ours = pod.annotation(marks::NONCE) == Some(&self.state.spec.nonce);
         let current = &self.state.current;
         let known = self.state.leaving.iter().any(|leaving| leaving.attempt.is(pod));
         let asked_for = number == current.number && pod.metadata.name == current.name && !known;
         let unborn = current.ledger.uid().is_none() && asked_for;
-        let next = self.state.observer.follows && number > current.number && !self.state.stage.is_concluded();
-        ours && (unborn || next)
+        let next = self.state.observer.follows && number > current.number && attach::is_genuine(pod);
+        match self.state.stage.is_concluded() {
+            false if unborn || next => Some(Kinship::Successor),
+            true if unborn => Some(Kinship::LateBorn),
+            _ => None,
+        }
     }
 
     fn gap(&mut self) {
-        let now = self.state.now;
-        self.state.current.ledger.gap(now);
+        self.lose_sight();
         self.say(Event::Sight { watching: false });
+    }
+
+    /// What happens from now on may be missed: of the current pod, and of those that are made meanwhile.
+    fn lose_sight(&mut self) {
+        self.state.blind = true;
+        self.state.current.ledger.gap(self.state.now);
+    }
+
+    /// The attempt of that number, of which nothing has happened yet.
+    fn attempt(&self, number: u32) -> Attempt {
+        let mut attempt = Attempt::new(number, &self.state.spec);
+        if self.state.blind {
+            attempt.ledger.gap(self.state.now);
+        }
+        attempt
     }
 
     fn covered(&mut self, gapless: bool) {
         let now = self.state.now;
+        self.state.blind = false;
         self.state.current.ledger.covered(now, gapless);
         self.state.unwatched = None;
         self.say(Event::Sight { watching: true });
@@ -257,17 +304,15 @@ impl Task {
         }
         // An absence from a list proves nothing of a pod that is to be cleaned up either: it may only have lost its label.
         let there = |l: &&Leaving| l.attempt.ledger.uid() == Some(uid) && l.attempt.is_there();
-        let leaving: Vec<String> = self.state.leaving.iter().filter(there).map(|l| l.attempt.name.clone()).collect();
-        for name in leaving {
-            if !self.awaits(|command| matches!(command, Command::Read { name: read } if *read == name)) {
-                self.command(Command::Read { name });
-            }
+        if let Some(name) = self.state.leaving.iter().find(there).map(|l| l.attempt.name.clone()) {
+            self.read_pod(name, uid.to_owned());
         }
     }
 
     fn stop(&mut self, stop: Stop) {
         if self.state.stop < Some(stop) {
             self.state.stop = Some(stop);
+            self.state.stopped_at = Some(self.state.now);
             let because = self.because();
             self.say(Event::Stopping { stop, because });
         }
@@ -278,21 +323,22 @@ impl Task {
         let Some(command) = self.state.pending.remove(&to) else { return };
         match command {
             Command::Create(create) => self.created(&create, reply),
-            Command::Read { name } => self.was_read(&name, reply),
+            Command::Read { uid, .. } => self.was_read(&uid, reply),
             Command::Delete { uid, .. } => self.deleted(&uid, reply),
             Command::Ungate { uid, .. } => self.ungated(&uid, reply),
             Command::Release { uid, .. } => self.released(&uid, reply),
             Command::Annotate { uid, .. } => self.annotated(&uid, reply),
             Command::Protect { uid, .. } => self.protected(&uid, reply),
-            Command::ListEvents { uid } => self.told(&uid, reply),
+            Command::ListEvents { uid, .. } => self.told(&uid, reply),
             Command::CloseLogs { uid, .. } => self.logs_closed(&uid),
             Command::ReadResult { .. } => self.result_read(reply),
             Command::Deliver(_) => self.delivered(),
-            Command::FollowLog { .. } => {}
+            Command::FollowLog { .. } | Command::Withdraw { .. } => {}
         }
     }
 
-    fn was_read(&mut self, name: &str, reply: Reply) {
+    /// The pod that an attempt's name belongs to now. Not that UID's: the attempt's is gone.
+    fn was_read(&mut self, asked: &str, reply: Reply) {
         let found = match reply {
             Reply::Pod(pod) => Some(pod),
             Reply::NotFound => None,
@@ -303,28 +349,23 @@ impl Task {
             _ => return,
         };
         let now = self.state.now;
-        let uid = found.as_ref().map(|pod| pod.metadata.uid.clone()).unwrap_or_default();
-        for attempt in self.attempts_named(name).filter(|attempt| attempt.ledger.uid() != Some(&uid)) {
-            attempt.ledger.gone(now, Absence::Unobserved);
+        if found.as_ref().is_none_or(|pod| pod.metadata.uid != asked) {
+            self.attempts_mut(asked).for_each(|attempt| attempt.ledger.gone(now, Absence::Unobserved));
         }
         if let Some(pod) = found {
             self.seen(Sight::Present, &pod);
         }
     }
 
-    /// The attempts (current or leaving) whose pod has that name and was seen.
-    fn attempts_named(&mut self, name: &str) -> impl Iterator<Item = &mut Attempt> {
-        let leaving = self.state.leaving.iter_mut().map(|leaving| &mut leaving.attempt);
-        std::iter::once(&mut self.state.current).chain(leaving).filter(move |a| a.name == name && a.is_there())
-    }
-
     fn told(&mut self, uid: &str, reply: Reply) {
         let now = self.state.now;
         match reply {
             Reply::Events(events) => {
+                let scaling_up = self.scaling_up_since();
                 for attempt in self.attempts_mut(uid) {
                     events.iter().for_each(|event| attempt.ledger.told(now, event));
                 }
+                self.recharge(scaling_up);
             }
             Reply::Refused(refusal) => self.hinder(Hindrance::Events, &refusal),
             _ => {}
@@ -335,7 +376,7 @@ impl Task {
     fn command(&mut self, command: Command) -> CommandId {
         let id = CommandId(self.state.next_command);
         self.state.next_command += 1;
-        if !matches!(command, Command::FollowLog { .. }) {
+        if !matches!(command, Command::FollowLog { .. } | Command::Withdraw { .. }) {
             self.state.pending.insert(id, command.clone());
         }
         self.queue.push_back(Output::Command(id, command));
@@ -363,8 +404,15 @@ impl Task {
     /// Asks for the current pod by name: one GET, compared by UID, decides.
     fn read(&mut self) {
         if !self.awaits_read() {
-            let name = self.state.current.name.clone();
-            self.command(Command::Read { name });
+            let (name, uid) = (self.state.current.name.clone(), self.state.current.uid());
+            self.read_pod(name, uid);
+        }
+    }
+
+    /// Asks what is there under an attempt's name, unless that is being asked.
+    fn read_pod(&mut self, name: String, uid: String) {
+        if !self.awaits(|command| matches!(command, Command::Read { uid: asked, .. } if *asked == uid)) {
+            self.command(Command::Read { name, uid });
         }
     }
 
@@ -384,14 +432,12 @@ impl Task {
     /// over comes after that one: of two who try at once each would else believe to be the one. Who sees its own mark has taken over: the
     /// answer to its write may have been lost.
     fn yield_to_other_observer(&mut self) {
-        let Some(mark) = self.state.current.ledger.last.as_ref().and_then(|pod| pod.annotation(marks::OBSERVER)) else {
-            return;
-        };
+        let Some(mark) = self.state.current.mark() else { return };
         let (epoch, observer) = (Observer::epoch_of(mark), &mut self.state.observer);
         if mark == observer.mark() && observer.takes_over {
             (observer.takes_over, observer.follows) = (false, false);
         }
-        if epoch < observer.epoch || mark == observer.mark() {
+        if !observer.yields_to(mark) {
             return;
         }
         if observer.takes_over {
@@ -418,15 +464,18 @@ impl State {
             observer,
             now,
             began: now,
-            stage: Stage::Creating { again_at: None },
+            stage: Stage::CREATING,
             current,
             past: Vec::new(),
             leaving: Vec::new(),
             stop: None,
+            stopped_at: None,
             pending: BTreeMap::new(),
             next_command: 0,
             waiting: None,
             refusal: None,
+            barred: None,
+            blind: false,
             hindrance: None,
             unwatched: None,
             read_again_at: None,

@@ -10,11 +10,6 @@ use std::time::Duration;
 /// Seconds before the n-th rerun of a budget, then the last for ever (design rule 3).
 const BACKOFF: [u64; 8] = [2, 4, 8, 16, 32, 60, 60, 60];
 
-/// What is added to the grace before a replacement where nobody attested that the old pod's containers are stopped:
-/// PodGC and forced deletions remove the object while the machine may still run it (recording `node_deleted`: 2.5 s; a kubelet
-/// cut off from its API server acts on deletions when it is back, so this bounds only a kubelet that is alive).
-const STOP_MARGIN: Duration = Duration::from_secs(30);
-
 /// Which budget a rerun is taken from.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Budget {
@@ -46,16 +41,15 @@ impl Task {
     /// What follows the verdict on the current attempt.
     pub(super) fn next(&self, verdict: &Verdict) -> Next {
         let Some(budget) = Budget::of(verdict) else { return Next::End { why: None } };
-        if let Some(why) = self.forbids(verdict) {
+        let (used, limit) = (self.state.used(budget), budget.limit(&self.state.spec.rerun));
+        if budget == Budget::Retries && limit == 0 {
+            return Next::End { why: None };
+        }
+        let exhausted = (used >= limit).then_some(NoRerun::Budget);
+        if let Some(why) = self.forbids(verdict).or(exhausted) {
             return Next::End { why: Some(why) };
         }
-        let used = self.state.used(budget);
-        let limit = budget.limit(&self.state.spec.rerun);
-        if used >= limit {
-            let expected = budget != Budget::Retries || limit > 0;
-            return Next::End { why: expected.then_some(NoRerun::Budget) };
-        }
-        Next::Rerun { backoff: self.delay(verdict, used), left: limit - used - 1 }
+        Next::Rerun { backoff: self.delay(used), left: limit - used - 1 }
     }
 
     /// What followed the verdict on the current attempt, now that a follower sees the next one. `rerun`: the active observer's.
@@ -63,7 +57,7 @@ impl Task {
         let budget = Budget::of(verdict);
         let used = budget.map_or(0, |budget| self.state.used(budget));
         let left = budget.map_or(0, |budget| budget.limit(rerun).saturating_sub(used + 1));
-        Next::Rerun { backoff: self.delay(verdict, used), left }
+        Next::Rerun { backoff: self.delay(used), left }
     }
 
     /// What forbids a rerun, whatever the budget.
@@ -74,6 +68,9 @@ impl Task {
         if self.state.total_deadline().is_some_and(|end| end <= self.state.now) {
             return Some(NoRerun::Deadline);
         }
+        if self.state.barred.is_some() {
+            return self.state.barred;
+        }
         let Class::Disrupted { cause, started } = &verdict.class else { return None };
         let spec = &self.state.spec;
         if *cause == Cause::DeletedOutside && spec.on_unsigned_delete == OnUnsignedDelete::End {
@@ -81,6 +78,8 @@ impl Task {
         }
         match (spec.rerun.policy, started) {
             (RerunPolicy::Never, _) => Some(NoRerun::Policy),
+            // It is only given up where the user asked for that, and took the risk.
+            _ if *cause == Cause::Unreachable => None,
             (_, Started::Never) | (RerunPolicy::Idempotent, _) => None,
             (RerunPolicy::IfNotStarted, _) => Some(NoRerun::Policy),
             (RerunPolicy::UntilCommit, _) => self.committed(verdict),
@@ -96,14 +95,19 @@ impl Task {
         }
     }
 
-    /// Backoff with 0–20 % on top, spread by the nonce: the same task always waits the same, others do not wait with it.
-    /// Where nobody attested that the old pod stands still, at least its grace and 30 s.
-    pub(super) fn delay(&self, verdict: &Verdict, used: u32) -> Duration {
+    /// Backoff with 0–20 % on top, spread by the nonce: the same task always waits the same, others do not wait with it. What else holds the
+    /// next attempt is not in it ([`Hold`](super::hold::Hold)).
+    pub(super) fn delay(&self, used: u32) -> Duration {
         let step = BACKOFF[(used as usize).min(BACKOFF.len() - 1)];
         let spread = spread(&self.state.spec.nonce, self.state.current.number);
-        let backoff = Duration::from_millis(step * 1000 + step * spread);
-        let grace = Duration::from_secs(u64::from(self.state.spec.template.grace_seconds));
-        if verdict.stopped { backoff } else { backoff.max(grace + STOP_MARGIN) }
+        Duration::from_millis(step * 1000 + step * spread)
+    }
+
+    /// The backoff that the last verdict has brought, where it is not known how long ago that was.
+    pub(super) fn last_delay(&self) -> Duration {
+        let verdict = self.state.past.last().and_then(|attempt| attempt.verdict.as_ref());
+        let used = verdict.and_then(|verdict| Budget::of(&verdict.verdict)).map(|budget| self.state.used(budget));
+        used.map_or(Duration::ZERO, |used| self.delay(used.saturating_sub(1)))
     }
 
     /// Attempts possible at most, those made included.
@@ -112,9 +116,9 @@ impl Task {
         let disrupted = match rerun.policy {
             RerunPolicy::Never => 0,
             RerunPolicy::IfNotStarted => rerun.never_started,
-            RerunPolicy::UntilCommit | RerunPolicy::Idempotent => rerun.never_started + rerun.started,
+            RerunPolicy::UntilCommit | RerunPolicy::Idempotent => rerun.never_started.saturating_add(rerun.started),
         };
-        1 + disrupted + rerun.retries
+        disrupted.saturating_add(rerun.retries).saturating_add(1)
     }
 
     /// Nodes that have disrupted this task twice or more, the current attempt counted.

@@ -13,6 +13,8 @@ pub enum Stage {
     Creating {
         /// When it is asked again. `None`: its answer is awaited.
         again_at: Option<Time>,
+        /// Whether the create whose answer is awaited was withdrawn, since the task is to stop.
+        withdrawn: bool,
     },
     /// The delay before a create that no gate can hold: the name is fixed, or gates are not to be had.
     Delaying {
@@ -25,6 +27,8 @@ pub enum Stage {
     Stopping {
         /// Why it is stopped.
         reason: Reason,
+        /// Since when.
+        since: Time,
     },
     /// It has ended; the events about it are awaited, until then at most.
     Explaining {
@@ -46,7 +50,10 @@ pub enum Stage {
     /// Nothing more comes of it.
     Finished,
     /// The observer has left; the pods stay.
-    Detached,
+    Detached {
+        /// Where the task stood: a snapshot goes on from there.
+        from: Box<Stage>,
+    },
 }
 
 /// A stage without its contents.
@@ -71,7 +78,7 @@ use StageName::{
 
 /// All moves there are: from, to, and what makes it.
 pub const MOVES: &[(StageName, StageName, &str)] = &[
-    (Creating, Creating, "refused for now: asked again later"),
+    (Creating, Creating, "refused for now: asked again later; or withdrawn, since it is to stop"),
     (Creating, Delaying, "the name still belongs to a predecessor on its way out"),
     (Creating, Following, "accepted, or found under its name with our nonce"),
     (Creating, Completing, "refused for good, or stopped while it waited"),
@@ -92,8 +99,10 @@ pub const MOVES: &[(StageName, StageName, &str)] = &[
     (Following, Completing, "it ended by itself"),
     (Following, Detached, "the observer leaves"),
     (Stopping, Following, "taken over meanwhile, it sees the next attempt"),
+    (Stopping, Creating, "its program failed by itself meanwhile, and retries are left"),
+    (Stopping, Delaying, "the same, but no gate can hold the next attempt"),
     (Stopping, Explaining, "it was taken away by somebody else meanwhile"),
-    (Stopping, Completing, "it has ended"),
+    (Stopping, Completing, "it has ended, or was waited for long enough"),
     (Stopping, Detached, "the observer leaves"),
     (Explaining, Creating, "it may run again"),
     (Explaining, Delaying, "it may run again, but no gate can hold the next attempt"),
@@ -123,8 +132,16 @@ impl Stage {
             Stage::Delivering { .. } => Delivering,
             Stage::Cleaning => Cleaning,
             Stage::Finished => Finished,
-            Stage::Detached => Detached,
+            Stage::Detached { .. } => Detached,
         }
+    }
+
+    /// A create that is to be answered.
+    pub(super) const CREATING: Stage = Stage::Creating { again_at: None, withdrawn: false };
+
+    /// A create that is sent (again) at that moment.
+    pub(super) fn creating_at(at: Time) -> Self {
+        Stage::Creating { again_at: Some(at), withdrawn: false }
     }
 
     /// Whether the verdict on the task is final.

@@ -1,9 +1,12 @@
 //! The task driven by hand: each test says what is seen, and asserts every command and the silence after it.
 
+mod clocks;
 mod completing;
+mod holds;
 mod observers;
 mod races;
 mod reruns;
+mod restores;
 mod stopping;
 mod unwatched;
 
@@ -22,6 +25,8 @@ struct Bench {
     now: Time,
     events: Vec<Event>,
     versions: u64,
+    /// Commands that were given while nobody asked for them ([`Bench::hush`]).
+    given: Vec<(CommandId, Command)>,
 }
 
 /// A pod as the API server shows it, built up step by step.
@@ -111,8 +116,11 @@ impl Shown {
 impl Bench {
     fn new(spec: Spec) -> Self {
         let now = Time::from_secs(1_000);
-        let task = Task::new(now, spec, Observer::first("me"));
-        Self { task, now, events: Vec::new(), versions: 1 }
+        Self::of(Task::new(now, spec, Observer::first("me")), now)
+    }
+
+    fn of(task: Task, now: Time) -> Self {
+        Self { task, now, events: Vec::new(), versions: 1, given: Vec::new() }
     }
 
     fn default() -> Self {
@@ -142,6 +150,12 @@ impl Bench {
     fn silence(&mut self) {
         let commands = self.commands();
         assert!(commands.is_empty(), "silence is expected: {commands:#?}");
+    }
+
+    /// Takes what it commands now, for later.
+    fn hush(&mut self) {
+        let commands = self.commands();
+        self.given.extend(commands);
     }
 
     fn wait(&mut self) -> Wait {
@@ -250,13 +264,22 @@ impl Bench {
 
 /// One who attaches to the first attempt, which stands as it is shown.
 fn attached(take_over: bool, shown: impl Fn(Shown) -> Vec<Shown>) -> Bench {
+    let how = attaching(take_over);
+    let task = Task::attach(Time::from_secs(1_000), &how, found(shown)).unwrap();
+    Bench::of(task, Time::from_secs(1_000))
+}
+
+fn attaching(take_over: bool) -> Attach {
+    let (task, observer) = ("t".to_owned(), "you".to_owned());
+    Attach { task, observer, take_over, has_manifest: true, nonce: None }
+}
+
+/// The pods that one who attaches finds, made from the first attempt's.
+fn found(shown: impl Fn(Shown) -> Vec<Shown>) -> Vec<Pod> {
     let mut creator = Bench::default();
     let (_, Command::Create(create)) = creator.command() else { panic!() };
     let pods = shown(Shown::new("t-1", 1).with("/metadata/annotations/kpo.rs~1state", json!(create.state.to_json())));
-    let (task, observer) = ("t".to_owned(), "you".to_owned());
-    let how = attach::Attach { task, observer, take_over, has_manifest: true, nonce: None };
-    let task = Task::attach(creator.now, &how, pods.iter().map(Shown::pod).collect()).unwrap();
-    Bench { task, now: creator.now, events: Vec::new(), versions: 1 }
+    pods.iter().map(Shown::pod).collect()
 }
 
 /// Attempt 1 was preempted before it ran, its events told.
@@ -360,6 +383,18 @@ fn handling_before_draining_is_a_misuse_and_changes_nothing() {
 }
 
 #[test]
+fn a_reply_to_no_command_is_a_misuse_and_changes_nothing() {
+    let mut bench = Bench::default();
+    let (id, _) = bench.command();
+    bench.reply(id, Reply::NotFound);
+    bench.hush();
+    let before = bench.task.clone();
+    let again = Input::Reply { to: id, reply: Reply::NotFound };
+    assert_eq!(bench.task.handle(bench.now, again), Err(Misuse::UnknownCommand(id)));
+    assert_eq!(bench.task, before);
+}
+
+#[test]
 fn a_snapshot_goes_on_where_it_was() {
     let mut bench = Bench::default();
     bench.run(Shown::new("t-1", 1));
@@ -367,7 +402,7 @@ fn a_snapshot_goes_on_where_it_was() {
     let state: State = serde_json::from_str(&json).unwrap();
     assert_eq!(&state, bench.task.state());
     let task = Task::restore(bench.now, state).unwrap();
-    let mut again = Bench { task, now: bench.now, events: Vec::new(), versions: 1 };
+    let mut again = Bench::of(task, bench.now);
     assert!(matches!(again.command().1, Command::FollowLog { .. }));
 }
 
@@ -379,7 +414,7 @@ fn a_create_without_a_reply_is_in_doubt_after_a_restore() {
     assert_eq!(first.sent_before, None);
     bench.wait();
     let task = Task::restore(bench.now, bench.task.state().clone()).unwrap();
-    let mut again = Bench { task, now: bench.now, events: Vec::new(), versions: 1 };
+    let mut again = Bench::of(task, bench.now);
     let (same, Command::Create(second)) = again.command() else { panic!("it is asked again") };
     assert_eq!((same, second.sent_before), (id, Some(bench.task.state().began)));
     again.reply(same, Reply::NotFound);

@@ -19,7 +19,7 @@ pub struct Unwatched {
 
 impl Task {
     pub(super) fn unwatched(&mut self, message: String, every: Duration) {
-        self.state.current.ledger.gap(self.state.now);
+        self.lose_sight();
         self.state.unwatched.get_or_insert(Unwatched { message, every, said: false });
     }
 

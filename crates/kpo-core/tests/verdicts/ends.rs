@@ -7,6 +7,30 @@ use kpo_core::pod::{ContainerStatus, Phase};
 use kpo_core::spec::ExitZeroAfterTerm;
 use kpo_core::{Situation, classify};
 
+/// A pod that is no task's: all its containers count, and the one that failed speaks for it.
+#[test]
+fn foreign_pods() {
+    let two = |a, b| runs().main("base", a).main("worker", b);
+    for (what, pod, wanted) in [
+        ("one runs on", two(ended(0, "Completed"), running()), None),
+        ("one failed, the other runs on", two(running(), ended(9, "Error")), None),
+        ("one failed", two(ended(0, "Completed"), ended(9, "Error")).failed(), Some(("failed", Some(9)))),
+        ("both are done", two(ended(0, "Completed"), ended(0, "Completed")), Some(("succeeded", Some(0)))),
+    ] {
+        let mut ledger = kpo_core::Ledger::default();
+        [runs(), pod].iter().for_each(|pod| {
+            ledger.observe(kpo_core::Time::from_secs(9), kpo_core::Sight::Present, &pod.0);
+        });
+        let verdict = classify::judge(
+            &ledger,
+            &kpo_core::Template::foreign(&ledger.last.clone().unwrap()),
+            ExitZeroAfterTerm::Success,
+        );
+        let said = verdict.as_ref().map(|verdict| (verdict.class.name(), verdict.exit_code));
+        assert_eq!(said, wanted, "{what}");
+    }
+}
+
 /// Ends of the program's own doing, and launches that failed.
 #[test]
 fn own_ends() {

@@ -55,7 +55,7 @@ pub async fn attach(hook: &KubernetesHook, request: AttachRequest) -> Result<Run
     let eyes = watch.subscribe(&request.task).expect("a new watch has no subscriber");
     let found = pods_of(&pods, &request.task).await?;
     let template = request.template.or_else(|| found.iter().rev().find_map(carried_template));
-    let clock = Clock::start(pods.requests().options());
+    let clock = Clock::start(hook);
     sweeper::start(&pods, &watch, clock);
     let how = Attach {
         task: request.task,

@@ -1,8 +1,7 @@
 //! UTC for the core: read once, then advanced by a clock that never goes back.
 
-use crate::request::RequestOptions;
+use crate::hook::KubernetesHook;
 use kpo_core::Time;
-use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
 /// The driver's clock.
@@ -13,11 +12,9 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// Reads the wall clock, once.
-    pub(crate) fn start(options: &RequestOptions) -> Self {
-        let now = options.wall_clock.as_ref().map_or_else(SystemTime::now, |clock| clock());
-        let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { began: Time(0) + since, at: Instant::now() }
+    /// Reads the hook's wall clock, once.
+    pub(crate) fn start(hook: &KubernetesHook) -> Self {
+        Self { began: hook.wall_clock(), at: Instant::now() }
     }
 
     /// Now.

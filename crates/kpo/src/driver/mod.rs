@@ -184,7 +184,7 @@ impl TaskRequest {
 
 /// Runs a task in this process. Needs a tokio runtime.
 pub fn run(hook: &KubernetesHook, request: TaskRequest) -> Running {
-    let clock = Clock::start(hook.requests().options());
+    let clock = Clock::start(hook);
     let core = Task::new(clock.now(), request.spec.clone(), Observer::first(identity::observer()));
     start(hook.pods(&request.spec.namespace), core, Some(request), None, clock)
 }
@@ -195,7 +195,7 @@ pub fn run(hook: &KubernetesHook, request: TaskRequest) -> Running {
 /// # Errors
 /// `None`: another task of that id is watched in this process.
 pub fn run_beside(hook: &KubernetesHook, watch: &Watch, request: TaskRequest) -> Option<Running> {
-    let clock = Clock::start(hook.requests().options());
+    let clock = Clock::start(hook);
     let subscription = watch.subscribe(&request.spec.task)?;
     sweeper::start(&hook.pods(&request.spec.namespace), watch, clock);
     let core = Task::new(clock.now(), request.spec.clone(), Observer::first(identity::observer()));

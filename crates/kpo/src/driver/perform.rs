@@ -11,12 +11,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
-/// Does what needs nothing but the API server. Logs, results and the outcome are the driver's own.
-pub(super) async fn perform(pods: PodManager, spec: Spec, template: Option<Template>, command: Command) -> Reply {
+/// Does what needs nothing but the API server. Creates, logs, results and the outcome are the driver's own.
+pub(super) async fn perform(pods: PodManager, command: Command) -> Reply {
     match command {
-        Command::Create(create) => create_pod(&pods, &spec, template.as_ref(), &create).await,
-        Command::Read { name } => match pods.get(&name, Call::forever()).await {
+        Command::Read { name, .. } => match pods.get(&name, Call::forever()).await {
             Ok(Some(pod)) => seen(pod),
             Ok(None) => Reply::NotFound,
             Err(error) => refused(&error),
@@ -39,13 +39,16 @@ pub(super) async fn perform(pods: PodManager, spec: Spec, template: Option<Templ
             let patch = annotation_patch(annotations, active_deadline_seconds);
             written(pods.patch(&name, &precondition, patch, Call::forever()).await, true)
         }
-        Command::ListEvents { uid } => match pods.list_events(&uid, Call::forever()).await {
+        Command::ListEvents { name, uid } => match pods.list_events(&name, &uid, Call::forever()).await {
             Ok(events) => Reply::Events(events.into_iter().filter_map(|e| serde_json::from_value(e).ok()).collect()),
             Err(error) => refused(&error),
         },
-        Command::FollowLog { .. } | Command::CloseLogs { .. } | Command::ReadResult { .. } | Command::Deliver(_) => {
-            Reply::Done
-        }
+        Command::Create(_)
+        | Command::Withdraw { .. }
+        | Command::FollowLog { .. }
+        | Command::CloseLogs { .. }
+        | Command::ReadResult { .. }
+        | Command::Deliver(_) => Reply::Done,
     }
 }
 
@@ -84,21 +87,29 @@ pub(super) async fn clean_up(
     written(pods.delete_when_due(&name, || now(&sights.borrow()), Call::forever()).await, false)
 }
 
-async fn create_pod(pods: &PodManager, spec: &Spec, template: Option<&Template>, create: &Create) -> Reply {
+/// Creates an attempt's pod, unless that is withdrawn before it was sent, or while it is known not to be there.
+pub(super) async fn create_pod(
+    pods: PodManager,
+    spec: Spec,
+    template: Option<Template>,
+    create: Create,
+    withdrawn: CancellationToken,
+) -> Reply {
     let Some(template) = template else {
         let message = "the manifest as submitted is not known here, and nothing is rebuilt from a live pod";
         return for_good("NoManifest", message.to_owned());
     };
-    let body = || template.body(spec, create);
+    let body = || template.body(&spec, &create);
     let created = match create.sent_before {
         Some(since) => {
             let since = Timestamp::from_nanosecond(i128::from(since.0)).unwrap_or(Timestamp::UNIX_EPOCH);
-            pods.create_again(&body(), since, Call::forever()).await
+            pods.create_again(&create.name, body, since, Call::forever(), &withdrawn).await
         }
-        None => pods.create_when_due(&create.name, body, Call::forever()).await,
+        None => pods.create_when_due(&create.name, body, Call::forever(), &withdrawn).await,
     };
     match created {
-        Ok(created) => accepted(&body(), created.pod, &spec.template.container),
+        Ok(None) => Reply::Withdrawn,
+        Ok(Some(created)) => accepted(&body(), created.pod, &spec.template.container),
         Err(CreateError::NameTaken { uid, terminating, .. }) => Reply::NameTaken { uid, terminating },
         Err(CreateError::Request(error)) => refused(&error),
         Err(error @ CreateError::NoName) => for_good("NoName", error.to_string()),

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::manifest::{Request, manifest};
-use crate::request::RequestOptions;
 use crate::testing::{Ending, Reply, ScriptedServer};
 use serde_json::{Value, json};
 
@@ -103,8 +102,8 @@ fn kept(name: &str, phase: &str, expires: Time) -> Value {
 
 #[tokio::test(start_paused = true)]
 async fn expired_pods_that_a_shared_watch_shows_are_removed_by_whoever_sees_them() {
-    let clock = Clock::start(&RequestOptions::default());
-    let in_two_minutes = clock.now() + std::time::Duration::from_secs(120);
+    let now = Time::from_secs(1_700_000_000);
+    let in_two_minutes = now + std::time::Duration::from_secs(120);
     let items = [
         kept("expired", "Failed", Time::from_secs(0)),
         kept("later", "Succeeded", in_two_minutes),
@@ -115,7 +114,8 @@ async fn expired_pods_that_a_shared_watch_shows_are_removed_by_whoever_sees_them
     // The second delete is refused: that is nobody's trouble, and not tried again.
     let refused = Reply::status(403, "Forbidden", "pods \"later\" is forbidden");
     let server = ScriptedServer::new([Reply::ok(list), hang, Reply::ok(json!({})), refused]);
-    let hook = server.hook();
+    let hook = server.hook().with_wall_clock(std::sync::Arc::new(move || now));
+    let clock = Clock::start(&hook);
     let watch = Watch::start(hook.requests().clone(), "default", crate::watch::WatchOptions::default());
     // What was shown before is remembered.
     tokio::time::sleep(std::time::Duration::from_secs(5)).await;

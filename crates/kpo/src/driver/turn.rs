@@ -11,9 +11,10 @@ use crate::watch::{Observation, PodVersion};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use kpo_core::{Command, CommandId, Input, Output, Reply, Stop, Task, Time, Wait};
+use kpo_core::{Command, CommandId, Create, Input, Output, Reply, Stop, Task, Time, Wait};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 /// An outage is said again after this long.
 const TROUBLE_EVERY: Duration = Duration::from_secs(60);
@@ -29,6 +30,8 @@ pub(super) struct Driver {
     logs: Logs,
     clock: Clock,
     replies: FuturesUnordered<BoxFuture<'static, (CommandId, Reply)>>,
+    /// The last create, while its answer is awaited.
+    creating: Option<(CommandId, CancellationToken)>,
     events: mpsc::UnboundedSender<Boxed>,
     stops: mpsc::UnboundedReceiver<Stop>,
     trouble_said: Option<Time>,
@@ -58,6 +61,7 @@ impl Driver {
             logs,
             clock,
             replies: FuturesUnordered::new(),
+            creating: None,
             events,
             stops,
             trouble_said: None,
@@ -117,6 +121,8 @@ impl Driver {
     fn perform(&mut self, id: CommandId, command: Command) {
         let reply: BoxFuture<'static, Reply> = match command {
             Command::FollowLog { name, uid, container } => return self.logs.follow(&name, &uid, &container),
+            Command::Withdraw { create } => return self.withdraw(create),
+            Command::Create(create) => self.create(id, *create),
             Command::CloseLogs { uid, .. } => self.logs.close(&uid),
             Command::ReadResult { name, uid } => self.read_result(name, uid),
             Command::Deliver(outcome) => self.deliver(outcome),
@@ -125,13 +131,22 @@ impl Driver {
                 let mark = self.core.state().observer.mark();
                 Box::pin(perform::clean_up(pods, sights, mark, (name, uid, resource_version)))
             }
-            command => {
-                let (pods, spec) = (self.pods.clone(), self.core.spec().clone());
-                let template = self.template.clone();
-                Box::pin(perform::perform(pods, spec, template, command))
-            }
+            command => Box::pin(perform::perform(self.pods.clone(), command)),
         };
         self.replies.push(Box::pin(async move { (id, reply.await) }));
+    }
+
+    fn create(&mut self, id: CommandId, create: Create) -> BoxFuture<'static, Reply> {
+        let (pods, spec, template) = (self.pods.clone(), self.core.spec().clone(), self.template.clone());
+        let withdrawn = CancellationToken::new();
+        self.creating = Some((id, withdrawn.clone()));
+        Box::pin(perform::create_pod(pods, spec, template, create, withdrawn))
+    }
+
+    fn withdraw(&mut self, create: CommandId) {
+        if let Some((_, withdrawn)) = self.creating.take_if(|(id, _)| *id == create) {
+            withdrawn.cancel();
+        }
     }
 
     /// Whether a pod's attempt is over, its log out and its verdict kept elsewhere.
@@ -166,6 +181,7 @@ impl Driver {
 
     /// A reply that shows a pod counts as a sight of it; one that shows it for the first time is where its watch begins.
     fn replied(&mut self, to: CommandId, reply: Reply) -> Input {
+        self.creating.take_if(|(create, _)| *create == to);
         if let Reply::Pod(pod) | Reply::Altered { pod, .. } = &reply {
             let created = self.core.state().pending.get(&to).is_some_and(|c| matches!(c, Command::Create(_)));
             if created {

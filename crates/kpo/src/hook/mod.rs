@@ -28,8 +28,14 @@ mod auth_tests;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
+use kpo_core::Time;
 use serde_json::Value;
 
 use crate::{
@@ -109,6 +115,14 @@ pub struct KubernetesHook {
     connection: Arc<Connection>,
     requests: Requests,
     seen: SeenPods,
+    wall_clock: WallClock,
+}
+
+/// Gives the time of day, UTC.
+pub type WallClock = Arc<dyn Fn() -> Time + Send + Sync>;
+
+fn system_clock() -> Time {
+    Time::default() + SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 impl fmt::Debug for KubernetesHook {
@@ -140,7 +154,20 @@ impl KubernetesHook {
 
     pub(crate) fn over(connection: Connection, options: RequestOptions) -> Self {
         let connection = Arc::new(connection);
-        Self { requests: Requests::new(Arc::clone(&connection), options), connection, seen: SeenPods::default() }
+        let requests = Requests::new(Arc::clone(&connection), options);
+        Self { requests, connection, seen: SeenPods::default(), wall_clock: Arc::new(system_clock) }
+    }
+
+    /// The same connection to a cluster that lives by another clock, such as one under virtual time. Each task that is run or attached to reads
+    /// it once, and goes on by tokio's. Default: the system's.
+    #[must_use]
+    pub fn with_wall_clock(mut self, clock: WallClock) -> Self {
+        self.wall_clock = clock;
+        self
+    }
+
+    pub(crate) fn wall_clock(&self) -> Time {
+        (self.wall_clock)()
     }
 
     /// kube's client with the credentials of this moment. Requests made with it know nothing of this crate's limit, timeouts and retries.

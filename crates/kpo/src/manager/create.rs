@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use kpo_core::marks;
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use super::PodManager;
 use crate::request::{ApiFailure, ApiRequest, Call, Effect, RequestError, Verb};
@@ -74,10 +75,12 @@ impl PodManager {
     /// See [`CreateError`].
     pub async fn create(&self, pod: &Value, call: Call) -> Result<Created, CreateError> {
         let name = pod["metadata"]["name"].as_str().ok_or(CreateError::NoName)?;
-        self.create_when_due(name, || pod.clone(), call).await
+        let created = self.create_when_due(name, || pod.clone(), call, &CancellationToken::new()).await?;
+        Ok(created.expect("nobody withdraws it"))
     }
 
-    /// The same with a body that is made when the request's turn has come: with a thousand tasks, most wait for it.
+    /// The same with a body that is made when the request's turn has come: with a thousand tasks, most wait for it. `None`: it was withdrawn, and
+    /// there is no pod of it. One that is on its way is answered all the same.
     ///
     /// # Errors
     /// As there.
@@ -86,32 +89,38 @@ impl PodManager {
         name: &str,
         pod: impl Fn() -> Value,
         call: Call,
-    ) -> Result<Created, CreateError> {
+        withdrawn: &CancellationToken,
+    ) -> Result<Option<Created>, CreateError> {
         let make = || Cow::Owned(ApiRequest::create(self.namespace(), "pods", pod()));
         let request = ApiRequest::core(Verb::Create, self.namespace(), "pods", None);
         let begun = Timestamp::now();
         let mut attempts = self.requests().attempts(&request, call);
         let mut sent_in_doubt = false;
         loop {
-            let (generation, failure) = match attempts.unary(make).await? {
-                (_, Ok(answer)) => return Ok(self.created(attempts.succeeded(answer), false)),
+            let Some(turn) = withdrawn.run_until_cancelled(attempts.begin(true)).await else { return Ok(None) };
+            let (generation, failure) = match attempts.unary_in(turn?, make).await {
+                (_, Ok(answer)) => return Ok(Some(self.created(attempts.succeeded(answer), false))),
                 (generation, Err(failure)) => (generation, failure),
             };
             let in_doubt = failure.effect() == Effect::Unknown;
             sent_in_doubt |= in_doubt;
             if !in_doubt && !matches!(failure, ApiFailure::AlreadyExists(_)) {
-                attempts.failed(generation, failure).await?;
+                let Some(failed) = withdrawn.run_until_cancelled(attempts.failed(generation, failure)).await else {
+                    return Ok(None);
+                };
+                failed?;
                 continue;
             }
             match self.look_for(name, sent_in_doubt, call).await? {
                 Some(found) if is_same_attempt(&found, &pod()) => {
-                    return Ok(self.created(attempts.succeeded(found), true));
+                    return Ok(Some(self.created(attempts.succeeded(found), true)));
                 }
                 Some(other) => return Err(name_taken(name, &other)),
                 None if in_doubt => self.never_existed(name, begun).await?,
                 None => (),
             }
-            attempts.again(failure).await?;
+            let Some(again) = withdrawn.run_until_cancelled(attempts.again(failure)).await else { return Ok(None) };
+            again?;
         }
     }
 
@@ -119,14 +128,20 @@ impl PodManager {
     ///
     /// # Errors
     /// As [`PodManager::create`].
-    pub(crate) async fn create_again(&self, pod: &Value, since: Timestamp, call: Call) -> Result<Created, CreateError> {
-        let name = pod["metadata"]["name"].as_str().ok_or(CreateError::NoName)?;
+    pub(crate) async fn create_again(
+        &self,
+        name: &str,
+        pod: impl Fn() -> Value,
+        since: Timestamp,
+        call: Call,
+        withdrawn: &CancellationToken,
+    ) -> Result<Option<Created>, CreateError> {
         match self.look_for(name, true, call).await? {
-            Some(found) if is_same_attempt(&found, pod) => Ok(self.created(found, true)),
+            Some(found) if is_same_attempt(&found, &pod()) => Ok(Some(self.created(found, true))),
             Some(other) => Err(name_taken(name, &other)),
             None => {
                 self.never_existed(name, since).await?;
-                self.create(pod, call).await
+                self.create_when_due(name, pod, call, withdrawn).await
             }
         }
     }

@@ -136,13 +136,18 @@ impl PodManager {
         }
     }
 
-    /// Lists the events about one pod, by its UID: one request, at most 500 events. They are explanations, never proof (TTL of an hour,
-    /// dropped under load).
+    /// Lists the events about one pod: those that name its UID, and those of its name that name none (the taint manager's). One request, at
+    /// most 500 events. They are explanations, never proof (TTL of an hour, dropped under load).
     ///
     /// # Errors
     /// As any request; a caller tolerates a 403.
-    pub async fn list_events(&self, uid: &str, call: Call) -> Result<Vec<Value>, RequestError> {
-        self.events_where(&format!("involvedObject.uid={uid}"), call).await
+    pub async fn list_events(&self, name: &str, uid: &str, call: Call) -> Result<Vec<Value>, RequestError> {
+        let mut events =
+            self.events_where(&format!("involvedObject.kind=Pod,involvedObject.name={name}"), call).await?;
+        events.retain(|event| {
+            event["involvedObject"]["uid"].as_str().is_none_or(|named| named.is_empty() || named == uid)
+        });
+        Ok(events)
     }
 
     async fn events_where(&self, field_selector: &str, call: Call) -> Result<Vec<Value>, RequestError> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::testing::{Reply, ScriptedServer};
@@ -222,22 +223,54 @@ mod creating {
         let since = jiff::Timestamp::from_second(1_700_000_000).unwrap();
         let sent = pod("1", "n", "");
         let server = ScriptedServer::new([Reply::ok(pod("1", "n", "u-1"))]);
-        let found = server.hook().pods("ns").create_again(&sent, since, Call::forever()).await.unwrap();
-        assert!(found.resolved);
+        let again = async |server: &ScriptedServer| {
+            let (pods, kept) = (server.hook().pods("ns"), CancellationToken::new());
+            pods.create_again("p", || sent.clone(), since, Call::forever(), &kept).await
+        };
+        assert!(again(&server).await.unwrap().unwrap().resolved);
         assert_eq!(methods(&server), ["0 GET"]);
 
         let killed =
             json!({"reason": "Killing", "message": "Stopping container base", "lastTimestamp": "2099-01-01T00:00:00Z"});
         let server = ScriptedServer::new([Reply::not_found("p"), Reply::ok(json!({"items": [killed]}))]);
-        let error = server.hook().pods("ns").create_again(&sent, since, Call::forever()).await.unwrap_err();
+        let error = again(&server).await.unwrap_err();
         silence().await;
         assert!(matches!(error, CreateError::InDoubt { .. }), "{error:?}");
         assert_eq!(methods(&server), ["0 GET", "0 GET"]);
 
         let none = Reply::ok(json!({"items": []}));
         let server = ScriptedServer::new([Reply::not_found("p"), none, Reply::ok(pod("1", "n", "u-1"))]);
-        server.hook().pods("ns").create_again(&sent, since, Call::forever()).await.unwrap();
+        again(&server).await.unwrap();
         assert_eq!(methods(&server), ["0 GET", "0 GET", "0 POST"]);
+    }
+
+    /// What is withdrawn is not sent again; what may have been sent is found out first.
+    #[tokio::test(start_paused = true)]
+    async fn a_create_that_is_withdrawn_is_not_sent_again() {
+        let away = || Reply::status(503, "ServiceUnavailable", "the server is currently unable to handle the request");
+        let create = async |replies: Vec<Reply>| {
+            let (server, withdrawn) = (ScriptedServer::new(replies), CancellationToken::new());
+            let (token, pods) = (withdrawn.clone(), server.hook().pods("ns"));
+            let sent = pod("1", "n", "");
+            let created =
+                tokio::spawn(async move { pods.create_when_due("p", || sent.clone(), Call::forever(), &token).await });
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            withdrawn.cancel();
+            let created = created.await.unwrap().unwrap();
+            silence().await;
+            (created.map(|created| created.resolved), methods(&server))
+        };
+        // 503: its effect is not known, and there is no pod.
+        let none = || Reply::ok(json!({"items": []}));
+        let (created, sent) = create(vec![away(), Reply::not_found("p"), none()]).await;
+        assert_eq!((created, sent), (None, vec!["0 POST".to_owned(), "0 GET".to_owned(), "0 GET".to_owned()]));
+        // 429: it had none, and the next try is waited for.
+        let throttled = Reply::status(429, "TooManyRequests", "slow down");
+        let (created, sent) = create(vec![throttled]).await;
+        assert_eq!((created, sent), (None, vec!["0 POST".to_owned()]));
+        // Its reply was lost, and the pod is there.
+        let (created, _) = create(vec![Reply::Cut, Reply::ok(pod("1", "n", "u-1"))]).await;
+        assert_eq!(created, Some(true));
     }
 
     #[tokio::test(start_paused = true)]

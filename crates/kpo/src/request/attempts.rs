@@ -79,10 +79,19 @@ impl<'a> Attempts<'a> {
         &mut self,
         make: impl Fn() -> Cow<'r, ApiRequest>,
     ) -> Result<transport::Attempt<Value>, RequestError> {
-        let (limit, _slot) = self.begin(true).await?;
+        let turn = self.begin(true).await?;
+        Ok(self.unary_in(turn, make).await)
+    }
+
+    /// The same in a turn that has come.
+    pub(crate) async fn unary_in<'r>(
+        &self,
+        (limit, _slot): (Option<Instant>, Option<Slot>),
+        make: impl Fn() -> Cow<'r, ApiRequest>,
+    ) -> transport::Attempt<Value> {
         let inner = &self.requests.inner;
         let timeout = sooner(self.call.timeout.unwrap_or(inner.options.timeout), limit);
-        Ok(transport::unary(&inner.connection, &make(), timeout).await)
+        transport::unary(&inner.connection, &make(), timeout).await
     }
 
     /// Tells of a success that took more than one attempt.

@@ -31,7 +31,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -63,12 +63,7 @@ pub struct RequestOptions {
     pub first_contact: Option<Duration>,
     /// Told of each failed attempt that is tried again, and of the success after it. `None`: only `tracing` is.
     pub observer: Option<Observer>,
-    /// The time of day, as a task asks for it when it begins; from there on tokio's clock counts. `None`: the system's. A simulation has its own.
-    pub wall_clock: Option<WallClock>,
 }
-
-/// See [`RequestOptions::wall_clock`].
-pub type WallClock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
 /// See [`RequestOptions::observer`]. It must not block.
 pub type Observer = Arc<dyn Fn(&Notice<'_>) + Send + Sync>;
@@ -81,7 +76,6 @@ impl Default for RequestOptions {
             backoff: Backoff::default(),
             first_contact: Some(Duration::from_secs(10)),
             observer: None,
-            wall_clock: None,
         }
     }
 }

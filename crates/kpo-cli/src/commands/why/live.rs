@@ -47,9 +47,9 @@ async fn records(pods: &PodManager, pod: &Value) -> Result<Vec<Record>, CliError
     let now = Time::default() + SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let seen =
         Pod::deserialize(pod).map_err(|error| CliError::because(ErrorKind::Refused, "the answer is no pod", &error))?;
-    let uid = seen.metadata.uid.clone();
+    let (name, uid) = (seen.metadata.name.clone(), seen.metadata.uid.clone());
     let mut records = vec![Record { at: now, what: What::Seen(Sight::Present, Box::new(seen)) }];
-    let events = match pods.list_events(&uid, Call::within(FIRST_ANSWER)).await {
+    let events = match pods.list_events(&name, &uid, Call::within(FIRST_ANSWER)).await {
         Ok(events) => events,
         // They only explain.
         Err(error) if error.failure.is_forbidden() => Vec::new(),

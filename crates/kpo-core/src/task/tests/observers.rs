@@ -118,3 +118,112 @@ fn a_follower_reads_the_log_of_the_attempt_before_to_its_end() {
     follower.reply(closing, Reply::Done);
     assert!(matches!(follower.command().1, Command::Deliver(_)), "its last lines come before the outcome");
 }
+
+/// Labels can be copied, and names be used again: a pod that carries no state of its own is nobody's attempt.
+#[test]
+fn a_pod_that_only_has_the_label_is_left_alone() {
+    let impostor = |nonce: &str| {
+        Shown::new("other", 7)
+            .with("/metadata/uid", json!("uid-7"))
+            .with("/metadata/annotations/kpo.rs~1nonce", json!(nonce))
+    };
+    for nonce in ["", "n", "x"] {
+        let mut bench = attached(true, |shown| vec![impostor(nonce), shown.on("node-1").running()]);
+        assert_eq!(bench.task.state().current.uid(), "uid-1");
+        let commands = bench.commands();
+        let about = |command: &Command| format!("{command:?}").contains("uid-7");
+        assert!(!commands.iter().any(|(_, command)| about(command)), "{commands:?}");
+        let other = impostor(nonce).on("node-1").exited(3);
+        bench.see(&other);
+        bench.silence();
+    }
+}
+
+#[test]
+fn pods_of_two_tasks_of_one_id_are_told_apart_by_their_nonce() {
+    let theirs = |shown: &Shown| {
+        let state = shown.pod().annotation(marks::STATE).unwrap().replace("\"nonce\":\"n\"", "\"nonce\":\"m\"");
+        shown
+            .clone()
+            .with("/metadata/uid", json!("uid-9"))
+            .with("/metadata/annotations/kpo.rs~1nonce", json!("m"))
+            .with("/metadata/annotations/kpo.rs~1state", json!(state))
+    };
+    let both = || found(|shown| vec![theirs(&shown), shown]);
+    let error = Task::attach(Time(0), &attaching(false), both()).unwrap_err();
+    assert!(matches!(error, AttachError::Ambiguous { .. }), "{error}");
+    let mine = Attach { nonce: Some("n".to_owned()), ..attaching(false) };
+    assert_eq!(Task::attach(Time(0), &mine, both()).unwrap().state().current.uid(), "uid-1");
+}
+
+#[test]
+fn a_state_of_a_newer_version_is_refused_by_its_version() {
+    let newer = found(|shown| {
+        let state = shown.pod().annotation(marks::STATE).unwrap().replace("\"version\":1", "\"version\":2");
+        vec![shown.with("/metadata/annotations/kpo.rs~1state", json!(state))]
+    });
+    let error = Task::attach(Time(0), &attaching(false), newer).unwrap_err().to_string();
+    assert!(error.ends_with("(version 2, and this kpo reads up to 1)"), "{error}");
+}
+
+/// Nothing is ever rebuilt from a live pod.
+#[test]
+fn without_the_manifest_nothing_is_run_again_and_that_is_said() {
+    let how = Attach { has_manifest: false, ..attaching(true) };
+    let idempotent = found(|shown| {
+        let state = shown.pod().annotation(marks::STATE).unwrap().replace("if-not-started", "idempotent");
+        vec![shown.on("node-1").with("/metadata/annotations/kpo.rs~1state", json!(state))]
+    });
+    let mut bench = Bench::of(Task::attach(Time::from_secs(1_000), &how, idempotent).unwrap(), Time::from_secs(1_000));
+    let (mark, _) = bench.command();
+    assert!(bench.events.iter().any(|event| matches!(event, Event::Adopted { recreates: false, .. })));
+    let taken = Shown::new("t-1", 1).on("node-1").with("/metadata/annotations/kpo.rs~1observer", json!("you/2"));
+    bench.reply(mark, Reply::Pod(Box::new(taken.pod())));
+    bench.gone(&taken.preempted().never_ran());
+    bench.tell(vec![]);
+    bench.finish();
+    assert_eq!(bench.ended()[0].1, &Next::End { why: Some(NoRerun::NoManifest) });
+}
+
+/// The pod of an ended attempt belongs to whoever watches over the task now.
+#[test]
+fn a_pod_that_another_observer_has_marked_since_is_not_deleted() {
+    let mut bench = Bench::default();
+    let shown = bench.run(Shown::new("t-1", 1));
+    bench.see(&shown.clone().exited(0));
+    let (close, _) = bench.command();
+    bench.reply(close, Reply::Done);
+    let (deliver, _) = bench.command();
+    bench.see(&shown.exited(0).with("/metadata/annotations/kpo.rs~1observer", json!("you/2")));
+    bench.silence();
+    bench.reply(deliver, Reply::Done);
+    bench.finished();
+}
+
+/// An API server that answers each write with a conflict is not asked as fast as it answers.
+#[test]
+fn conflicts_in_a_row_are_given_a_rest() {
+    let mut spec = Spec::minimal("t", "default", "n");
+    spec.protect = true;
+    let mut bench = Bench::new(spec);
+    let shown = bench.run(Shown::new("t-1", 1).with("/metadata/finalizers", json!([marks::FINALIZER])));
+    bench.see(&shown.exited(0));
+    bench.finish();
+    bench.deleted();
+    let mut asked = Vec::new();
+    for _ in 0..4 {
+        let (release, command) = loop {
+            match bench.commands().pop() {
+                Some(given) => break given,
+                None => {
+                    bench.now = bench.wait().until.expect("it is tried again");
+                    bench.task.handle(bench.now, Input::Tick).unwrap();
+                }
+            }
+        };
+        assert!(matches!(command, Command::Release { .. }), "{command:?}");
+        asked.push(bench.now.since(Time::from_secs(1_000)).as_secs());
+        bench.reply(release, Reply::Conflict);
+    }
+    assert_eq!(asked, [0, 0, 5, 10], "at once for the first time");
+}

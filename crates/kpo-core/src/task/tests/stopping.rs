@@ -20,7 +20,7 @@ fn a_pod_that_only_stopped_matching_is_asked_for_and_goes_on() {
     let shown = bench.run(Shown::new("t-1", 1));
     bench.sight(Sight::Deleted, &shown);
     let (id, command) = bench.command();
-    assert_eq!(command, Command::Read { name: "t-1".to_owned() });
+    assert_eq!(command, Command::Read { name: "t-1".to_owned(), uid: "uid-1".to_owned() });
     let same = shown.with("/metadata/resourceVersion", json!(bench.versions.to_string()));
     bench.reply(id, Reply::Pod(Box::new(same.pod())));
     assert!(matches!(bench.wait().because, Because::Program { .. }));
@@ -70,9 +70,125 @@ fn a_cancel_before_the_creates_answer_deletes_what_it_made() {
     let mut bench = Bench::default();
     let (id, _) = bench.command();
     bench.stop(Stop::User);
-    bench.silence();
+    assert_eq!(bench.command().1, Command::Withdraw { create: id });
     bench.reply(id, Reply::Pod(Box::new(Shown::new("t-1", 1).pod())));
     assert_eq!(bench.deleted().0, "uid-1");
+}
+
+#[test]
+fn a_create_that_is_not_answered_is_withdrawn_and_not_sent_again() {
+    type End = (fn(&mut Bench), &'static str, Reason);
+    let ends: [End; 3] = [
+        (|bench| bench.stop(Stop::User), "cancelled", Reason::CancelledByUser),
+        (|bench| bench.pass(Duration::from_secs(100)), "cancelled", Reason::Timeout),
+        (|bench| bench.pass(Duration::from_secs(50)), "launchFailed", Reason::Unavailable),
+    ];
+    for (end, verdict, reason) in ends {
+        let mut spec = Spec::minimal("t", "default", "n");
+        spec.clocks.total = Some(Duration::from_secs(100));
+        spec.clocks.queue = Some(Duration::from_secs(if reason == Reason::Unavailable { 50 } else { 1_000 }));
+        let mut bench = Bench::new(spec);
+        let (id, _) = bench.command();
+        bench.silence();
+        end(&mut bench);
+        assert_eq!(bench.command().1, Command::Withdraw { create: id });
+        bench.silence();
+        bench.reply(id, Reply::Withdrawn);
+        let outcome = bench.finish();
+        assert_eq!((outcome.verdict.as_deref(), outcome.reason), (Some(verdict), Some(reason)));
+        bench.finished();
+    }
+}
+
+/// Nobody answers: what can be known is said when the task's time is up, and one who waits for it is not held for ever.
+#[test]
+fn the_deadline_ends_a_task_whose_api_server_is_away() {
+    let total = Duration::from_secs(100);
+    let mut spec = Spec::minimal("t", "default", "n");
+    spec.clocks.total = Some(total);
+    let mut bench = Bench::new(spec.clone());
+    bench.command();
+    bench.silence();
+    bench.pass(total);
+    assert!(matches!(bench.command().1, Command::Withdraw { .. }));
+    assert_eq!(bench.wait().until, Some(bench.now + Duration::from_secs(60)));
+    bench.pass(Duration::from_secs(60));
+    assert_eq!(bench.finish().reason, Some(Reason::Timeout), "no answer to the create");
+    bench.now = bench.wait().until.expect("nor is one waited for for ever");
+    bench.task.handle(bench.now, Input::Tick).unwrap();
+    bench.finished();
+
+    let mut bench = Bench::new(spec);
+    bench.run(Shown::new("t-1", 1));
+    bench.silence();
+    bench.pass(total);
+    assert!(matches!(bench.command().1, Command::Delete { .. }), "which is never answered");
+    assert_eq!(bench.wait().until, Some(bench.now + Duration::from_secs(30 + 60)));
+    bench.pass(Duration::from_secs(30 + 60));
+    let outcome = bench.finish();
+    assert_eq!((outcome.verdict.as_deref(), outcome.reason), (Some("cancelled"), Some(Reason::Timeout)));
+    assert!(bench.ended()[0].0.detail.as_deref().is_some_and(|detail| detail.contains("may still run")));
+}
+
+#[test]
+fn a_pod_whose_silent_node_never_ends_it_is_left_when_it_should_long_have_ended() {
+    let mut spec = Spec::minimal("t", "default", "n");
+    spec.clocks.total = Some(Duration::from_secs(100));
+    let by_user: fn(&mut Bench) = |bench| bench.stop(Stop::User);
+    let by_clock: fn(&mut Bench) = |bench| bench.pass(Duration::from_secs(100));
+    for (stop, reason) in [(by_user, Reason::CancelledByUser), (by_clock, Reason::Timeout)] {
+        let mut bench = Bench::new(spec.clone());
+        let shown = bench.run(Shown::new("t-1", 1));
+        stop(&mut bench);
+        assert_eq!(bench.deleted().0, "uid-1");
+        bench.see(&shown.terminating());
+        bench.silence();
+        bench.pass(Duration::from_secs(30 + 60));
+        assert_eq!(bench.finish().reason, Some(reason));
+        bench.finished();
+    }
+}
+
+#[test]
+fn the_total_clock_strikes_also_while_others_take_the_pod_away() {
+    let mut spec = Spec::minimal("t", "default", "n");
+    spec.clocks.total = Some(Duration::from_secs(100));
+    let mut bench = Bench::new(spec);
+    let shown = bench.run(Shown::new("t-1", 1));
+    bench.see(&shown.terminating());
+    assert_eq!(bench.wait().until, Some(bench.now + Duration::from_secs(30 + 60)));
+    bench.pass(Duration::from_secs(90));
+    assert_eq!(bench.wait().until, Some(bench.now + Duration::from_secs(10)));
+    bench.pass(Duration::from_secs(10));
+    assert_eq!(bench.finish().reason, Some(Reason::Timeout));
+}
+
+#[test]
+fn a_stronger_wish_to_stop_replaces_a_weaker_one_and_not_the_other_way() {
+    let mut bench = Bench::default();
+    bench.command();
+    for (wish, stands) in [(Stop::Deadline, Stop::Deadline), (Stop::User, Stop::User), (Stop::Deadline, Stop::User)] {
+        bench.stop(wish);
+        bench.hush();
+        assert_eq!(bench.task.state().stop, Some(stands));
+    }
+    let asked = bench.events.iter().filter(|event| matches!(event, Event::Stopping { .. }));
+    assert_eq!(asked.count(), 2, "the weaker one is not said");
+}
+
+/// A create that nobody found when its answer was lost, and whose pod comes to light after the end.
+#[test]
+fn a_pod_that_is_seen_after_the_end_is_cleaned_up_and_changes_nothing() {
+    let mut bench = Bench::default();
+    let (id, _) = bench.command();
+    bench.reply(id, Reply::NotFound);
+    let (deliver, Command::Deliver(outcome)) = bench.command() else { panic!("an outcome is expected") };
+    assert_eq!(outcome.reason, Some(Reason::Vanished));
+    bench.see(&Shown::new("t-1", 1));
+    bench.silence();
+    bench.reply(deliver, Reply::Done);
+    assert_eq!(bench.deleted().0, "uid-1");
+    bench.finished();
 }
 
 #[test]
@@ -153,6 +269,11 @@ fn a_start_without_progress_ends_after_its_clock_and_the_pod_is_deleted_first() 
     bench.gone(&shown.terminating().never_ran());
     let outcome = bench.finish();
     assert_eq!((outcome.verdict.as_deref(), outcome.reason), (Some("launchFailed"), Some(Reason::Image)));
+    assert_eq!(
+        bench.ended()[0].0.detail.as_deref(),
+        Some("no such image"),
+        "though the last status says nothing of it"
+    );
     bench.finished();
 }
 
