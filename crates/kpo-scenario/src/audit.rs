@@ -9,11 +9,12 @@ use kpo_lab::runtime::{
 };
 use kpo_lab::{ContainerLog, Resource, ScriptedRuntime, Store, Time};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::lines;
 use crate::transcript::{Record, What};
 
 /// The life of one container, as its runtime saw it.
@@ -104,6 +105,7 @@ impl Runtime for Audited {
         };
         let id = self.inner.start(now, spec)?;
         let log = self.inner.log(&id);
+        log.iter().for_each(|log| log.keep_all());
         self.book.lives().push((id.clone(), Life { log, ..life }));
         Ok(id)
     }
@@ -175,7 +177,7 @@ pub enum Invariant {
     NothingLeft,
     /// A task with a live observer, or a pod, is never lost.
     NeverLost,
-    /// Each line of a log once.
+    /// Each line that a container wrote once and in order, and what is missing is a gap, named.
     LinesOnce,
 }
 
@@ -232,8 +234,8 @@ pub(crate) struct Evidence<'a> {
     pub(crate) left: bool,
     /// Why a second life is permitted. `None`: it is not.
     pub(crate) permits: Option<&'a str>,
-    /// Whether logs were read.
-    pub(crate) logs: bool,
+    /// Observers' lives that had an outcome. `None`: no logs were read.
+    pub(crate) finished: Option<&'a [lines::Finished]>,
 }
 
 /// All that did not hold.
@@ -249,8 +251,8 @@ pub(crate) fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
     add(Invariant::FencedDeletes, bare_deletes(evidence));
     add(Invariant::NothingLeft, leftovers(evidence));
     add(Invariant::NeverLost, lost(evidence));
-    if evidence.logs {
-        add(Invariant::LinesOnce, repeated_lines(evidence));
+    if let Some(finished) = evidence.finished {
+        add(Invariant::LinesOnce, lines::check(evidence, finished));
     }
     found
 }
@@ -381,29 +383,6 @@ fn lost(evidence: &Evidence<'_>) -> Vec<String> {
         return Vec::new();
     }
     vec![format!("no outcome came, and nothing more happens; pods there: {:?}", present(evidence))]
-}
-
-/// Each line that an own container wrote, once, in order; what was lost is lost by a named gap, and nothing is made up.
-fn repeated_lines(evidence: &Evidence<'_>) -> Vec<String> {
-    let own = |life: &Life| {
-        life.container == evidence.spec.template.container
-            && evidence.born.pods.iter().any(|(uid, ..)| *uid == life.pod)
-    };
-    let mut written: BTreeMap<String, usize> = BTreeMap::new();
-    for life in evidence.book.read().iter().filter(|life| own(life)) {
-        let text = life.log.as_ref().map(|log| log.last(u64::from(u32::MAX))).unwrap_or_default();
-        for line in String::from_utf8_lossy(&text).lines() {
-            *written.entry(line.to_owned()).or_default() += 1;
-        }
-    }
-    let mut printed: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-    for record in evidence.records {
-        if let What::Line(line) = &record.what {
-            *printed.entry((&record.observer, line)).or_default() += 1;
-        }
-    }
-    let more = printed.iter().filter(|((_, line), count)| **count > written.get(*line).copied().unwrap_or(1));
-    more.map(|((observer, line), count)| format!("{observer} printed {line:?} {count} times")).collect()
 }
 
 /// A moment as records count it.

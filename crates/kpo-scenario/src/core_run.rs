@@ -65,8 +65,18 @@ pub enum Sabotage {
     NoDelete,
     /// Observations are dropped after the first running one.
     BlindEyes,
-    /// Each line is printed twice (on the engine only).
+    /// The second line is printed twice (on the engine only, as those below).
     Stutter,
+    /// The second line is not printed.
+    Swallow,
+    /// After the second line there is one that nobody wrote.
+    Invent,
+    /// The second line comes after the third.
+    Swap,
+    /// Nothing is printed at all.
+    Mute,
+    /// A gap is named where there is none, with times of other lines.
+    Misname,
 }
 
 /// How a run went.
@@ -700,7 +710,7 @@ impl<'s> Runner<'s> {
             cut: self.cut,
             left: self.left || self.lost,
             permits: self.scenario.permits.as_deref(),
-            logs: false,
+            finished: None,
         };
         let mut violations = audit::check(&evidence);
         if self.lost

@@ -4,8 +4,9 @@ use crate::audit::{self, Audited, Book, Evidence, Invariant, Violation};
 use crate::core_run::{BACK_AFTER, Run, Sabotage, Upset, core_time};
 use crate::expect::{self, Expectation, Rigour};
 use crate::grammar::{Deed, Doing, Moment, Scenario};
+use crate::lines::{Finished, Mangler};
 use crate::seat;
-use crate::transcript::What;
+use crate::transcript::{Piece, Printed, What};
 use crate::wire::{Tap, Wire};
 use kpo::KubernetesHook;
 use kpo::driver::{self, AttachRequest, Running, TaskRequest, What as Told};
@@ -85,7 +86,10 @@ struct Runner<'s> {
     crashes: mpsc::UnboundedReceiver<String>,
     began: Instant,
     done: BTreeSet<usize>,
-    partial: BTreeMap<String, Vec<u8>>,
+    /// The beginnings of lines, with their timestamps, by life, pod and container.
+    partial: BTreeMap<(u64, String, String), (kpo_core::Time, Vec<u8>)>,
+    mangler: Mangler,
+    finished: Vec<Finished>,
     because: BTreeMap<String, String>,
     lives: u64,
     told: usize,
@@ -119,6 +123,8 @@ impl<'s> Runner<'s> {
             began: Instant::now(),
             done: BTreeSet::new(),
             partial: BTreeMap::new(),
+            mangler: Mangler::default(),
+            finished: Vec::new(),
             because: BTreeMap::new(),
             lives: 0,
             told: 0,
@@ -236,12 +242,12 @@ impl<'s> Runner<'s> {
         }
         self.told += 1;
         match event {
-            Some(event) => self.put_down(&name, event),
+            Some(event) => self.put_down(&name, life, event),
             None => drop(self.observers.remove(&name)),
         }
     }
 
-    fn put_down(&mut self, name: &str, event: driver::Event) {
+    fn put_down(&mut self, name: &str, life: u64, event: driver::Event) {
         let what = match event.what {
             Told::Task(event) => {
                 if let Event::Waiting { because, .. } = &event {
@@ -249,37 +255,49 @@ impl<'s> Runner<'s> {
                 }
                 What::Said(event)
             }
-            Told::Log(piece) => return self.print(name, &piece.container, piece.event),
+            Told::Log(piece) => return self.print(name, life, &piece),
             Told::Trouble(why) => What::Runner(format!("trouble: {why}")),
-            Told::Outcome(delivery) => What::Outcome(Box::new(delivery.taken())),
+            Told::Outcome(delivery) => {
+                let outcome = delivery.taken();
+                let last = outcome.attempts.last().map(|last| (last.number, last.pod.name.clone()));
+                self.finished.push(Finished { life, observer: name.to_owned(), at: self.lab.now(), last });
+                What::Outcome(Box::new(outcome))
+            }
             other => What::Runner(format!("{other:?}")),
         };
         self.wire.record(name, what);
     }
 
-    /// Lines of the task's own container; pieces of one line are put together.
-    fn print(&mut self, name: &str, container: &str, event: LogEvent) {
-        if container != self.scenario.task.spec.template.container {
-            return;
-        }
-        match event {
+    /// What comes of logs; pieces of one line are put together.
+    fn print(&mut self, name: &str, life: u64, piece: &driver::Piece) {
+        match &piece.event {
             LogEvent::Lines(batch) => {
                 for line in batch.iter() {
-                    let open = self.partial.entry(name.to_owned()).or_default();
+                    let key = (life, piece.pod.to_string(), piece.container.to_string());
+                    let (at, mut open) = self.partial.remove(&key).unwrap_or((line.time, Vec::new()));
                     open.extend_from_slice(line.bytes);
-                    if !line.partial {
-                        let text = String::from_utf8_lossy(&std::mem::take(open)).into_owned();
-                        let line = What::Line(text.trim_end_matches(['\n', '\r']).to_owned());
-                        if self.sabotage == Some(Sabotage::Stutter) {
-                            self.wire.record(name, line.clone());
-                        }
-                        self.wire.record(name, line);
+                    if line.partial {
+                        self.partial.insert(key, (at, open));
+                        continue;
                     }
+                    let text = String::from_utf8_lossy(&open).trim_end_matches(['\n', '\r']).to_owned();
+                    self.put_down_piece(name, life, piece, Printed::Line { at, text });
                 }
             }
-            LogEvent::Gap(gap) => self.wire.record(name, What::Gap(format!("{gap:?}"))),
+            LogEvent::Gap(gap) => {
+                let (after, before, cause) = (gap.after, gap.before, format!("{:?}", gap.cause));
+                self.put_down_piece(name, life, piece, Printed::Gap { after, before, cause });
+            }
             LogEvent::Trouble(_) | LogEvent::End => {}
         }
+    }
+
+    fn put_down_piece(&mut self, name: &str, life: u64, piece: &driver::Piece, what: Printed) {
+        let own = *piece.container == *self.scenario.task.spec.template.container;
+        let container = (!own).then(|| piece.container.to_string());
+        let piece = Piece { life, pod: piece.pod.to_string(), container, what };
+        let mangled = self.sabotage.map_or_else(|| vec![piece.clone()], |defect| self.mangler.mangle(defect, &piece));
+        mangled.into_iter().for_each(|piece| self.wire.record(name, What::Log(piece)));
     }
 
     // --- what observers and the user do -------------------------------------------------------------------------------------------
@@ -335,7 +353,6 @@ impl<'s> Runner<'s> {
             self.wire.silence(observer.life);
             observer.pump.abort();
         }
-        self.partial.remove(name);
     }
 
     async fn crash(&mut self, name: &str) {
@@ -396,7 +413,7 @@ impl<'s> Runner<'s> {
                 cut: self.cut,
                 left: disturbed,
                 permits: scenario.permits.as_deref(),
-                logs: self.upset == Upset::None || matches!(self.upset, Upset::LostReply { .. }),
+                finished: Some(&self.finished),
             };
             let mut violations = audit::check(&evidence);
             if self.lost && !seat::pods_of(store, &spec.namespace, &spec.task).is_empty() {

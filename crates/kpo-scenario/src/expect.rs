@@ -1,7 +1,7 @@
 //! What a scenario expects, and whether a transcript shows it.
 
 use crate::text::{Mistake, Statement, Word};
-use crate::transcript::{Record, Sent, What, said};
+use crate::transcript::{Piece, Printed, Record, Sent, What, said};
 use kpo_core::{Because, Class, Event, Next, NoRerun, Proof, Reason, Spec, Started, Verdict};
 use kpo_lab::Store;
 use std::time::Duration;
@@ -473,7 +473,7 @@ fn lines(expected: &[&Expected], records: &[&Record]) -> Vec<String> {
     let found: Vec<&str> = records
         .iter()
         .filter_map(|record| match &record.what {
-            What::Line(line) => Some(line.as_str()),
+            What::Log(Piece { container: None, what: Printed::Line { text, .. }, .. }) => Some(text.as_str()),
             _ => None,
         })
         .collect();
@@ -494,13 +494,17 @@ fn lines(expected: &[&Expected], records: &[&Record]) -> Vec<String> {
             Expectation::PrintsLines(count) if *count != found.len() as u64 => {
                 faults.push(format!("line {}: {} lines were printed", expected.line, found.len()));
             }
-            Expectation::Gap if !records.iter().any(|record| matches!(record.what, What::Gap(_))) => {
+            Expectation::Gap if !records.iter().any(|record| is_gap(record)) => {
                 faults.push(format!("line {}: no gap was named", expected.line));
             }
             _ => {}
         }
     }
     faults
+}
+
+fn is_gap(record: &Record) -> bool {
+    matches!(&record.what, What::Log(Piece { container: None, what: Printed::Gap { .. }, .. }))
 }
 
 /// Which of the task's pods are left.

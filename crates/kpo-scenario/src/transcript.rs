@@ -26,14 +26,46 @@ pub enum What {
     Said(Event),
     /// What it came to.
     Outcome(Box<Outcome>),
-    /// A line of the task's own container, without its newline.
-    Line(String),
-    /// A gap in its log, named.
-    Gap(String),
+    /// Something of a container's log.
+    Log(Piece),
     /// What the scenario lets it do.
     Does(Deed),
     /// What else the runner notes: a crash, a lost reply, trouble.
     Runner(String),
+}
+
+/// Something of a container's log, as it was handed over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Piece {
+    /// Which of the observer's lives it was: each reads from the log's beginning.
+    pub life: u64,
+    /// The pod.
+    pub pod: String,
+    /// The container; `None`: the task's own.
+    pub container: Option<String>,
+    /// What.
+    pub what: Printed,
+}
+
+/// A line, or what stands for some.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Printed {
+    /// A line.
+    Line {
+        /// Its timestamp.
+        at: Time,
+        /// It, without its line feed.
+        text: String,
+    },
+    /// A gap, named.
+    Gap {
+        /// The time of the line before it. `None`: there is none.
+        after: Option<Time>,
+        /// The time of the line after it. `None`: there is none, or it is not known.
+        before: Option<Time>,
+        /// Its cause.
+        cause: String,
+    },
 }
 
 /// A request about a pod.
@@ -157,8 +189,15 @@ impl fmt::Display for Record {
                 outcome.exit_code.map_or("none".to_owned(), |code| code.to_string()),
                 outcome.reason.map_or("none", kpo_core::Reason::code),
             ),
-            What::Line(line) => write!(f, "prints {line:?}"),
-            What::Gap(gap) => write!(f, "gap {gap}"),
+            What::Log(piece) => {
+                let container = piece.container.as_ref().map(|name| format!("{name} ")).unwrap_or_default();
+                match &piece.what {
+                    Printed::Line { text, .. } => write!(f, "prints {container}{text:?}"),
+                    Printed::Gap { after, before, cause } => {
+                        write!(f, "prints {container}gap from {after:?} to {before:?}: {cause}")
+                    }
+                }
+            }
             What::Does(deed) => write!(f, "-- {}", deed.name()),
             What::Runner(text) => write!(f, "-- {text}"),
         }

@@ -45,10 +45,31 @@ fn a_task_that_is_never_heard_of_again_is_caught() {
 }
 
 #[test]
-fn a_line_that_is_printed_twice_is_caught() {
+fn a_line_that_is_printed_twice_not_at_all_too_late_or_made_up_is_caught_and_so_is_a_gap_that_is_none() {
     let scenario = scenario("undisturbed");
     assert!(run_on_engine(&scenario, Upset::None, None).is_good(), "without the defect all is well");
-    catches(Invariant::LinesOnce, &run_on_engine(&scenario, Upset::None, Some(Sabotage::Stutter)));
+    for (defect, wrong) in [
+        (Sabotage::Stutter, "\"two\" comes again, or too late"),
+        (Sabotage::Swallow, "1 lines are missing before \"three\""),
+        (Sabotage::Swap, "1 lines are missing before \"three\""),
+        (Sabotage::Invent, "nobody wrote \"made up\""),
+        (Sabotage::Mute, "3 lines are missing at the end"),
+        (Sabotage::Misname, "a gap (none) after None"),
+    ] {
+        let run = run_on_engine(&scenario, Upset::None, Some(defect));
+        let found: Vec<&str> = run.violations.iter().map(|violation| violation.seen.as_str()).collect();
+        assert!(run.violations.iter().all(|violation| violation.invariant == Invariant::LinesOnce), "{found:?}");
+        assert!(found.len() == 1 && found[0].contains(wrong), "{defect:?}: {found:?}");
+    }
+}
+
+#[test]
+fn in_a_run_with_a_crash_each_observers_lines_are_judged() {
+    let scenario = scenario("undisturbed");
+    // The observer is gone at its last write, the delete: the next one reads the log anew.
+    let crash = Upset::Crash { command: 1, done: false, snapshot: false };
+    assert!(run_on_engine(&scenario, crash, None).is_good());
+    catches(Invariant::LinesOnce, &run_on_engine(&scenario, crash, Some(Sabotage::Swallow)));
 }
 
 #[test]

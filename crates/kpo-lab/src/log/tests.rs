@@ -210,6 +210,22 @@ fn a_follow_ends_with_the_file_that_is_open_when_the_container_has_ended() {
 }
 
 #[test]
+fn what_was_written_is_known_whole_however_often_it_was_rotated() {
+    let log = rotating(None);
+    log.keep_all();
+    log.write(T, Stdout, b"0\n1\n2\n");
+    log.write(at(1), Stderr, &[b'x'; 2 * PARTIAL_LIMIT + 1]);
+    log.write(at(2), Stdout, b"3\n");
+    log.write(at(2), Stderr, b"y\n");
+    log.close(at(3));
+    assert_eq!(log.last(9), [b"3\n".as_slice(), b"xy\n"].concat());
+    let written = log.written();
+    let texts: Vec<usize> = written.iter().map(|line| line.text.len()).collect();
+    assert_eq!(texts, [1, 1, 1, 2 * PARTIAL_LIMIT + 2, 1]);
+    assert_eq!((written[3].at, written[3].stream, written[4].text.as_slice()), (at(1), Stderr, b"3".as_slice()));
+}
+
+#[test]
 fn between_two_looks_a_file_grows_beyond_its_size() {
     let folder = Folder::new("looks");
     for log in [rotating(None), rotating(Some(&folder.0.join("0.log")))] {
