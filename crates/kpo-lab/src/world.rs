@@ -44,6 +44,9 @@ pub(crate) struct Cx<'a> {
     pub owners: &'a mut BTreeMap<ContainerId, (String, String)>,
 }
 
+/// Who is told of what comes to nothing.
+type Tell = Box<dyn Fn(&str) + Send>;
+
 /// A cluster.
 pub struct World {
     pub(crate) store: Store,
@@ -66,7 +69,7 @@ pub struct World {
     next_index: u32,
     livelock: Option<Livelock>,
     refusals: Vec<String>,
-    tell: Option<Box<dyn Fn(&str) + Send>>,
+    tell: Option<Tell>,
 }
 
 impl fmt::Debug for World {

@@ -230,6 +230,8 @@ pub(crate) struct Evidence<'a> {
     pub(crate) over: bool,
     /// Whether it was ended while it waited, as the scenario says.
     pub(crate) cut: bool,
+    /// Whether something went wrong that the scenario does not speak of.
+    pub(crate) upset: bool,
     /// Whether an observer left, died, or only follows: then nobody cleans up.
     pub(crate) left: bool,
     /// Why a second life is permitted. `None`: it is not.
@@ -374,15 +376,26 @@ fn kept(evidence: &Evidence<'_>) -> Option<String> {
     outcome.attempts.last().filter(|_| keeps).map(|attempt| attempt.pod.name.clone())
 }
 
-/// Lost is a task without an outcome of which nobody watches any more, or that has no living pod to wait for.
+/// Lost is a task without an outcome of which nobody watches any more, or that has no living pod to wait for; and, in an undisturbed run, one
+/// that has an outcome and no end, though no node holds a pod of it.
 fn lost(evidence: &Evidence<'_>) -> Vec<String> {
-    let has_outcome = evidence.records.iter().any(|record| matches!(record.what, What::Outcome(_)));
     let ended = |pod: &Value| ["Succeeded", "Failed"].contains(&pod["status"]["phase"].as_str().unwrap_or_default());
-    let lives = !evidence.over && pods(evidence).any(|pod| !ended(pod));
-    if evidence.cut || evidence.left || has_outcome || lives {
+    let held =
+        |pod: &Value| pod["metadata"]["deletionTimestamp"].is_string() && pod["metadata"]["finalizers"].is_null();
+    let (what, awaited) = match outcome(evidence).is_some() {
+        true => {
+            let awaited = evidence.over || evidence.upset || pods(evidence).any(|pod| held(pod));
+            ("there is an outcome, and no end of it", awaited)
+        }
+        false => {
+            let lives = !evidence.over && pods(evidence).any(|pod| !ended(pod));
+            ("no outcome came, and nothing more happens", lives)
+        }
+    };
+    if evidence.cut || evidence.left || awaited {
         return Vec::new();
     }
-    vec![format!("no outcome came, and nothing more happens; pods there: {:?}", present(evidence))]
+    vec![format!("{what}; pods there: {:?}", present(evidence))]
 }
 
 /// A moment as records count it.

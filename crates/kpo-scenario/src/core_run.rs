@@ -59,10 +59,16 @@ pub enum Sabotage {
     Twin,
     /// Whatever happened is taken for a proof that nothing ran.
     BlindRerun,
-    /// Deletes go out without preconditions.
-    BareDelete,
+    /// Deletes go out without the UID.
+    NoUid,
+    /// Deletes go out without the resourceVersion.
+    NoVersion,
     /// Deletes are answered and not done.
     NoDelete,
+    /// kpo's finalizer is not taken off, and that is answered as if it were.
+    NoRelease,
+    /// Whoever attaches finds no pod.
+    RefuseAttach,
     /// Observations are dropped after the first running one.
     BlindEyes,
     /// The second line is printed twice (on the engine only, as those below).
@@ -377,6 +383,9 @@ impl<'s> Runner<'s> {
             nonce: None,
         };
         let (namespace, task) = (spec.namespace.clone(), spec.task.clone());
+        if self.sabotage == Some(Sabotage::RefuseAttach) {
+            return Err(kpo_core::AttachError::NoPod { task });
+        }
         let eyes = Eyes::by_label(self.now(), &mut self.world, &namespace, &task);
         let pods = seat::pods_of(self.world.store(), &namespace, &task);
         Task::attach(core_time(self.now()), &how, pods).map(|task| (task, eyes))
@@ -585,6 +594,7 @@ impl<'s> Runner<'s> {
             Command::Protect { name, uid } => {
                 seat::written(self.request(observer, "PATCH", name, Some(&seat::with_finalizer(uid))), true)
             }
+            Command::Release { .. } if self.sabotage == Some(Sabotage::NoRelease) => Reply::Done,
             Command::Release { name, uid } => {
                 seat::written(self.request(observer, "PATCH", name, Some(&seat::without_finalizer(uid))), false)
             }
@@ -646,11 +656,16 @@ impl<'s> Runner<'s> {
     fn delete(&mut self, observer: &str, name: &str, body: &Value) -> Reply {
         match self.sabotage {
             Some(Sabotage::NoDelete) => Reply::Done,
-            Some(Sabotage::BareDelete) => {
-                seat::written(self.request(observer, "DELETE", name, Some(&serde_json::json!({}))), false)
-            }
+            Some(Sabotage::NoUid) => self.delete_without(observer, name, body, "uid"),
+            Some(Sabotage::NoVersion) => self.delete_without(observer, name, body, "resourceVersion"),
             _ => seat::written(self.request(observer, "DELETE", name, Some(body)), false),
         }
+    }
+
+    fn delete_without(&mut self, observer: &str, name: &str, body: &Value, precondition: &str) -> Reply {
+        let mut bare = body.clone();
+        bare["preconditions"][precondition] = Value::Null;
+        seat::written(self.request(observer, "DELETE", name, Some(&bare)), false)
     }
 
     /// One request about pods, put down in the transcript. An error is its Status.
@@ -708,6 +723,7 @@ impl<'s> Runner<'s> {
             records: &self.records,
             over: self.seats.iter().all(|seat| seat.task.is_over()),
             cut: self.cut,
+            upset: self.upset != Upset::None,
             left: self.left || self.lost,
             permits: self.scenario.permits.as_deref(),
             finished: None,

@@ -35,12 +35,17 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// Runs a scenario once on the engine and the lab. For [`Upset::Crash`], `command` counts writes.
 pub fn run(scenario: &Scenario, upset: Upset, sabotage: Option<Sabotage>) -> Run {
+    run_for(scenario, upset, sabotage, LONGEST)
+}
+
+/// The same, ended after so long of virtual time at the latest.
+pub(crate) fn run_for(scenario: &Scenario, upset: Upset, sabotage: Option<Sabotage>, longest: Duration) -> Run {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     // Only a system without threads or timers refuses.
     let runtime = runtime.expect("a runtime of one thread can be made");
     runtime.block_on(async {
         let mut runner = Runner::new(scenario, upset);
-        runner.sabotage = sabotage;
+        (runner.sabotage, runner.longest) = (sabotage, longest);
         runner.run().await;
         runner.finish()
     })
@@ -98,6 +103,7 @@ struct Runner<'s> {
     cut: bool,
     upset: Upset,
     sabotage: Option<Sabotage>,
+    longest: Duration,
     stuck: Option<String>,
 }
 
@@ -133,6 +139,7 @@ impl<'s> Runner<'s> {
             cut: false,
             upset,
             sabotage: None,
+            longest: LONGEST,
             stuck: None,
         };
         runner.start();
@@ -217,7 +224,7 @@ impl<'s> Runner<'s> {
 
     fn is_over(&self) -> bool {
         let to_come = self.pending().any(|(_, doing)| matches!(doing.when, Moment::At(_)));
-        (self.observers.is_empty() && !to_come) || self.began.elapsed() >= LONGEST
+        (self.observers.is_empty() && !to_come) || self.began.elapsed() >= self.longest
     }
 
     fn pending(&self) -> impl Iterator<Item = (usize, &'s Doing)> {
@@ -233,7 +240,7 @@ impl<'s> Runner<'s> {
             Moment::When { .. } => now + LOOK,
         });
         let cut = self.scenario.cut_at().map(|at| self.began + at);
-        moments.chain(cut).chain([self.began + LONGEST]).min().unwrap_or(now)
+        moments.chain(cut).chain([self.began + self.longest]).min().unwrap_or(now)
     }
 
     fn hear(&mut self, (name, life, event): Heard) {
@@ -411,6 +418,7 @@ impl<'s> Runner<'s> {
                 records: &records,
                 over,
                 cut: self.cut,
+                upset: self.upset != Upset::None,
                 left: disturbed,
                 permits: scenario.permits.as_deref(),
                 finished: Some(&self.finished),

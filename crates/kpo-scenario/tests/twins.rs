@@ -30,13 +30,31 @@ fn a_started_program_that_is_run_again_is_caught() {
 }
 
 #[test]
-fn a_delete_without_preconditions_is_caught() {
-    catches(Invariant::FencedDeletes, &run("exit_code", Sabotage::BareDelete));
+fn a_delete_without_either_precondition_is_caught() {
+    catches(Invariant::FencedDeletes, &run("exit_code", Sabotage::NoUid));
+    catches(Invariant::FencedDeletes, &run("exit_code", Sabotage::NoVersion));
 }
 
 #[test]
 fn a_pod_that_is_left_behind_is_caught() {
     catches(Invariant::NothingLeft, &run("exit_code", Sabotage::NoDelete));
+}
+
+#[test]
+fn a_finalizer_that_is_left_behind_is_caught() {
+    let run = run("kept_after_failure", Sabotage::NoRelease);
+    catches(Invariant::NothingLeft, &run);
+    assert!(run.violations[0].seen.contains("t-1 still has the finalizer"), "{:?}", run.violations);
+}
+
+#[test]
+fn a_pod_that_nobody_can_attach_to_is_caught() {
+    let scenario = scenario("exit_code");
+    let crash = Upset::Crash { command: 0, done: true, snapshot: false };
+    assert!(run_on_core(&scenario, crash, None).is_good(), "without the defect all is well");
+    let run = run_on_core(&scenario, crash, Some(Sabotage::RefuseAttach));
+    catches(Invariant::NeverLost, &run);
+    assert_eq!(run.violations[0].seen, "it could not be attached to, though a pod of it is there");
 }
 
 #[test]
