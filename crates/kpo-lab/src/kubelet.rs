@@ -238,9 +238,10 @@ impl Kubelet {
         self.workers.insert(uid, worker);
     }
 
-    /// The pods that count against the node's resources.
+    /// The pods that count against the node's resources (`GetActivePods`): those of the API that are not terminated. One whose object is gone
+    /// is none of them, though its containers may take a moment to end.
     fn admitted(&self) -> Vec<Arc<Value>> {
-        let active = self.workers.values().filter(|worker| !worker.is_over());
+        let active = self.workers.values().filter(|worker| !worker.gone && !worker.is_terminated());
         active.map(|worker| worker.pod.clone()).collect()
     }
 

@@ -703,6 +703,16 @@ fn kubelets_reject_for_their_own_reasons() {
 }
 
 #[test]
+fn a_kubelet_counts_no_pod_whose_object_is_gone() {
+    let mut world = played(
+        "node node-1 cpu=2\npriority-class urgent 1000\npod victim cpu=2 grace=0\nat 2s: pod urgent cpu=2 priority-class=urgent\n",
+    );
+    run_for(&mut world, 3);
+    assert!(!is_there(&world, "victim"));
+    assert_eq!(pod(&world, "urgent")["status"]["phase"], "Running", "{}", pod(&world, "urgent")["status"]);
+}
+
+#[test]
 fn a_container_that_cannot_be_made_is_tried_again_after_the_retry_and_not_before() {
     use crate::scripted::{Behaviour, Matching, Start};
     let fails = Behaviour { start: Start::Fails("no command specified".into()), ..Behaviour::default() };
