@@ -178,3 +178,11 @@ fn what_a_script_says_in_vain_is_told() {
     signal(&child, "TERM");
     assert_eq!(rest.end(child).2, Some(128 + 15));
 }
+
+#[test]
+fn what_a_mesh_injects_runs_beside_the_program() {
+    let cluster = File::new("mesh.lab", "node node-1\nwebhook injects-mesh\n");
+    let lab = format!("--lab={}", cluster.path());
+    let ran = kpo(&["run", &lab, "--image=x", "--name=t", "--command", "--", "echo", "hello"]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(0), "hello\n"), "{}", ran.err);
+}
