@@ -36,6 +36,8 @@ struct Pending {
 pub(crate) struct Scheduler {
     nodes: BTreeMap<String, NodeInfo>,
     pending: BTreeMap<String, Pending>,
+    /// Those of them that were promised a node.
+    promised: BTreeSet<String>,
     /// Pods to be tried in the next round.
     todo: BTreeSet<String>,
     arrivals: u64,
@@ -88,8 +90,7 @@ impl Scheduler {
     }
 
     fn pod_gone(&mut self, pod: &Arc<Value>) {
-        self.pending.remove(pod::uid(pod));
-        self.todo.remove(pod::uid(pod));
+        self.dequeue(pod::uid(pod));
         self.release(pod);
     }
 
@@ -106,21 +107,29 @@ impl Scheduler {
             return self.pod_gone(pod);
         }
         if !pod::node_name(pod).is_empty() {
-            self.pending.remove(uid);
-            self.todo.remove(uid);
+            self.dequeue(uid);
             self.nodes.entry(pod::node_name(pod).to_owned()).or_default().add(pod.clone());
             return;
         }
         if pod::is_terminating(pod) || is_gated(pod) || pod["spec"]["schedulerName"] != NAME {
-            self.pending.remove(uid);
-            self.todo.remove(uid);
+            self.dequeue(uid);
             return;
         }
         self.enqueue(pod);
     }
 
+    fn dequeue(&mut self, uid: &str) {
+        self.pending.remove(uid);
+        self.promised.remove(uid);
+        self.todo.remove(uid);
+    }
+
     fn enqueue(&mut self, pod: &Arc<Value>) {
         let uid = pod::uid(pod).to_owned();
+        match pod["status"]["nominatedNodeName"].is_string() {
+            true => drop(self.promised.insert(uid.clone())),
+            false => drop(self.promised.remove(&uid)),
+        }
         match self.pending.get_mut(&uid) {
             Some(known) => {
                 let changed = known.pod["spec"] != pod["spec"];
@@ -182,7 +191,7 @@ impl Scheduler {
 
     /// What pods of at least the same priority, nominated to the node, will need there.
     fn reserved(&self, node: &str, pod: &Value) -> Vec<Arc<Value>> {
-        let others = self.pending.values().map(|pending| &pending.pod);
+        let others = self.promised.iter().filter_map(|uid| self.pending.get(uid)).map(|pending| &pending.pod);
         let nominated = others.filter(|other| {
             other["status"]["nominatedNodeName"] == node
                 && pod::uid(other) != pod::uid(pod)

@@ -62,7 +62,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::api::Injection;
-use crate::kubelet::{Pull, Timing};
+use crate::kubelet::{Pull, Records, Timing};
 use crate::nodes::NodeSpec;
 use crate::provisioner::{ProvisionerKind, ProvisionerSpec};
 use crate::resource::Resource;
@@ -90,6 +90,8 @@ pub enum Statement {
     Timing(Timing),
     /// One binary is all components, under this name.
     Distribution(String),
+    /// So many ended pods are kept; older ones are collected.
+    PodGc(usize),
     /// A node.
     Node(NodeSpec),
     /// An object, created as by a client.
@@ -222,8 +224,10 @@ pub enum PodAction {
     EvictForVolume(String),
     /// Kueue takes it back.
     KueueEvict,
-    /// The runtime forgets its containers.
-    LoseRecords,
+    /// Its phase turns Unknown, with this reason and message, written by this field manager.
+    LoseSight(String, String, String),
+    /// The runtime breaks down under its containers, and knows this of them afterwards.
+    BreakRuntime(Records),
     /// A label is set, or removed.
     Label(String, Option<String>),
     /// An annotation is set.
@@ -241,10 +245,10 @@ pub enum NodeAction {
     Answers,
     /// The machine is off for good.
     Off,
-    /// Its object is deleted; the machine stays.
-    Deleted,
-    /// The machine is started anew; true: with its runtime's records lost.
-    Rebooted(bool),
+    /// Its object is deleted; the machine stays. True: by the cloud's controller, which says why.
+    Deleted(bool),
+    /// The machine is started anew; what its runtime knows then.
+    Rebooted(Records),
     /// It shuts down gracefully, within this time.
     ShutDown(Duration),
     /// It takes no new pods (true), or does again.
@@ -303,6 +307,10 @@ pub enum ApiTroubleKind {
     Delays(Duration),
     /// Nothing more is heard, open streams included.
     Hangs,
+    /// The answer's body breaks after so many bytes.
+    Cuts(u64),
+    /// A stream is answered, and ends at once, properly and empty.
+    Closes,
     /// No token is good any more (401).
     TokensExpire,
 }

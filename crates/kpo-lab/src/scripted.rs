@@ -394,6 +394,12 @@ impl Runtime for ScriptedRuntime {
         self.pods.get(pod_uid)?.files.usage(volume)
     }
 
+    fn storage_usage(&self, id: &ContainerId) -> Option<u64> {
+        let container = self.containers.get(id)?;
+        let written = self.pods.get(&container.spec.pod.uid).map(|pod| pod.files.own_usage(&container.spec.name));
+        Some(container.log.len() + written.unwrap_or(0))
+    }
+
     fn remove(&mut self, id: &ContainerId) {
         let Some(container) = self.containers.remove(id) else { return };
         container.log.close(self.now);

@@ -58,7 +58,7 @@ pub struct World {
     pub(crate) scheduler: Scheduler,
     daemonsets: DaemonSets,
     pub(crate) lifecycle: Lifecycle,
-    podgc: PodGc,
+    pub(crate) podgc: PodGc,
     pub(crate) provisioner: Provisioner,
     pub(crate) director: Director,
     pub(crate) timing: Timing,

@@ -141,6 +141,10 @@ impl Runtime for Audited {
         self.inner.volume_usage(pod_uid, volume)
     }
 
+    fn storage_usage(&self, id: &ContainerId) -> Option<u64> {
+        self.inner.storage_usage(id)
+    }
+
     fn remove(&mut self, id: &ContainerId) {
         self.inner.remove(id);
         self.book.end(self.now, |known, _| known == id);

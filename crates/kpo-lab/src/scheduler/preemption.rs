@@ -128,7 +128,8 @@ impl Scheduler {
         let less = |pod: &&Arc<Value>| {
             pod["status"]["nominatedNodeName"] == node && pod::priority(pod) < pod::priority(preemptor)
         };
-        let losers: Vec<Arc<Value>> = self.pending.values().map(|pending| &pending.pod).filter(less).cloned().collect();
+        let others = self.promised.iter().filter_map(|uid| self.pending.get(uid)).map(|pending| &pending.pod);
+        let losers: Vec<Arc<Value>> = others.filter(less).cloned().collect();
         for loser in losers {
             let change = |pod: &mut Value| {
                 if let Some(status) = pod["status"].as_object_mut() {

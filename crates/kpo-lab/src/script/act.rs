@@ -25,6 +25,7 @@ impl World {
         match statement.clone() {
             Statement::Timing(timing) => self.set_timing(timing),
             Statement::Distribution(name) => self.store.set_distribution(Some(name)),
+            Statement::PodGc(kept) => self.podgc.keep(kept),
             Statement::Node(node) if self.store.get(Resource::Nodes, "", &node.name).is_some() => {
                 return Err(format!("node {} is there already", node.name));
             }
@@ -83,7 +84,8 @@ impl World {
             PodAction::Evict(by) => self.evict_by(pod, *by),
             PodAction::Mark(reason, message) => self.mark(pod, reason, message, true),
             PodAction::Unmark => self.mark(pod, "", "", false),
-            PodAction::Fail(reason, message, writer) => self.fail(pod, reason, message, writer),
+            PodAction::Fail(reason, message, writer) => self.set_phase(pod, "Failed", (reason, message, writer)),
+            PodAction::LoseSight(reason, message, writer) => self.set_phase(pod, "Unknown", (reason, message, writer)),
             PodAction::Preempt if pod::node_name(pod).is_empty() => Err(format!("pod {name} has no node")),
             PodAction::Preempt => self.changing(|world| world.preempt(pod)),
             PodAction::EvictForPressure(resource) => {
@@ -93,9 +95,9 @@ impl World {
                 self.by_its_kubelet(pod, |world| world.evict_for_volume(ns, name, volume))
             }
             PodAction::KueueEvict => self.kueue_evict(pod),
-            PodAction::LoseRecords => {
+            PodAction::BreakRuntime(records) => {
                 let known = self.kubelets.get(pod::node_name(pod)).is_some_and(|kubelet| kubelet.has(pod::uid(pod)));
-                self.lose_records(ns, name);
+                self.break_runtime(ns, name, *records);
                 if known { Ok(()) } else { Err(format!("no runtime has a record of pod {name}")) }
             }
             PodAction::Label(key, value) => {
@@ -182,9 +184,11 @@ impl World {
         self.write_as(pod, change, &Writer::status("kube-controller-manager"))
     }
 
-    fn fail(&mut self, pod: &Value, reason: &str, message: &str, writer: &str) -> Effect {
+    /// Another writer than the kubelet sets the phase, with reason, message and its name.
+    fn set_phase(&mut self, pod: &Value, phase: &str, words: (&str, &str, &str)) -> Effect {
+        let (reason, message, writer) = words;
         let change = |pod: &mut Value| {
-            pod["status"]["phase"] = "Failed".into();
+            pod["status"]["phase"] = phase.into();
             pod["status"]["reason"] = reason.into();
             pod["status"]["message"] = message.into();
         };
@@ -212,8 +216,9 @@ impl World {
                 self.bring_back_kubelet(node);
             }
             NodeAction::Off => self.power_off_node(node),
-            NodeAction::Deleted => self.delete_node(node),
-            NodeAction::Rebooted(lost) => self.reboot_node(node, *lost),
+            NodeAction::Deleted(false) => self.delete_node(node),
+            NodeAction::Deleted(true) => self.delete_node_as_cloud(node),
+            NodeAction::Rebooted(records) => self.reboot_node(node, *records),
             NodeAction::ShutDown(grace) => self.shut_down_node(node, *grace),
             NodeAction::Cordoned(on) => return self.changing(|world| world.cordon_node(node, *on)),
             NodeAction::Rejects(why) => self.reject_on_node(node, why.clone()),
@@ -258,7 +263,10 @@ impl World {
 impl NodeAction {
     /// Whether it happens to the node's object, and not to its machine or its kubelet.
     fn is_about_its_object(&self) -> bool {
-        matches!(self, Self::Deleted | Self::Cordoned(_) | Self::Labelled(..) | Self::Tainted(..) | Self::Untainted(_))
+        matches!(
+            self,
+            Self::Deleted(_) | Self::Cordoned(_) | Self::Labelled(..) | Self::Tainted(..) | Self::Untainted(_)
+        )
     }
 }
 

@@ -14,9 +14,10 @@ use crate::quantity::Quantity;
 use crate::resource::Resource;
 
 /// The words with which such statements begin.
-pub(super) const STARTS: [&str; 14] = [
+pub(super) const STARTS: [&str; 15] = [
     "timing",
     "distribution",
+    "pod-gc",
     "node",
     "namespace",
     "priority-class",
@@ -37,6 +38,10 @@ pub(super) fn statement(line: &mut Line) -> Result<Statement, ScriptError> {
     match word.text.as_str() {
         "timing" => timing(line),
         "distribution" => Ok(Statement::Distribution(line.next("the binary's name, such as k3s")?.text)),
+        "pod-gc" => {
+            line.expect("keeps")?;
+            Ok(Statement::PodGc(line.next("how many ended pods")?.number()?))
+        }
         "node" => Ok(Statement::Node(node(line)?)),
         "namespace" => namespace(line),
         "priority-class" => priority_class(line),

@@ -290,6 +290,8 @@ impl ApiTrouble {
             ApiTroubleKind::LosesReply => Fault::DropReplyAfterEffect,
             ApiTroubleKind::Delays(by) => Fault::Delay(*by),
             ApiTroubleKind::Hangs => Fault::HalfOpen,
+            ApiTroubleKind::Cuts(bytes) => Fault::CutAfter(*bytes),
+            ApiTroubleKind::Closes => Fault::CloseEmpty,
             ApiTroubleKind::TokensExpire => Fault::Status(Reply::status(401)),
             ApiTroubleKind::Answers { code, retry_after, done } => {
                 let reply = Reply { retry_after: *retry_after, ..Reply::status(*code) };

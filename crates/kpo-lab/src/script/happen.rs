@@ -8,6 +8,7 @@ use super::{
     Action, ApiTrouble, ApiTroubleKind, Happening, NodeAction, PodAction, PodPattern, PodState, ScriptError, Statement,
     Target, When,
 };
+use crate::kubelet::Records;
 use crate::resource::Resource;
 
 /// The words with which such statements begin.
@@ -29,7 +30,7 @@ const STATES: [(&str, PodState); 13] = [
     ("gone", PodState::Gone),
 ];
 
-const ACTIONS: [&str; 21] = [
+const ACTIONS: [&str; 23] = [
     "delete",
     "evict",
     "preempt",
@@ -38,6 +39,8 @@ const ACTIONS: [&str; 21] = [
     "fail",
     "kueue-evict",
     "lose",
+    "forget",
+    "lose-sight-of",
     "label",
     "unlabel",
     "annotate",
@@ -159,10 +162,16 @@ fn action(line: &mut Line, it: bool) -> Result<Action, ScriptError> {
         "unmark" => Ok(Action::Pod(target(line, it)?, PodAction::Unmark)),
         "fail" => fail(line, it),
         "kueue-evict" => Ok(Action::Pod(target(line, it)?, PodAction::KueueEvict)),
+        "lose-sight-of" => lose_sight(line, it),
         "lose" => {
             line.expect("records")?;
             line.expect("of")?;
-            Ok(Action::Pod(target(line, it)?, PodAction::LoseRecords))
+            Ok(Action::Pod(target(line, it)?, PodAction::BreakRuntime(Records::Lost)))
+        }
+        "forget" => {
+            line.expect("start")?;
+            line.expect("of")?;
+            Ok(Action::Pod(target(line, it)?, PodAction::BreakRuntime(Records::Created)))
         }
         "label" | "unlabel" | "annotate" | "set-finalizer" | "drop-finalizer" => change(line, it, text),
         "compact" => Ok(Action::Compact),
@@ -212,11 +221,22 @@ fn evict(line: &mut Line, it: bool) -> Result<Action, ScriptError> {
 
 fn fail(line: &mut Line, it: bool) -> Result<Action, ScriptError> {
     let target = target(line, it)?;
-    let reason = line.next("the reason, such as ProviderFailed")?.text;
+    let (reason, message, writer) = words(line, "ProviderFailed", "virtual-kubelet")?;
+    Ok(Action::Pod(target, PodAction::Fail(reason, message, writer)))
+}
+
+fn lose_sight(line: &mut Line, it: bool) -> Result<Action, ScriptError> {
+    let target = target(line, it)?;
+    let (reason, message, writer) = words(line, "NodeLost", "kube-controller-manager")?;
+    Ok(Action::Pod(target, PodAction::LoseSight(reason, message, writer)))
+}
+
+/// Reason, message and writer of a phase.
+fn words(line: &mut Line, reason: &str, writer: &str) -> Result<(String, String, String), ScriptError> {
+    let reason = line.next(&format!("the reason, such as {reason}"))?.text;
     let message = line.next("the message, in quotation marks")?.text;
     line.expect("by")?;
-    let writer = line.next("the writer, such as virtual-kubelet")?.text;
-    Ok(Action::Pod(target, PodAction::Fail(reason, message, writer)))
+    Ok((reason, message, line.next(&format!("the writer, such as {writer}"))?.text))
 }
 
 fn change(line: &mut Line, it: bool, what: &str) -> Result<Action, ScriptError> {
@@ -268,14 +288,14 @@ fn node_action(line: &mut Line) -> Result<NodeAction, ScriptError> {
         "silent" => NodeAction::Silent,
         "answers" => NodeAction::Answers,
         "off" => NodeAction::Off,
-        "deleted" => NodeAction::Deleted,
-        "rebooted" => {
-            let lost = line.take("records");
-            if lost {
-                line.expect("lost")?;
+        "deleted" => {
+            let by_cloud = line.take("by");
+            if by_cloud {
+                line.expect("cloud")?;
             }
-            NodeAction::Rebooted(lost)
+            NodeAction::Deleted(by_cloud)
         }
+        "rebooted" => NodeAction::Rebooted(records(line)?),
         "shuts" => {
             line.expect("down")?;
             let grace =
@@ -311,6 +331,19 @@ fn node_action(line: &mut Line) -> Result<NodeAction, ScriptError> {
     })
 }
 
+/// `records lost`, `containers created`.
+fn records(line: &mut Line) -> Result<Records, ScriptError> {
+    if line.take("records") {
+        line.expect("lost")?;
+        return Ok(Records::Lost);
+    }
+    if line.take("containers") {
+        line.expect("created")?;
+        return Ok(Records::Created);
+    }
+    Ok(Records::Kept)
+}
+
 fn api(line: &mut Line) -> Result<ApiTrouble, ScriptError> {
     let word = line.next("what the API server does")?;
     let mut trouble = ApiTrouble::default();
@@ -333,12 +366,27 @@ fn api(line: &mut Line) -> Result<ApiTrouble, ScriptError> {
             trouble.kind = ApiTroubleKind::Hangs;
             requests(line, &mut trouble)?;
         }
+        "closes" => {
+            requests(line, &mut trouble)?;
+            trouble.kind = ApiTroubleKind::Closes;
+        }
+        "cuts" => {
+            requests(line, &mut trouble)?;
+            line.expect("after")?;
+            trouble.kind = ApiTroubleKind::Cuts(line.next("how many bytes")?.number()?);
+            line.expect("bytes")?;
+        }
         "delays" => {
             requests(line, &mut trouble)?;
             line.expect("by")?;
             trouble.kind = ApiTroubleKind::Delays(line.next("how much")?.duration()?);
         }
-        _ => return Err(Line::unknown(&word, &["down", "answers", "loses", "drops", "hangs", "delays"])),
+        _ => {
+            return Err(Line::unknown(
+                &word,
+                &["down", "answers", "loses", "drops", "hangs", "delays", "cuts", "closes"],
+            ));
+        }
     }
     api_options(line, &mut trouble)?;
     Ok(trouble)

@@ -8,6 +8,8 @@ use crate::nodes::NodeSpec;
 use crate::scripted::ScriptedRuntime;
 use crate::store::{DeleteOptions, Writer};
 
+mod taken;
+
 fn world() -> World {
     let mut world = World::new(Time::from_secs(1_000), 7, Box::new(ScriptedRuntime::new()));
     world.add_node(NodeSpec::named("node-1"));
@@ -47,18 +49,18 @@ fn a_pod_is_scheduled_and_runs_to_its_end() {
 }
 
 #[test]
-fn many_pods_settle_and_then_all_is_quiet() {
+fn thousands_of_pods_settle_and_then_all_is_quiet() {
     let mut world = world();
-    for node in 2..=4 {
+    for node in 2..=30 {
         world.add_node(NodeSpec::named(format!("node-{node}")));
     }
-    for index in 0..300 {
+    for index in 0..3_000 {
         create(&mut world, &format!("task-{index}"), plain());
     }
     run_for(&mut world, 10);
     let succeeded =
         world.store().list(Resource::Pods, None).filter(|pod| pod["status"]["phase"] == "Succeeded").count();
-    assert_eq!(succeeded, 300);
+    assert_eq!(succeeded, 3_000);
     assert_eq!(world.next_wakeup(), None);
 }
 
@@ -485,6 +487,9 @@ impl Runtime for Restless {
     }
     fn volume_usage(&self, pod_uid: &str, volume: &str) -> Option<u64> {
         self.0.volume_usage(pod_uid, volume)
+    }
+    fn storage_usage(&self, id: &ContainerId) -> Option<u64> {
+        self.0.storage_usage(id)
     }
     fn remove(&mut self, id: &ContainerId) {
         self.0.remove(id);
