@@ -186,3 +186,15 @@ fn what_a_mesh_injects_runs_beside_the_program() {
     let ran = kpo(&["run", &lab, "--image=x", "--name=t", "--command", "--", "echo", "hello"]);
     assert_eq!((ran.code, ran.out.as_str()), (Some(0), "hello\n"), "{}", ran.err);
 }
+
+#[test]
+fn a_token_may_what_its_script_says() {
+    let cluster = File::new("token.lab", "node node-1\ntoken runner may get,list,watch on pods\n");
+    let ran = in_lab_of(
+        cluster.path(),
+        "$KPO ls --context runner; echo exit $?; $KPO run --context runner --image=x --name=t -- true; echo exit $?",
+    );
+    assert!(ran.out.starts_with("TASK") && ran.out.contains("exit 0\n"), "{}", ran.out);
+    assert!(ran.out.contains("User \"runner\" cannot create resource \"pods\""), "{}", ran.out);
+    assert!(ran.out.ends_with("exit 77\n"), "{}", ran.out);
+}

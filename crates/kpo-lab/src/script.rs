@@ -61,7 +61,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::api::Injection;
+use crate::api::{Injection, Rule, User};
 use crate::kubelet::{Pull, Records, Timing};
 use crate::nodes::NodeSpec;
 use crate::provisioner::{ProvisionerKind, ProvisionerSpec};
@@ -100,6 +100,8 @@ pub enum Statement {
     Image(String, Option<String>, Pull),
     /// A mutating webhook for pods.
     Webhook(Injection),
+    /// A user, known by a token of his own, and what he may do.
+    Token(String, Rule),
     /// What adds nodes.
     Provisioner(ProvisionerSpec),
     /// One more node that the provisioner adds.
@@ -388,6 +390,16 @@ impl Script {
             runtime.add_rule(matching.clone(), behaviour.clone());
         }
         runtime
+    }
+
+    /// The user of that name, with all that the script says he may do.
+    pub fn user(&self, name: &str) -> Option<User> {
+        let rules = self.cluster.iter().filter_map(|statement| match statement {
+            Statement::Token(user, rule) if user == name => Some(rule.clone()),
+            _ => None,
+        });
+        let rules: Vec<Rule> = rules.collect();
+        (!rules.is_empty()).then(|| User::with_rules(name, rules))
     }
 
     /// The same beside a runtime with real containers, which has all that the script says nothing of: for a live lab.

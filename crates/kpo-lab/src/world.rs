@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::api;
+use crate::api::{self, Rule};
 use crate::daemonsets::DaemonSets;
 use crate::events::EventRecorder;
 use crate::kubelet::{Images, Kubelet, Timing};
@@ -68,6 +68,8 @@ pub struct World {
     now: Time,
     next_index: u32,
     livelock: Option<Livelock>,
+    /// Users beside the admin, and what they may do.
+    pub(crate) users: BTreeMap<String, Vec<Rule>>,
     refusals: Vec<String>,
     tell: Option<Tell>,
 }
@@ -118,6 +120,7 @@ impl World {
             now,
             next_index: 0,
             livelock: None,
+            users: BTreeMap::new(),
             refusals: Vec::new(),
             tell: None,
         }

@@ -115,8 +115,7 @@ impl<'s> Runner<'s> {
         let lab = Arc::new(Lab::in_process(world, LabOptions::default()));
         let (crash, crashes) = mpsc::unbounded_channel();
         let (tell, heard) = mpsc::unbounded_channel();
-        let spec = scenario.task.spec.clone();
-        let wire = Wire::new(Arc::clone(&lab), spec, upset, crash);
+        let wire = Wire::new(Arc::clone(&lab), scenario, upset, crash);
         let mut runner = Self {
             scenario,
             lab,

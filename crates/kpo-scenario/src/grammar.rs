@@ -3,6 +3,7 @@
 use crate::expect::{self, Expected};
 use crate::task::{self, TaskPart};
 use crate::text::{Mistake, ScenarioError, Statement, Word, statements};
+use kpo_lab::api::User;
 use kpo_lab::script::{self, Action, ApiTroubleKind, Script, When};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -134,6 +135,12 @@ impl Scenario {
         variants
     }
 
+    /// Who kpo is to the API server.
+    pub(crate) fn user(&self) -> User {
+        let user = self.task.user.as_ref().and_then(|name| self.script.user(name));
+        user.unwrap_or_else(User::admin)
+    }
+
     /// Whether the user has told that observer to cancel: the wish dies with a process, and is told to the next one again.
     pub(crate) fn has_cancelled(&self, observer: &str, done: &BTreeSet<usize>) -> bool {
         let doings = self.doings.iter().enumerate().filter(|(index, _)| done.contains(index));
@@ -234,6 +241,12 @@ impl Draft {
             column: 1,
             message: "a scenario begins with a comment that says what it is about".to_owned(),
         })?;
+        let nobody = |user: &&String| script.user(user).is_none();
+        if let Some(user) = self.task.as_ref().and_then(|task| task.user.as_ref()).filter(nobody) {
+            return Err(nowhere(&format!(
+                "nobody has the token {user}; give him one, as: token {user} may get on pods"
+            )));
+        }
         let task = self.task.ok_or_else(|| nowhere("there is no task; add one, as: task t --rerun=idempotent"))?;
         if self.expected.is_empty() {
             return Err(nowhere("nothing is expected; add what is, as: outcome succeeded, exit 0"));
@@ -263,6 +276,9 @@ fn needs_engine(script: &Script, task: &TaskPart, expected: &[Expected]) -> Opti
         |action: &Action| matches!(action, Action::Api(trouble) if trouble.kind == ApiTroubleKind::TokensExpire);
     let logs =
         |expected: &Expected| matches!(expected.what, Gap | Prints(_) | PrintsLines(_) | Requests(_) | Result(_));
+    if task.user.is_some() {
+        return Some("permissions".to_owned());
+    }
     if script.happenings.iter().any(|happening| expired(&happening.action)) {
         return Some("auth".to_owned());
     }

@@ -36,7 +36,7 @@
 //! container, `base`, `image=I cpu=C memory=M ephemeral-storage=E mount=VOLUME:PATH`; `init NAME`, `sidecar NAME` (a native one) and `main NAME` add
 //! a container, of which the words after it speak. The command line's flags by their names: `--rerun=idempotent --retries=2 --protect
 //! --on-finish=keep-failed=2h --timeout=1h --set=PATH=VALUE …`. Also: `fixed-name` (the pod is called as the task), `no-gates` (the cluster has
-//! none), `beside-others` (one watch by label, shared, instead of one by name).
+//! none), `beside-others` (one watch by label, shared, instead of one by name), `as=USER` (with that `token`).
 //!
 //! # What observers and the user do
 //! ```text

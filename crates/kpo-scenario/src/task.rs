@@ -20,6 +20,8 @@ pub struct TaskPart {
     pub plan: Option<Plan>,
     /// Whether it is seen by a watch that it shares with others, selected by label, instead of one of its own by name.
     pub beside_others: bool,
+    /// With whose token kpo asks. `None`: the admin's.
+    pub user: Option<String>,
 }
 
 /// The nonce of all tasks: the same file gives the same backoffs.
@@ -30,7 +32,7 @@ const RESULT: &str = "/airflow/xcom/return.json";
 
 const CONTAINER: [&str; 6] = ["image=", "cpu=", "memory=", "ephemeral-storage=", "env=", "mount="];
 const POD: [&str; 6] = ["grace=", "deadline=", "priority-class=", "node=", "gate=", "volume="];
-const WORDS: [&str; 6] = ["init", "sidecar", "main", "fixed-name", "no-gates", "beside-others"];
+const WORDS: [&str; 7] = ["init", "sidecar", "main", "fixed-name", "no-gates", "beside-others", "as="];
 
 /// What is being put together.
 struct Draft {
@@ -40,6 +42,7 @@ struct Draft {
     spec: Spec,
     undisturbed: bool,
     beside_others: bool,
+    user: Option<String>,
     set: Vec<String>,
 }
 
@@ -52,11 +55,14 @@ pub(crate) fn task(statement: &mut Statement) -> Result<TaskPart, Mistake> {
         spec: Spec::minimal(&name.text, "default", NONCE),
         undisturbed: true,
         beside_others: false,
+        user: None,
         set: Vec::new(),
     };
     while statement.peek().is_some() {
         let word = statement.next("an option")?;
-        if let Some(flag) = word.text.strip_prefix("--") {
+        if let Some(user) = word.text.strip_prefix("as=") {
+            draft.user = Some(user.to_owned());
+        } else if let Some(flag) = word.text.strip_prefix("--") {
             draft.flag(flag, &word)?;
         } else if let Some((key, value)) = word.pair() {
             draft.option(key, value, &word)?;
@@ -172,7 +178,7 @@ impl Draft {
         let template =
             Template::new(manifest.pod, self.undisturbed && self.spec.rerun.policy != RerunPolicy::Idempotent);
         let template = template.map_err(|error| name.mistake(error.to_string()))?;
-        Ok(TaskPart { spec: self.spec, template, plan, beside_others: self.beside_others })
+        Ok(TaskPart { spec: self.spec, template, plan, beside_others: self.beside_others, user: self.user })
     }
 
     fn manifest(&self) -> Result<Manifest, kpo::manifest::ManifestError> {

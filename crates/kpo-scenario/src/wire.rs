@@ -2,11 +2,13 @@
 
 use crate::audit::Born;
 use crate::core_run::Upset;
+use crate::grammar::Scenario;
 use crate::transcript::{Record, Sent, What};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use kpo_core::{Spec, Time};
 use kpo_lab::Lab;
+use kpo_lab::api::User;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -25,6 +27,7 @@ type Answer = http::Response<kpo_lab::server::Body>;
 pub(crate) struct Wire {
     shared: Arc<Mutex<Shared>>,
     lab: Arc<Lab>,
+    user: User,
     began: Instant,
 }
 
@@ -52,10 +55,10 @@ enum Fate {
 }
 
 impl Wire {
-    pub(crate) fn new(lab: Arc<Lab>, spec: Spec, upset: Upset, crash: mpsc::UnboundedSender<String>) -> Self {
+    pub(crate) fn new(lab: Arc<Lab>, scenario: &Scenario, upset: Upset, crash: mpsc::UnboundedSender<String>) -> Self {
         let shared = Shared {
             records: Vec::new(),
-            spec,
+            spec: scenario.task.spec.clone(),
             born: Born::default(),
             upset,
             has_upset: false,
@@ -63,7 +66,7 @@ impl Wire {
             silenced: BTreeSet::new(),
             crash,
         };
-        Self { shared: Arc::new(Mutex::new(shared)), lab, began: Instant::now() }
+        Self { shared: Arc::new(Mutex::new(shared)), lab, user: scenario.user(), began: Instant::now() }
     }
 
     fn shared(&self) -> MutexGuard<'_, Shared> {
@@ -161,7 +164,7 @@ impl Tap {
             self.wire.crash(&self.observer).await;
         }
         let request = http::Request::from_parts(head, Full::new(body));
-        let answer = self.wire.lab.service().call(request).await;
+        let answer = self.wire.lab.service_as(self.wire.user.clone()).call(request).await;
         if sent.is_some_and(|sent| sent.verb == "create") {
             self.wire.look();
         }

@@ -25,6 +25,7 @@ impl World {
         match statement.clone() {
             Statement::Timing(timing) => self.set_timing(timing),
             Statement::Distribution(name) => self.store.set_distribution(Some(name)),
+            Statement::Token(name, rule) => self.users.entry(name).or_default().push(rule),
             Statement::PodGc(kept) => self.podgc.keep(kept),
             Statement::Node(node) if self.store.get(Resource::Nodes, "", &node.name).is_some() => {
                 return Err(format!("node {} is there already", node.name));

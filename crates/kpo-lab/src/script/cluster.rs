@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::lex::{Line, Word};
 use super::{ScriptError, Statement};
-use crate::api::Injection;
+use crate::api::{Injection, Rule};
 use crate::kubelet::{Pull, Timing};
 use crate::nodes::NodeSpec;
 use crate::provisioner::{ProvisionerKind, ProvisionerSpec};
@@ -14,7 +14,7 @@ use crate::quantity::Quantity;
 use crate::resource::Resource;
 
 /// The words with which such statements begin.
-pub(super) const STARTS: [&str; 15] = [
+pub(super) const STARTS: [&str; 16] = [
     "timing",
     "distribution",
     "pod-gc",
@@ -28,6 +28,7 @@ pub(super) const STARTS: [&str; 15] = [
     "secret",
     "image",
     "webhook",
+    "token",
     "provisioner",
     "provides",
 ];
@@ -52,6 +53,7 @@ pub(super) fn statement(line: &mut Line) -> Result<Statement, ScriptError> {
         "secret" => data(line, Resource::Secrets, "stringData"),
         "image" => image(line),
         "webhook" => webhook(line),
+        "token" => token(line),
         "provisioner" => provisioner(line),
         "provides" => Ok(Statement::Provides(node(line)?)),
         _ => {
@@ -300,6 +302,17 @@ fn webhook(line: &mut Line) -> Result<Statement, ScriptError> {
         _ => return Err(Line::unknown(&word, &["injects-mesh", "renames", "denies"])),
     };
     Ok(Statement::Webhook(injection))
+}
+
+/// `token runner may get,watch on pods,pods/log [in team-a]`.
+fn token(line: &mut Line) -> Result<Statement, ScriptError> {
+    let name = line.next("the user's name")?.text;
+    line.expect("may")?;
+    let verbs = line.next("the verbs, as get,watch")?.text;
+    line.expect("on")?;
+    let rule = Rule::new(&verbs, &line.next("the resources, as pods,pods/log")?.text);
+    let rule = if line.take("in") { rule.within(&line.next("the namespace")?.text) } else { rule };
+    Ok(Statement::Token(name, rule))
 }
 
 /// `karpenter` or `cluster-autoscaler`.

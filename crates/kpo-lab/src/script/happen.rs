@@ -146,6 +146,9 @@ fn action(line: &mut Line, it: bool) -> Result<Action, ScriptError> {
     if text == "node" || text == "kubelet" {
         return node_or_kubelet(line);
     }
+    if text == "token" {
+        return Err(word.error("a token is there from the beginning; write it as a line of its own, without a time"));
+    }
     if cluster::STARTS.contains(&text) {
         return Ok(Action::Add(Box::new(cluster::statement(line)?)));
     }
