@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 pub(crate) mod affinity;
 mod fit;
+mod permit;
 mod preemption;
 
 use crate::events::{self, Report};
@@ -41,12 +42,13 @@ pub(crate) struct Scheduler {
     /// Pods to be tried in the next round.
     todo: BTreeSet<String>,
     arrivals: u64,
+    permits: permit::Permits,
 }
 
 impl Scheduler {
     /// Forgets everything and reads the store anew.
     pub(crate) fn resync(&mut self, store: &Store) {
-        *self = Scheduler::default();
+        *self = Scheduler { permits: self.permits.without_waiting(), ..Scheduler::default() };
         for node in store.list(Resource::Nodes, None) {
             self.node_changed(node);
         }
@@ -119,6 +121,7 @@ impl Scheduler {
     }
 
     fn dequeue(&mut self, uid: &str) {
+        self.give_back(uid);
         self.pending.remove(uid);
         self.promised.remove(uid);
         self.todo.remove(uid);
@@ -163,11 +166,11 @@ impl Scheduler {
         for (_, _, uid) in &order {
             self.schedule(cx, uid);
         }
-        !order.is_empty()
+        self.bind_permitted(cx) || !order.is_empty()
     }
 
     fn schedule(&mut self, cx: &mut Cx<'_>, uid: &str) {
-        let Some(pending) = self.pending.get(uid).cloned() else { return };
+        let Some(pending) = self.pending.get(uid).cloned().filter(|_| !self.permits.holds(uid)) else { return };
         // Watch and store may have parted within this round.
         let current = cx.store.get(Resource::Pods, pod::namespace(&pending.pod), pod::name(&pending.pod));
         let Some(pod) = current.filter(|pod| pod::uid(pod) == uid && pod::node_name(pod).is_empty()) else { return };
@@ -184,6 +187,7 @@ impl Scheduler {
             }
         }
         match best {
+            Some((_, _, Reverse(node))) if self.waits_at_permit(cx.now, &pod, &node) => {}
             Some((_, _, Reverse(node))) => self.bind(cx, &pod, &node),
             None => self.fail(cx, &pod, &misfits),
         }

@@ -100,6 +100,8 @@ pub enum Statement {
     Image(String, Option<String>, Pull),
     /// A mutating webhook for pods.
     Webhook(Injection),
+    /// Pods of such a name wait at the scheduler's Permit for so long.
+    Permit(String, Duration),
     /// A user, known by a token of his own, and what he may do.
     Token(String, Rule),
     /// What adds nodes.

@@ -205,6 +205,7 @@ impl World {
         let components = [
             self.runtime.next_wakeup(),
             self.daemonsets.next_wakeup(),
+            self.scheduler.next_wakeup(),
             self.lifecycle.next_wakeup(),
             self.podgc.next_wakeup(),
             self.provisioner.next_wakeup(),
@@ -240,6 +241,7 @@ impl World {
         let components = [
             self.runtime.next_wakeup(),
             self.daemonsets.next_wakeup(),
+            self.scheduler.next_wakeup(),
             self.lifecycle.next_wakeup(),
             self.podgc.next_wakeup(),
             self.provisioner.next_wakeup(),

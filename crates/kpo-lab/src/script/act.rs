@@ -25,6 +25,7 @@ impl World {
         match statement.clone() {
             Statement::Timing(timing) => self.set_timing(timing),
             Statement::Distribution(name) => self.store.set_distribution(Some(name)),
+            Statement::Permit(pattern, wait) => self.scheduler.permit_after(pattern, wait),
             Statement::Token(name, rule) => self.users.entry(name).or_default().push(rule),
             Statement::PodGc(kept) => self.podgc.keep(kept),
             Statement::Node(node) if self.store.get(Resource::Nodes, "", &node.name).is_some() => {
@@ -87,7 +88,7 @@ impl World {
             PodAction::Unmark => self.mark(pod, "", "", false),
             PodAction::Fail(reason, message, writer) => self.set_phase(pod, "Failed", (reason, message, writer)),
             PodAction::LoseSight(reason, message, writer) => self.set_phase(pod, "Unknown", (reason, message, writer)),
-            PodAction::Preempt if pod::node_name(pod).is_empty() => Err(format!("pod {name} has no node")),
+            PodAction::Preempt if !self.has_place(pod) => Err(format!("pod {name} has no node")),
             PodAction::Preempt => self.changing(|world| world.preempt(pod)),
             PodAction::EvictForPressure(resource) => {
                 self.by_its_kubelet(pod, |world| world.evict_for_pressure(ns, name, resource))
@@ -109,6 +110,11 @@ impl World {
             }
             PodAction::Finalizer(finalizer, add) => self.write(pod, |pod| set_finalizer(pod, finalizer, *add)),
         }
+    }
+
+    /// Whether a pod is bound, or its room is reserved.
+    fn has_place(&self, pod: &Value) -> bool {
+        !pod::node_name(pod).is_empty() || self.scheduler.reserved_node(pod::uid(pod)).is_some()
     }
 
     /// Something that shows in the store at once.

@@ -14,7 +14,7 @@ use crate::quantity::Quantity;
 use crate::resource::Resource;
 
 /// The words with which such statements begin.
-pub(super) const STARTS: [&str; 16] = [
+pub(super) const STARTS: [&str; 17] = [
     "timing",
     "distribution",
     "pod-gc",
@@ -28,6 +28,7 @@ pub(super) const STARTS: [&str; 16] = [
     "secret",
     "image",
     "webhook",
+    "permit",
     "token",
     "provisioner",
     "provides",
@@ -53,6 +54,11 @@ pub(super) fn statement(line: &mut Line) -> Result<Statement, ScriptError> {
         "secret" => data(line, Resource::Secrets, "stringData"),
         "image" => image(line),
         "webhook" => webhook(line),
+        "permit" => {
+            let pattern = line.next("the pods' name")?.text;
+            line.expect("waits")?;
+            Ok(Statement::Permit(pattern, line.next("how long")?.duration()?))
+        }
         "token" => token(line),
         "provisioner" => provisioner(line),
         "provides" => Ok(Statement::Provides(node(line)?)),

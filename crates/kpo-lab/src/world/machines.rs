@@ -178,9 +178,10 @@ impl World {
         nodes::set_taints(&mut cx!(self), node, taints);
     }
 
-    /// Preempts a bound pod: a pod of a higher priority is made, pinned to its node, that needs what it has.
+    /// Preempts a pod that is bound, or whose room on a node is reserved: a pod of a higher priority is made, pinned to its node, that needs what it has.
     pub(crate) fn preempt(&mut self, victim: &Arc<Value>) {
-        let node = pod::node_name(victim);
+        let reserved = self.scheduler.reserved_node(pod::uid(victim)).map(str::to_owned);
+        let node = reserved.unwrap_or_else(|| pod::node_name(victim).to_owned());
         if node.is_empty() {
             return;
         }
@@ -189,10 +190,10 @@ impl World {
         let _ =
             api::create(self.now, &mut self.store, Resource::PriorityClasses, class, &Writer::new("kubectl-create"));
         let own = pod::requests(victim).get("cpu").copied().unwrap_or(0);
-        let cpu = if own > 0 { self.scheduler.free(node, "cpu") + own } else { 1 };
-        let pod = preemptor(pod::namespace(victim), node, cpu);
+        let cpu = if own > 0 { self.scheduler.free(&node, "cpu") + own } else { 1 };
+        let pod = preemptor(pod::namespace(victim), &node, cpu);
         if let Ok(made) = api::create(self.now, &mut self.store, Resource::Pods, pod, &Writer::new("kubectl-create")) {
-            self.scheduler.force(&mut cx!(self), &made, victim);
+            self.scheduler.force(&mut cx!(self), &made, victim, &node);
         }
     }
 

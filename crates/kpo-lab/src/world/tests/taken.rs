@@ -113,3 +113,31 @@ fn sight_is_lost_of_a_pod_and_its_kubelet_knows_better() {
     run_for(&mut world, 6);
     assert_eq!(pod::phase(&pod(&world, "task")), "Succeeded");
 }
+
+#[test]
+fn a_victim_that_waits_at_permit_is_told_by_an_event_alone_and_looks_again() {
+    let mut world = played(
+        "node node-1 cpu=1\nnode node-2 cpu=1\npermit task waits 10s\ncontainer base runs 1h\nat 2s: preempt pod task\n",
+    );
+    create(
+        &mut world,
+        "task",
+        json!({"containers": [{"name": "base", "image": "x", "resources": {"requests": {"cpu": "1"}}}]}),
+    );
+    run_for(&mut world, 1);
+    assert_eq!(
+        (pod::node_name(&pod(&world, "task")), reasons(&world, "task").len()),
+        ("", 0),
+        "its room is only reserved"
+    );
+    run_for(&mut world, 2);
+    let task = pod(&world, "task");
+    assert_eq!((pod::is_terminating(&task), pod::condition(&task, "DisruptionTarget")), (false, None));
+    assert_eq!(reasons(&world, "task"), ["Preempted", "FailedScheduling"]);
+    assert_eq!(
+        pod::condition(&task, "PodScheduled").expect("said")["message"],
+        "0/1 nodes are available: 1 preempted."
+    );
+    run_for(&mut world, 20);
+    assert_eq!((pod::node_name(&pod(&world, "task")), pod::phase(&pod(&world, "task"))), ("node-2", "Running"));
+}
