@@ -69,6 +69,7 @@ use crate::resource::Resource;
 use crate::runtime::{MixedRuntime, Runtime};
 use crate::scripted::{Behaviour, Matching, ScriptedRuntime};
 
+pub use behaviour::json_of;
 pub use builtin::{NAMES, built_in};
 pub(crate) use director::Director;
 

@@ -165,7 +165,7 @@ fn lab_time(time: kpo_core::Time) -> kpo_lab::Time {
 impl<'s> Runner<'s> {
     fn new(scenario: &'s Scenario, upset: Upset, sabotage: Option<Sabotage>) -> Self {
         let began = kpo_lab::Time::from_secs(EPOCH);
-        let (runtime, book) = Audited::new(scenario.script.runtime(), began);
+        let (runtime, book) = Audited::new(scenario.runtime(), began);
         let mut world = World::new(began, 7, Box::new(runtime));
         world.play(&scenario.script);
         world.advance(began);

@@ -109,7 +109,7 @@ struct Runner<'s> {
 
 impl<'s> Runner<'s> {
     fn new(scenario: &'s Scenario, upset: Upset) -> Self {
-        let (runtime, book) = Audited::new(scenario.script.runtime(), Lab::EPOCH);
+        let (runtime, book) = Audited::new(scenario.runtime(), Lab::EPOCH);
         let mut world = World::new(Lab::EPOCH, 7, Box::new(runtime));
         world.play(&scenario.script);
         let lab = Arc::new(Lab::in_process(world, LabOptions::default()));

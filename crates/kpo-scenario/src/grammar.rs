@@ -1,8 +1,10 @@
 //! From a text to a scenario.
 
 use crate::expect::{self, Expected};
+use crate::sidecar;
 use crate::task::{self, TaskPart};
 use crate::text::{Mistake, ScenarioError, Statement, Word, statements};
+use kpo_lab::ScriptedRuntime;
 use kpo_lab::api::User;
 use kpo_lab::script::{self, Action, ApiTroubleKind, Script, When};
 use std::collections::BTreeSet;
@@ -133,6 +135,14 @@ impl Scenario {
             variants.push((doing.line, rest));
         }
         variants
+    }
+
+    /// Containers do what the script says, and what hands a result over does what kpo made it for.
+    pub(crate) fn runtime(&self) -> ScriptedRuntime {
+        let mut runtime = self.script.runtime();
+        let (matching, behaviour) = sidecar::rule();
+        runtime.add_rule(matching, behaviour);
+        runtime
     }
 
     /// Who kpo is to the API server.
@@ -269,13 +279,12 @@ impl Draft {
 
 /// Whether something in it only means something with logs, results or a way to the API server.
 fn needs_engine(script: &Script, task: &TaskPart, expected: &[Expected]) -> Option<String> {
-    use expect::Expectation::{Gap, Prints, PrintsLines, Requests, Result};
+    use expect::Expectation::{Prints, Requests, Result};
     let transport =
         script.happenings.iter().any(|happening| matches!(happening.action, Action::Api(_) | Action::Compact));
     let expired =
         |action: &Action| matches!(action, Action::Api(trouble) if trouble.kind == ApiTroubleKind::TokensExpire);
-    let logs =
-        |expected: &Expected| matches!(expected.what, Gap | Prints(_) | PrintsLines(_) | Requests(_) | Result(_));
+    let logs = |expected: &Expected| matches!(expected.what, Prints(_) | Requests(_) | Result(_));
     if task.user.is_some() {
         return Some("permissions".to_owned());
     }

@@ -55,12 +55,13 @@
 //! verdict 1: disrupted by preemption, never started, proof never-bound, reason preempted, then rerun
 //! verdict 2: failed, reason programFailed, exit 3, then end budget
 //! says running 1                              # an event; between it and the next others may come
-//! outcome succeeded, exit 0, reason succeeded
+//! outcome succeeded, exit 0, reason succeeded, on node-1, attempt 1, saying "a part of the one line"   # also: disrupted by preemption
 //! keeps t-1                                   # left at the end; without it, nothing is
 //! waits for queue at 2h                       # and the run is ended there
-//! prints "hello"                              # all that its own container prints, line by line; prints nothing; prints 1000 lines
+//! prints "hello" at 2s                        # all that its own container prints, line by line, and when; prints nothing; prints 1000 lines
+//! prints proxy "hi"                           # all that another container prints
 //! prints gap                                  # a gap in its log is named
-//! result "{}"
+//! result "{}"                                 # also: json of 5000 bytes, none
 //! requests at most 5                          # counted by the server
 //! b outcome succeeded                         # of another observer
 //! permits "the user opted into a second life" # why the first two invariants do not count
@@ -83,8 +84,10 @@ mod engine_run;
 mod expect;
 mod grammar;
 mod lines;
+mod printed;
 mod rerun;
 mod seat;
+mod sidecar;
 mod task;
 mod text;
 mod transcript;
@@ -93,8 +96,9 @@ mod wire;
 pub use audit::{Invariant, Violation};
 pub use core_run::{Run, Sabotage, Upset, run as run_on_core};
 pub use engine_run::run as run_on_engine;
-pub use expect::{Expectation, Expected, Rigour};
+pub use expect::{EndsAs, Expectation, Expected, Rigour};
 pub use grammar::{Deed, Doing, Moment, Scenario};
+pub use printed::{Prints, PrintsWhat};
 pub use rerun::{Report, on_core, on_engine, without_each};
 pub use task::TaskPart;
 pub use text::ScenarioError;
