@@ -238,6 +238,8 @@ pub(crate) struct Evidence<'a> {
     pub(crate) upset: bool,
     /// Whether an observer left, died, or only follows: then nobody cleans up.
     pub(crate) left: bool,
+    /// Whether an observer that came found no task to go on with.
+    pub(crate) lost: bool,
     /// Why a second life is permitted. `None`: it is not.
     pub(crate) permits: Option<&'a str>,
     /// Observers' lives that had an outcome. `None`: no logs were read.
@@ -257,6 +259,7 @@ pub(crate) fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
     add(Invariant::FencedDeletes, bare_deletes(evidence));
     add(Invariant::NothingLeft, leftovers(evidence));
     add(Invariant::NeverLost, lost(evidence));
+    add(Invariant::NeverLost, refused(evidence));
     if let Some(finished) = evidence.finished {
         add(Invariant::LinesOnce, lines::check(evidence, finished));
     }
@@ -400,6 +403,13 @@ fn lost(evidence: &Evidence<'_>) -> Vec<String> {
         return Vec::new();
     }
     vec![format!("{what}; pods there: {:?}", present(evidence))]
+}
+
+/// Who attaches finds the task for as long as a pod of it carries its label.
+fn refused(evidence: &Evidence<'_>) -> Vec<String> {
+    let found = pods(evidence).any(|pod| pod["metadata"]["labels"][marks::TASK] == evidence.spec.task.as_str());
+    let seen = || "it could not be attached to, though a pod of it is there".to_owned();
+    (evidence.lost && found).then(seen).into_iter().collect()
 }
 
 /// A moment as records count it.

@@ -725,16 +725,11 @@ impl<'s> Runner<'s> {
             cut: self.cut,
             upset: self.upset != Upset::None,
             left: self.left || self.lost,
+            lost: self.lost,
             permits: self.scenario.permits.as_deref(),
             finished: None,
         };
-        let mut violations = audit::check(&evidence);
-        if self.lost
-            && !seat::pods_of(self.world.store(), &self.part().spec.namespace, &self.part().spec.task).is_empty()
-        {
-            let seen = "it could not be attached to, though a pod of it is there".to_owned();
-            violations.push(Violation { invariant: audit::Invariant::NeverLost, seen });
-        }
+        let violations = audit::check(&evidence);
         Run {
             faults,
             violations,

@@ -10,6 +10,9 @@ use kpo_core::Event;
 use kpo_lab::Time;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// The life that created the task.
+const FIRST: u64 = 1;
+
 /// A life of an observer that had an outcome.
 #[derive(Clone, Debug)]
 pub(crate) struct Finished {
@@ -20,8 +23,13 @@ pub(crate) struct Finished {
     pub(crate) last: Option<(u32, String)>,
 }
 
-/// A line that was written: when, and its text.
-type Line = (kpo_core::Time, String);
+/// A line that was written.
+struct Line {
+    at: kpo_core::Time,
+    text: String,
+    /// Whether it is the first of a file: who attaches after a rotation finds the log to begin there.
+    begins: bool,
+}
 
 /// What is wrong with what was handed over.
 pub(crate) fn check(evidence: &Evidence<'_>, finished: &[Finished]) -> Vec<String> {
@@ -36,7 +44,8 @@ pub(crate) fn check(evidence: &Evidence<'_>, finished: &[Finished]) -> Vec<Strin
             continue;
         };
         let end = finished.iter().find(|end| end.life == life && container.is_none());
-        let wrong = judge(&written, &pieces, end.map(|end| kpo_core::Time(end.at.0)));
+        let from = if life == FIRST { 0 } else { beginning(&written, &pieces) };
+        let wrong = judge(&written, from, &pieces, end.map(|end| kpo_core::Time(end.at.0)));
         found.extend(wrong.map(|wrong| format!("the log of {pod}/{name}, as life {life} was given it: {wrong}")));
     }
     found
@@ -69,19 +78,41 @@ fn streams<'e>(evidence: &'e Evidence<'_>, finished: &[Finished]) -> BTreeMap<St
 
 /// All that a pod's container wrote. `None`: it never ran.
 fn written(evidence: &Evidence<'_>, pod: &str, container: &str) -> Option<Vec<Line>> {
-    let is = |life: &&Life| life.name == pod && life.container == container;
-    let log = evidence.book.read().iter().find(is)?.log.clone()?;
+    let is = |life: &Life| life.name == pod && life.container == container;
     let text = |text: Vec<u8>| String::from_utf8_lossy(&text).trim_end_matches('\r').to_owned();
-    Some(log.written().into_iter().map(|line| (kpo_core::Time(line.at.0), text(line.text))).collect())
+    // A kubelet may start one again.
+    let logs: Vec<_> = evidence.book.read().into_iter().filter(is).filter_map(|life| life.log).collect();
+    let mut lines = Vec::new();
+    for log in &logs {
+        let mut files = BTreeSet::new();
+        lines.extend(log.written().into_iter().map(|line| Line {
+            at: kpo_core::Time(line.at.0),
+            begins: files.insert(line.file),
+            text: text(line.text),
+        }));
+    }
+    (!logs.is_empty()).then_some(lines)
 }
 
-/// The first thing that is wrong; `until`: by when nothing may be missing.
-fn judge(written: &[Line], pieces: &[&Printed], until: Option<kpo_core::Time>) -> Option<String> {
-    let (mut next, mut gap) = (0_usize, None);
+/// Where a log begins for who attaches: with the file that was the current one then.
+fn beginning(written: &[Line], pieces: &[&Printed]) -> usize {
+    let Some(Printed::Line { at, text }) = pieces.first() else { return 0 };
+    written.iter().position(|line| line.begins && line.is(*at, text)).unwrap_or(0)
+}
+
+impl Line {
+    fn is(&self, at: kpo_core::Time, text: &str) -> bool {
+        self.at == at && self.text == text
+    }
+}
+
+/// The first thing that is wrong; `from`: where it begins; `until`: by when nothing may be missing.
+fn judge(written: &[Line], from: usize, pieces: &[&Printed], until: Option<kpo_core::Time>) -> Option<String> {
+    let (mut next, mut gap) = (from, None);
     for piece in pieces {
         match piece {
             Printed::Gap { after, before, cause } => {
-                let last = next.checked_sub(1).map(|last| written[last].0);
+                let last = next.checked_sub(1).map(|last| written[last].at);
                 if *after != last {
                     return Some(format!(
                         "a gap ({cause}) after {after:?}, and the last line before it is of {last:?}"
@@ -90,7 +121,7 @@ fn judge(written: &[Line], pieces: &[&Printed], until: Option<kpo_core::Time>) -
                 gap = Some(before);
             }
             Printed::Line { at, text } => {
-                let ahead = written[next..].iter().position(|line| line.0 == *at && line.1 == *text);
+                let ahead = written[next..].iter().position(|line| line.is(*at, text));
                 match (ahead, gap.take()) {
                     (Some(_), Some(Some(before))) if before != at => {
                         return Some(format!("a gap up to {before:?}, and the first line after it is of {at:?}"));
@@ -98,7 +129,7 @@ fn judge(written: &[Line], pieces: &[&Printed], until: Option<kpo_core::Time>) -
                     (Some(0), _) => next += 1,
                     (Some(missing), Some(_)) => next += missing + 1,
                     (Some(missing), None) => return Some(format!("{missing} lines are missing before {text:?}")),
-                    (None, _) if written[..next].contains(&(*at, text.clone())) => {
+                    (None, _) if written[..next].iter().any(|line| line.is(*at, text)) => {
                         return Some(format!("{text:?} comes again, or too late"));
                     }
                     (None, _) => return Some(format!("nobody wrote {text:?} at {at:?}")),
@@ -106,7 +137,7 @@ fn judge(written: &[Line], pieces: &[&Printed], until: Option<kpo_core::Time>) -
             }
         }
     }
-    let missing = written[next..].iter().filter(|line| until.is_some_and(|until| line.0 <= until)).count();
+    let missing = written[next..].iter().filter(|line| until.is_some_and(|until| line.at <= until)).count();
     (missing > 0 && gap.is_none()).then(|| format!("{missing} lines are missing at the end"))
 }
 

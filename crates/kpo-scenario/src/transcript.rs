@@ -176,6 +176,9 @@ impl fmt::Display for Sent {
     }
 }
 
+/// Characters of a line that are shown.
+const SHOWN: usize = 80;
+
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:>12.3}s {} ", self.at.as_secs_f64(), self.observer)?;
@@ -192,7 +195,10 @@ impl fmt::Display for Record {
             What::Log(piece) => {
                 let container = piece.container.as_ref().map(|name| format!("{name} ")).unwrap_or_default();
                 match &piece.what {
-                    Printed::Line { text, .. } => write!(f, "prints {container}{text:?}"),
+                    Printed::Line { text, .. } => {
+                        let shown: String = text.chars().take(SHOWN).collect();
+                        write!(f, "prints {container}{shown:?}{}", if shown.len() < text.len() { " …" } else { "" })
+                    }
                     Printed::Gap { after, before, cause } => {
                         write!(f, "prints {container}gap from {after:?} to {before:?}: {cause}")
                     }

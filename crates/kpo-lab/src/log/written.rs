@@ -17,6 +17,8 @@ pub struct Written {
     pub stream: Stream,
     /// What, without its line feed.
     pub text: Vec<u8>,
+    /// In which of the log's files it begins, counted from 0.
+    pub file: usize,
 }
 
 impl ContainerLog {
@@ -32,7 +34,10 @@ impl ContainerLog {
             state.kept.iter().flatten().chain([&state.current]).cloned().collect()
         };
         let mut lines = Lines::default();
-        files.iter().for_each(|file| lines.read(file));
+        for (number, file) in files.iter().enumerate() {
+            lines.file = number;
+            lines.read(file);
+        }
         lines.whole
     }
 }
@@ -40,6 +45,8 @@ impl ContainerLog {
 #[derive(Default)]
 struct Lines {
     whole: Vec<Written>,
+    /// Which file is being read.
+    file: usize,
     /// Whether the last line of a stream goes on in the next part: its place.
     open: [Option<usize>; 2],
 }
@@ -72,7 +79,7 @@ impl Lines {
             Some(at) => self.whole[at].text.extend_from_slice(text),
             None => {
                 let at = std::str::from_utf8(&header[..STAMP]).ok().and_then(Time::parse).unwrap_or_default();
-                self.whole.push(Written { at, stream, text: text.to_vec() });
+                self.whole.push(Written { at, stream, text: text.to_vec(), file: self.file });
             }
         }
         let partial = header[HEADER - 2] == b'P';
