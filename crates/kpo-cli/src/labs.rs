@@ -59,9 +59,11 @@ fn read(name: &str) -> Result<script::Script, CliError> {
         return Ok(script);
     }
     let path = Path::new(name);
-    let source = crate::files::read_source(path)
-        .map_err(|error| error.hint(format!("The lab brings along: {}", script::NAMES.join(", "))))?;
-    script::parse(&source.text).map_err(|error| CliError::input(format!("{name}:{error}")))
+    let source = crate::files::read_source(path).map_err(|error| {
+        error.hint(format!("The lab brings along: {}. To write one: kpo help scripts", script::NAMES.join(", ")))
+    })?;
+    script::parse_scenario(&source.text)
+        .map_err(|error| CliError::input(format!("{name}:{error}")).hint("All that can be written: kpo help scripts"))
 }
 
 /// Connects to it as to any cluster.

@@ -198,3 +198,17 @@ fn a_token_may_what_its_script_says() {
     assert!(ran.out.contains("User \"runner\" cannot create resource \"pods\""), "{}", ran.out);
     assert!(ran.out.ends_with("exit 77\n"), "{}", ran.out);
 }
+
+#[test]
+fn a_scenario_is_a_script_too_and_what_it_says_beside_is_passed_over() {
+    let scenario = concat!("--lab=", env!("CARGO_MANIFEST_DIR"), "/../../scenarios/exit_code.scenario");
+    let ran = kpo(&["run", scenario, "--image=busybox", "--name=t", "--command", "--", "true"]);
+    assert_eq!(ran.code, Some(3), "what the scenario's container does: {}", ran.err);
+}
+
+#[test]
+fn the_grammar_of_scripts_is_a_page_of_help() {
+    let ran = kpo(&["help", "scripts"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(ran.out.contains("when pod task-1 running: delete it"), "{}", ran.out);
+}

@@ -119,6 +119,16 @@ impl Run {
         })
     }
 
+    /// The verdict on an attempt, in the words of a scenario. `None`: there is none.
+    pub fn verdict(&self, attempt: u32) -> Option<String> {
+        self.records.iter().find_map(|record| match &record.what {
+            What::Said(kpo_core::Event::Ended { attempt: number, verdict, .. }) if *number == attempt => {
+                Some(expect::verdict(verdict))
+            }
+            _ => None,
+        })
+    }
+
     /// Whether all was as it should be.
     pub fn is_good(&self) -> bool {
         self.faults.is_empty() && self.violations.is_empty()

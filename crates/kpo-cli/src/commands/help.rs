@@ -6,9 +6,9 @@ use crate::topics;
 use clap::Args;
 use std::process::ExitCode;
 
-/// Say more of a command, or of a topic: rerun, exit-codes
+/// Say more of a command, or of a topic: rerun, scripts, exit-codes
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  kpo help run\n  kpo help rerun")]
+#[command(after_help = "Examples:\n  kpo help run\n  kpo help rerun\n  kpo help scripts")]
 pub(crate) struct HelpArgs {
     /// A command or a topic
     #[arg(value_name = "COMMAND")]

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct LabArgs {
-    /// What happens in it: quiet, preemption, or a script's file
+    /// What happens in it: quiet, preemption, or a script's file (kpo help scripts)
     #[arg(long, value_name = "SCRIPT", default_value = "quiet", help_heading = "How")]
     pub(crate) script: String,
     /// Write its kubeconfig to this file. Default: a file of its own, removed at the end
@@ -34,7 +34,10 @@ pub(crate) struct LabArgs {
 const EXAMPLES: &str = "\
 Examples:
   kpo lab --kubeconfig lab.yaml                   Runs until Ctrl-C; elsewhere: kubectl --kubeconfig lab.yaml get pods -A
-  kpo lab --script preemption -- kubectl get nodes";
+  kpo lab --script preemption -- kubectl get nodes
+  kpo lab --script examples/lab/evicted-by-drain.lab -- kpo run examples/orange-juice.yaml
+
+'kpo help scripts' says what can be written into one.";
 
 type Refusals = tokio::sync::mpsc::UnboundedReceiver<String>;
 

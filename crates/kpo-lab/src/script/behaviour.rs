@@ -11,7 +11,7 @@ use crate::scripted::{Behaviour, Content, Ending, Line as Said, Matching, Messag
 /// The word with which such a statement begins.
 pub(super) const START: &str = "container";
 
-const WORDS: [&str; 19] = [
+pub(super) const WORDS: [&str; 19] = [
     "of",
     "on",
     "image=",

@@ -14,7 +14,7 @@ use crate::resource::Resource;
 /// The words with which such statements begin.
 pub(super) const STARTS: [&str; 4] = ["at", "when", "whenever", "then"];
 
-const STATES: [(&str, PodState); 13] = [
+pub(super) const STATES: [(&str, PodState); 13] = [
     ("created", PodState::Created),
     ("gated", PodState::Gated),
     ("unschedulable", PodState::Unschedulable),
@@ -30,7 +30,7 @@ const STATES: [(&str, PodState); 13] = [
     ("gone", PodState::Gone),
 ];
 
-const ACTIONS: [&str; 23] = [
+pub(super) const ACTIONS: [&str; 23] = [
     "delete",
     "evict",
     "preempt",
@@ -56,7 +56,7 @@ const ACTIONS: [&str; 23] = [
     "image",
 ];
 
-const NODE_ACTIONS: [&str; 15] = [
+pub(super) const NODE_ACTIONS: [&str; 15] = [
     "silent",
     "answers",
     "off",
