@@ -1,11 +1,11 @@
-//! The closed list of foreign types in the public API: what a caller sees of other crates, and so must upgrade with us.
+//! The closed list of foreign types and traits in the public API: what a caller sees of other crates, and so must upgrade with us.
 
 use crate::run::{Step, all, cargo, say};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// The list, one type a line, by library.
+/// The list, one type or trait a line, by library.
 const LIST: &str = "docs/foreign-types.txt";
 /// The libraries that are promised to others.
 const LIBRARIES: [&str; 2] = ["kpo-core", "kpo"];
@@ -34,17 +34,21 @@ pub(crate) fn check(arguments: &[String]) -> Result<(), String> {
     }
 }
 
-/// Paths of the types of other crates in a library's public items.
+/// Paths of the types and traits of other crates in a library's public items: in signatures, in bounds, and what its types implement.
 fn foreign_types(library: &str) -> Result<BTreeSet<String>, String> {
     let doc = rustdoc(library)?;
     let mut ids = BTreeSet::new();
     for item in doc["index"].as_object().into_iter().flatten().map(|(_, item)| item) {
-        // Implementations of foreign traits (Debug, Serialize) are no types that a caller names.
-        if item["inner"].get("impl").is_none_or(|block| block["trait"].is_null()) {
+        if item["inner"].get("impl").is_none_or(is_written) {
             collect(&item["inner"], &mut ids);
         }
     }
     Ok(ids.iter().filter_map(|id| foreign(&doc, id)).collect())
+}
+
+/// Whether an implementation is the library's own doing: not the compiler's (`Send`), nor another crate's for all types.
+fn is_written(block: &Value) -> bool {
+    block["is_synthetic"] == false && block["blanket_impl"].is_null()
 }
 
 /// Where it is documented: `RUSTC_BOOTSTRAP` would have every crate of the ordinary target built anew.
@@ -61,13 +65,12 @@ fn rustdoc(library: &str) -> Result<Value, String> {
     serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// Ids of all types that are named in a value, at any depth.
+/// Ids of all types and traits that are named in a value, at any depth.
 fn collect(value: &Value, ids: &mut BTreeSet<String>) {
     match value {
         Value::Object(map) => {
-            if let Some(id) = map.get("resolved_path").and_then(|path| path.get("id")) {
-                ids.insert(id.to_string());
-            }
+            let named = ["resolved_path", "trait"].into_iter().filter_map(|key| map.get(key)?.get("id"));
+            ids.extend(named.map(Value::to_string));
             map.values().for_each(|value| collect(value, ids));
         }
         Value::Array(list) => list.iter().for_each(|value| collect(value, ids)),
@@ -75,10 +78,31 @@ fn collect(value: &Value, ids: &mut BTreeSet<String>) {
     }
 }
 
-/// The path of a type, if it is another crate's.
+/// The path of a type or trait, if it is another crate's.
 fn foreign(doc: &Value, id: &str) -> Option<String> {
     let summary = &doc["paths"][id];
     let path: Vec<&str> = summary["path"].as_array()?.iter().filter_map(Value::as_str).collect();
     let is_own = path.first().is_none_or(|name| OWN.contains(name));
     (!is_own).then(|| path.join("::"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn traits_in_bounds_and_implementations_count() {
+        let path = |id: u32| json!({"path": "P", "id": id, "args": null});
+        let function = json!({"function": {"sig": {"inputs": [["x", {"resolved_path": path(1)}]], "output": null},
+            "generics": {"params": [{"name": "F", "kind": {"type": {"bounds": [{"trait_bound": {"trait": path(2)}}]}}}]}}});
+        let block = json!({"impl": {"trait": path(3), "for": {"resolved_path": path(4)}, "is_synthetic": false, "blanket_impl": null}});
+        let dynamic = json!({"type_alias": {"type": {"dyn_trait": {"traits": [{"trait": path(5)}]}}}});
+        let mut ids = BTreeSet::new();
+        [function, block.clone(), dynamic].iter().for_each(|item| collect(item, &mut ids));
+        assert_eq!(ids.into_iter().collect::<Vec<_>>(), ["1", "2", "3", "4", "5"]);
+        assert!(is_written(&block["impl"]));
+        assert!(!is_written(&json!({"is_synthetic": true, "blanket_impl": null})));
+        assert!(!is_written(&json!({"is_synthetic": false, "blanket_impl": {"generic": "T"}})));
+    }
 }

@@ -11,7 +11,8 @@ use crate::signals::{Caught, Signals};
 use kpo::driver::{Delivery, Event, Running, What};
 use kpo_core::{Outcome, Stop, Time};
 pub(crate) use logs::LogView;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -79,6 +80,7 @@ impl Session {
             last: None,
             caught: None,
             outcome: None,
+            admitted: Vec::new(),
             result_limit: None,
             taken_over: false,
         };
@@ -98,6 +100,8 @@ struct Follower {
     last: Option<(Time, Instant)>,
     caught: Option<Caught>,
     outcome: Option<Box<Outcome>>,
+    /// What admission changed of the pod that was admitted last, until it is said.
+    admitted: Vec<String>,
     /// The most that a result may have, of the pod that was admitted last, and whether it was said.
     result_limit: Option<(usize, bool)>,
     taken_over: bool,
@@ -150,16 +154,18 @@ impl Follower {
         match event.what {
             What::Task(told) => {
                 if self.form == Some(Output::Events) {
-                    self.json_line(event.at, serde_json::to_value(&told).unwrap_or_default()).await;
+                    self.json_line(event.at, &told).await;
                 }
                 for line in self.teller.tell(&told, event.at) {
                     self.printer.say(line.tone, line.text).await;
                 }
                 self.taken_over |= matches!(told, kpo_core::Event::TakenOver { .. });
+                self.say_admitted(event.at).await;
                 self.say_result_limit(event.at).await;
                 self.draw();
             }
             // The answer to the create comes before the event that tells of the pod.
+            What::Admitted(costs) => self.admitted = costs,
             What::ResultLimit(bytes) => {
                 let said = self.result_limit == Some((bytes, true));
                 self.result_limit = Some((bytes, said));
@@ -179,6 +185,20 @@ impl Follower {
             _ => {}
         }
         Ok(())
+    }
+
+    async fn say_admitted(&mut self, at: Time) {
+        let costs = std::mem::take(&mut self.admitted);
+        if costs.is_empty() {
+            return;
+        }
+        if self.form == Some(Output::Events) {
+            self.json_line(at, json!({"event": "admitted", "changes": costs})).await;
+        }
+        for cost in costs {
+            let text = format!("admission changed the pod: {}", render::clause(&cost));
+            self.printer.say(Tone::Odd, self.teller.stamped(text, Some(at))).await;
+        }
     }
 
     async fn say_result_limit(&mut self, at: Time) {
@@ -210,7 +230,7 @@ impl Follower {
             Some(Output::Json) => self.printer.data(pretty(&outcome)).await,
             Some(Output::Events) => {
                 let at = self.last.map_or(Time::default(), |(at, _)| at);
-                self.json_line(at, json!({"event": "outcome", "outcome": outcome})).await;
+                self.json_line(at, Ended { event: "outcome", outcome: &outcome }).await;
             }
             None => self.result(&outcome).await,
         }
@@ -227,8 +247,8 @@ impl Follower {
         }
     }
 
-    async fn json_line(&self, at: Time, value: Value) {
-        self.printer.data(logs::json_line(&self.session.task, at, value)).await;
+    async fn json_line(&self, at: Time, event: impl Serialize) {
+        self.printer.data(logs::json_line(&self.session.task, at, event)).await;
     }
 
     fn draw(&self) {
@@ -273,6 +293,13 @@ impl Follower {
         let _ = tokio::time::timeout(Duration::from_secs(1), self.printer.flush()).await;
         std::process::exit(caught.exit_code)
     }
+}
+
+/// The last line of `-o events`.
+#[derive(Serialize)]
+struct Ended<'a> {
+    event: &'static str,
+    outcome: &'a Outcome,
 }
 
 fn pretty(outcome: &Outcome) -> Vec<u8> {

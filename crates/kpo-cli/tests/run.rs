@@ -72,6 +72,17 @@ fn json_is_the_outcome_and_the_log_goes_to_standard_error() {
 }
 
 #[test]
+fn a_results_numbers_keep_their_digits_in_either_form() {
+    let digits = "123456789012345678901234567890";
+    for form in ["json", "events"] {
+        let script = format!("echo '{{\"n\":\n{digits}}}' > /airflow/xcom/return.json");
+        let ran = task(&["-o", form, "-q", "--result", "--results=message"], &script);
+        let line = ran.out.lines().find(|line| line.contains(digits)).unwrap_or_default();
+        assert!(line.contains(&format!("{{\"n\":{digits}}}")), "{}", ran.out);
+    }
+}
+
+#[test]
 fn events_are_json_lines_with_the_log_among_them() {
     let ran = task(&["-o", "events", "-q"], "echo one; echo two");
     let events: Vec<Value> = ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -84,6 +95,17 @@ fn events_are_json_lines_with_the_log_among_them() {
     assert!(events.iter().all(|event| event["version"] == 1 && event["task"] == "t" && event["at"].is_string()));
     let lines: Vec<&str> = events.iter().filter_map(|event| event["line"].as_str()).collect();
     assert_eq!(lines, ["one", "two"]);
+}
+
+#[test]
+fn a_long_line_is_events_that_go_on_from_one_another_and_cut_no_character() {
+    let ran = task(&["-o", "events", "-q"], "printf x; yes ü | head -n 200000 | tr -d '\\n'; echo");
+    let pieces: Vec<Value> = ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let pieces: Vec<Value> = pieces.into_iter().filter(|event| event["event"] == "log").collect();
+    let marks: Vec<_> = pieces.iter().map(|piece| (piece["continues"].as_bool(), piece["partial"].as_bool())).collect();
+    assert_eq!(marks, [(Some(false), Some(true)), (Some(true), Some(false))]);
+    let line: String = pieces.iter().filter_map(|piece| piece["line"].as_str()).collect();
+    assert!(line == format!("x{}", "ü".repeat(200_000)), "{} bytes", line.len());
 }
 
 #[test]

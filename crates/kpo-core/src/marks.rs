@@ -12,6 +12,8 @@ pub const OBSERVER: &str = "kpo.rs/observer";
 pub const MANIFEST: &str = "kpo.rs/manifest";
 /// Annotation: policy, budgets and verdicts so far, as JSON ([`Carried`](crate::Carried)). No env value.
 pub const STATE: &str = "kpo.rs/state";
+/// Annotation: the code of the reason for which its observer is about to delete the pod. A deletion that follows it is signed by kpo.
+pub const STOPPING: &str = "kpo.rs/stopping";
 /// Annotation: when a kept pod may be removed (RFC 3339).
 pub const EXPIRES: &str = "kpo.rs/expires";
 /// Scheduling gate: holds a replacement during its backoff.

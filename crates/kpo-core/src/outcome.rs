@@ -7,6 +7,7 @@ use crate::time::Time;
 use crate::verdict::Verdict;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use std::time::Duration;
 
 /// What a task came to. Stable JSON: `apiVersion: kpo.rs/v1`, `kind: Outcome`.
@@ -103,12 +104,24 @@ pub struct Times {
     pub ended: Option<Time>,
 }
 
-/// A result that is JSON is written as that, not as a string that holds it.
+/// A result that is JSON is written as that, not as a string that holds it: as the program wrote it, so that a number keeps its digits.
 fn as_json<S: Serializer>(result: &Option<String>, to: S) -> Result<S::Ok, S::Error> {
-    match result.as_deref().map(serde_json::from_str::<Value>) {
-        Some(Ok(value)) => value.serialize(to),
+    match result.as_deref().map(on_one_line).map(RawValue::from_string) {
+        Some(Ok(json)) => json.serialize(to),
         _ => result.serialize(to),
     }
+}
+
+/// JSON without the white space around its words: an event is one line.
+fn on_one_line(json: &str) -> String {
+    let (mut in_string, mut escaped) = (false, false);
+    let is_kept = |c: &char| {
+        let kept = in_string || !c.is_ascii_whitespace();
+        in_string ^= *c == '"' && !escaped;
+        escaped = in_string && *c == '\\' && !escaped;
+        kept
+    };
+    json.chars().filter(is_kept).collect()
 }
 
 fn as_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
@@ -198,6 +211,22 @@ mod tests {
             let json = serde_json::to_string(&outcome).unwrap();
             assert!(json.contains(&format!("\"result\":{written}")), "{json}");
             assert_eq!(serde_json::from_str::<Outcome>(&json).unwrap().result.as_deref(), Some(text.trim()));
+        }
+    }
+
+    #[test]
+    fn a_result_comes_out_as_it_went_in() {
+        for (text, written) in [
+            ("[123456789012345678901234567890, 0.1000000000000000055511151231257827]", None),
+            ("{\n  \"b\": 1e400,\n  \"a\": \" \\\" x\\\\\",\t\"b\": 2}\n", Some(r#"{"b":1e400,"a":" \" x\\","b":2}"#)),
+            ("two words", Some("\"two words\"")),
+        ] {
+            let mut outcome = Outcome::living("t", "default", Vec::new());
+            outcome.result = Some(text.to_owned());
+            let json = serde_json::to_string(&outcome).unwrap();
+            let written = written.map_or_else(|| text.replace(' ', ""), str::to_owned);
+            assert!(json.contains(&format!("\"result\":{written},")), "{json}");
+            assert!(!json.contains('\n'));
         }
     }
 }

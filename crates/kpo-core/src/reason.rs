@@ -188,6 +188,11 @@ impl Reason {
         self.page().code
     }
 
+    /// The reason of that code. `None`: there is none, or a later version has it.
+    pub fn of_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.code() == code)
+    }
+
     /// What happened, as a clause without a full stop.
     pub fn sentence(self) -> &'static str {
         self.page().sentence

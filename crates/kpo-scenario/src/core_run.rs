@@ -376,7 +376,7 @@ impl<'s> Runner<'s> {
     fn attach(&mut self, observer: &str, take_over: bool) {
         match self.attached(observer, take_over) {
             Ok((task, eyes)) => {
-                self.seats.push(Seat::new(observer, task, eyes));
+                self.seats.push(Seat { follows: !take_over, ..Seat::new(observer, task, eyes) });
             }
             Err(error) => self.record(observer, What::Runner(format!("attach: {error}"))),
         }
@@ -543,13 +543,14 @@ impl<'s> Runner<'s> {
     fn come_back(&mut self, index: usize) {
         let snapshot = matches!(self.upset, Upset::Crash { snapshot: true, .. });
         let (name, state) = (self.seats[index].name.clone(), self.seats[index].task.state().clone());
+        let follows = self.seats[index].follows;
         let found = match snapshot {
             true => Ok(self.restored(state)),
-            false => self.attached(&format!("{name}-again"), true),
+            false => self.attached(&format!("{name}-again"), !follows),
         };
         match found {
             Ok((task, eyes)) => {
-                self.seats[index] = Seat::new(&name, task, eyes);
+                self.seats[index] = Seat { follows, ..Seat::new(&name, task, eyes) };
                 if self.scenario.has_cancelled(&name, &self.done) {
                     self.seats[index].inbox.push_back(Input::Stop(Stop::User));
                 }

@@ -34,6 +34,8 @@ pub(crate) struct Seat {
     pub(crate) until: Option<kpo_core::Time>,
     pub(crate) because: Option<Because>,
     pub(crate) tick_due: bool,
+    /// Whether it only follows, and will when it comes again.
+    pub(crate) follows: bool,
     /// Gone since a crash; the next one comes then.
     pub(crate) back_at: Option<Time>,
     /// Sees nothing any more: a defect put in on purpose.
@@ -52,6 +54,7 @@ impl Seat {
             until: None,
             because: None,
             tick_due: false,
+            follows: false,
             back_at: None,
             blind: false,
         }

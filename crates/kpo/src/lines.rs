@@ -6,7 +6,7 @@ use memchr::memchr;
 
 use crate::request::{ApiFailure, ByteStream};
 
-/// A body's lines, without their line feed. What follows the last line feed is dropped: on a watch it is an object that was cut.
+/// A body's lines, without their line feed. What follows the last line feed is no line: on a watch it is an object that was cut.
 pub(crate) struct Lines {
     body: ByteStream,
     chunk: Bytes,
@@ -45,6 +45,11 @@ impl Lines {
         }
     }
 
+    /// What has come of a line that is not complete.
+    pub(crate) fn rest(&self) -> &[u8] {
+        &self.carry
+    }
+
     /// A line that is complete; what is not is kept for the next chunk.
     fn buffered(&mut self) -> Option<Bytes> {
         let Some(end) = memchr(b'\n', &self.chunk) else {
@@ -77,6 +82,7 @@ mod tests {
                 Err(_) => return (out, true),
             }
         }
+        assert_eq!(lines.rest(), b"half");
         (out, false)
     }
 

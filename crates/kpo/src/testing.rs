@@ -7,7 +7,10 @@ use std::{
     collections::VecDeque,
     convert::Infallible,
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -51,6 +54,8 @@ pub(crate) enum Reply {
     Cut,
     /// Answers 200 and sends these chunks; then the connection breaks, or ends cleanly.
     Stream { chunks: Vec<Bytes>, cut: bool },
+    /// Answers 200 and sends these chunks again and again, for as long as somebody takes them; counts the bytes taken.
+    Endless(Vec<Bytes>, Arc<AtomicUsize>),
     /// Answers 200 and sends each chunk so many milliseconds after the one before; then it ends as told.
     Timed { steps: Vec<(u64, Bytes)>, end: Ending },
 }
@@ -173,6 +178,7 @@ impl ScriptedServer {
             Reply::Cut => Err(io::ErrorKind::ConnectionReset.into()),
             Reply::Stream { chunks, cut } => Ok(streamed(chunks, cut)),
             Reply::Timed { steps, end } => Ok(timed(steps, end)),
+            Reply::Endless(chunks, taken) => Ok(endless(chunks, taken)),
         }
     }
 }
@@ -216,6 +222,15 @@ fn streamed(chunks: Vec<Bytes>, cut: bool) -> Response<UnsyncBoxBody<Bytes, io::
     }
     let body = StreamBody::new(futures::stream::iter(frames).boxed());
     Response::new(BodyExt::boxed_unsync(body))
+}
+
+fn endless(chunks: Vec<Bytes>, taken: Arc<AtomicUsize>) -> Response<UnsyncBoxBody<Bytes, io::Error>> {
+    let frames = futures::stream::iter(chunks.into_iter().cycle()).map(move |chunk| {
+        taken.fetch_add(chunk.len(), Ordering::SeqCst);
+        // A copy: what is shared would take no memory.
+        Ok(http_body::Frame::data(Bytes::copy_from_slice(&chunk)))
+    });
+    Response::new(BodyExt::boxed_unsync(StreamBody::new(frames.boxed())))
 }
 
 fn timed(steps: Vec<(u64, Bytes)>, end: Ending) -> Response<UnsyncBoxBody<Bytes, io::Error>> {

@@ -7,7 +7,7 @@ use kpo::logs::LogEvent;
 use kpo::manifest::{Request, manifest};
 use kpo::request::RequestOptions;
 use kpo::watch::{Watch, WatchOptions};
-use kpo::{KubernetesHook, Outcome, Stop};
+use kpo::{KubernetesHook, Naming, Outcome, Stop};
 use kpo_lab::scripted::{Behaviour, Ending, Matching};
 use kpo_lab::{Lab, LabOptions, NodeSpec, Pull, Resource, ScriptedRuntime, Time, World};
 use serde_json::{Value, json};
@@ -107,21 +107,41 @@ async fn a_users_cancel_stops_the_program_and_says_so() {
     assert_eq!(pods(&lab).await, Vec::<String>::new());
 }
 
-#[tokio::test(start_paused = true)]
-async fn evicted_before_it_ran_it_is_made_again_and_runs_once() {
-    let lab = Lab::in_process(world(says_hello()), LabOptions::default());
+/// Runs a task whose image takes long, and evicts its pod meanwhile.
+async fn evicted_while_pulling(lab: &Lab<World>, request: TaskRequest, pod: &str) {
     lab.with(|_, world| world.images_mut().set("busybox*", None, Pull::Takes(Duration::from_secs(30))));
-    let running = driver::run(&hook(&lab), request());
-    let ended = tokio::spawn(finish(running));
+    let ended = tokio::spawn(finish(driver::run(&hook(lab), request)));
     tokio::time::sleep(Duration::from_secs(5)).await;
     let client = kube::Client::new(lab.service(), "default");
     let eviction =
-        json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "hello-1", "namespace": "default"}});
-    let evict =
-        http::Request::post("/api/v1/namespaces/default/pods/hello-1/eviction").body(eviction.to_string().into_bytes());
+        json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": "default"}});
+    let path = format!("/api/v1/namespaces/default/pods/{pod}/eviction");
+    let evict = http::Request::post(path).body(eviction.to_string().into_bytes());
     client.request::<Value>(evict.expect("a request")).await.expect("it is evicted");
     let (log, outcome, _) = ended.await.expect("no panic");
     assert_eq!(log, "hello\n");
     assert_eq!((outcome.verdict.as_deref(), outcome.attempts.len()), (Some("succeeded"), 2), "{outcome:#?}");
-    assert_eq!(pods(&lab).await, Vec::<String>::new());
+    assert_eq!(pods(lab).await, Vec::<String>::new());
+}
+
+/// What was asked from the log on.
+fn asked_from_the_log_on(lab: &Lab<World>) -> Vec<String> {
+    let all = lab.journal().into_iter().map(|seen| format!("{} {}", seen.verb, seen.resource));
+    all.skip_while(|asked| asked != "get pods/log").collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn evicted_before_it_ran_it_is_made_again_and_runs_once() {
+    let lab = Lab::in_process(world(says_hello()), LabOptions::default());
+    evicted_while_pulling(&lab, request(), "hello-1").await;
+    assert_eq!(asked_from_the_log_on(&lab), ["get pods/log", "delete pods"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_name_that_another_pod_had_it_is_looked_whose_log_it_is() {
+    let lab = Lab::in_process(world(says_hello()), LabOptions::default());
+    let mut request = request();
+    request.spec.naming = Naming::Fixed;
+    evicted_while_pulling(&lab, request, "hello").await;
+    assert_eq!(asked_from_the_log_on(&lab), ["get pods/log", "get pods", "delete pods"]);
 }

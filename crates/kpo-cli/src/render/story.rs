@@ -212,13 +212,13 @@ impl Teller {
         self.line(now, Tone::Odd, text)
     }
 
-    /// A request that is tried again, and the success of one: of an outage that was told of already nothing more.
+    /// A request that is tried again, and the success of one: of an outage that the watch has told of nothing more.
     pub(crate) fn retry(&mut self, retry: &Retry, now: Option<Time>) -> Option<Line> {
         let told = std::mem::replace(&mut self.asks_again, *retry != Retry::Recovered);
         let text = match retry {
-            Retry::Failing { what, why } if !told => failing(what, why),
+            Retry::Failing { what, why } => failing(what, why),
             Retry::Recovered if told => "the API server answers again".to_owned(),
-            Retry::Failing { .. } | Retry::Recovered => return None,
+            Retry::Recovered => return None,
         };
         (!self.out_of_sight).then(|| Line { tone: Tone::Odd, text: self.stamped(text, now) })
     }

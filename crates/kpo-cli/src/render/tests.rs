@@ -333,14 +333,15 @@ fn an_image_that_cannot_heal_names_the_flag_that_ends_at_once() {
     assert_eq!(line("ErrImagePull"), "~    0.1s  waiting: base: ErrImagePull: bad words");
 }
 
-/// Of one outage there is one line when it is told of, and one when it is over, whichever request or watch finds it.
+/// Of an outage that the watch has told of, requests tell nothing.
 #[test]
-fn an_outage_is_told_once() {
+fn an_outage_is_told_until_it_is_over() {
     let failing = |what: &str| Retry::Failing { what: what.to_owned(), why: "connection refused".to_owned() };
     let mut teller = Teller::new("t", false);
     let first = teller.retry(&failing("create pods"), None).expect("told");
     assert_eq!(first.text, "cannot create pods yet (connection refused); it is tried again");
-    assert_eq!(teller.retry(&failing("list events"), None), None);
+    let lasts = teller.retry(&failing("list events"), None).expect("told: it lasts");
+    assert_eq!(lasts.text, "cannot list events yet (connection refused); it is tried again");
     assert_eq!(teller.retry(&Retry::Recovered, None).expect("told").text, "the API server answers again");
     assert_eq!(teller.retry(&Retry::Recovered, None), None);
     teller.trouble("it broke", at(1_000));

@@ -3,11 +3,14 @@
 use crate::commands::Output;
 use crate::printer::Printer;
 use crate::render;
+use crate::retries::{TOLD_EVERY, is_of_this_machine};
 use kpo::driver::Piece;
-use kpo::logs::{GapCause, LogBatch, LogEvent, LogGap};
+use kpo::logs::{GapCause, LogBatch, LogEvent, LogGap, LogTrouble};
 use kpo_core::{EVENT_VERSION, Time};
-use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
+use serde::Serialize;
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use tokio::time::Instant;
 
 /// How much of the program's last line is kept, in bytes.
 const LAST_LINE: usize = 1024;
@@ -19,11 +22,13 @@ pub(crate) struct LogView {
     last: Vec<u8>,
     /// Containers of which it was said that their logs may not be read.
     forbidden: BTreeSet<String>,
+    /// When it was last said of a container that its log cannot be read now.
+    said: BTreeMap<String, Instant>,
 }
 
 impl LogView {
     pub(crate) fn new(own: &str, form: Option<Output>) -> Self {
-        Self { own: own.to_owned(), form, last: Vec::new(), forbidden: BTreeSet::new() }
+        Self { own: own.to_owned(), form, last: Vec::new(), forbidden: BTreeSet::new(), said: BTreeMap::new() }
     }
 
     /// The last line of the task's own container that is not empty. `None`: it printed none.
@@ -59,11 +64,24 @@ impl LogView {
                     trouble.failure,
                     render::span_text(trouble.retry_in)
                 );
+                if self.is_to_be_said(&piece.container, trouble) {
+                    return Some(text);
+                }
                 printer.detail(text).await;
             }
             LogEvent::End => {}
         }
         None
+    }
+
+    /// Trouble that passes by itself is not worth a line; what lasts, or is this machine's own, is said once a minute.
+    fn is_to_be_said(&mut self, container: &str, trouble: &LogTrouble) -> bool {
+        let lasts = trouble.since.elapsed() >= TOLD_EVERY || is_of_this_machine(&trouble.failure);
+        let is_due = self.said.get(container).is_none_or(|said| said.elapsed() >= TOLD_EVERY);
+        if lasts && is_due {
+            self.said.insert(container.to_owned(), Instant::now());
+        }
+        lasts && is_due
     }
 
     async fn lines(&mut self, printer: &Printer, task: &str, piece: &Piece, batch: &LogBatch) {
@@ -105,22 +123,24 @@ fn as_events(task: &str, piece: &Piece, batch: &LogBatch) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(batch.size() * 2);
     for line in batch.iter() {
         let value = json!({"event": "log", "pod": &*piece.pod, "container": &*piece.container,
-            "line": String::from_utf8_lossy(line.bytes), "partial": line.partial});
+            "line": String::from_utf8_lossy(line.bytes), "continues": line.continues, "partial": line.partial});
         bytes.extend(json_line(task, line.time, value));
     }
     bytes
 }
 
 /// One line of `-o events`: version, time and task, then the event's own fields.
-pub(super) fn json_line(task: &str, at: Time, value: Value) -> Vec<u8> {
-    let mut map = Map::new();
-    map.insert("version".into(), EVENT_VERSION.into());
-    map.insert("at".into(), at.to_string().into());
-    map.insert("task".into(), task.into());
-    if let Value::Object(own) = value {
-        map.extend(own);
+pub(super) fn json_line(task: &str, at: Time, event: impl Serialize) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Line<'a, E> {
+        version: u32,
+        at: String,
+        task: &'a str,
+        #[serde(flatten)]
+        event: E,
     }
-    let mut bytes = Value::Object(map).to_string().into_bytes();
+    let line = Line { version: EVENT_VERSION, at: at.to_string(), task, event };
+    let mut bytes = serde_json::to_vec(&line).unwrap_or_default();
     bytes.push(b'\n');
     bytes
 }
@@ -134,5 +154,32 @@ fn cause(gap: &LogGap) -> String {
         GapCause::ContainerGone(why) => format!("the node no longer has the container's log: {}", words(why)),
         GapCause::Forbidden(why) => format!("reading the log is forbidden: {}", words(why)),
         GapCause::Unreadable(why) => format!("the log could not be read in time: {}", words(why)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kpo::request::{ApiFailure, Effect, TransportKind};
+    use std::time::Duration;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_log_that_cannot_be_read_is_said_when_that_lasts_and_once_a_minute() {
+        for (kind, seconds) in
+            [(TransportKind::Refused, vec![60, 120, 180]), (TransportKind::Descriptors, vec![0, 60, 120, 180])]
+        {
+            let mut view = LogView::new("base", None);
+            let since = Instant::now();
+            let failure = ApiFailure::Transport { effect: Effect::None, kind, server: "h:1".into(), source: None };
+            let mut said = Vec::new();
+            for second in (0..200).step_by(10) {
+                let trouble = LogTrouble { failure: failure.clone(), since, retry_in: Duration::from_secs(10) };
+                if view.is_to_be_said("base", &trouble) {
+                    said.push(second);
+                }
+                tokio::time::advance(Duration::from_secs(10)).await;
+            }
+            assert_eq!(said, seconds, "{kind:?}");
+        }
     }
 }

@@ -116,7 +116,7 @@ impl Case<'_> {
     fn success(&self) -> Option<Finding> {
         let zero = self.own_end().is_some_and(|end| end.located && end.exit_code == 0);
         let phase = self.own_end().is_none() && self.terminal_phase() == Some(Phase::Succeeded);
-        if !(zero || phase) || (self.ledger.our_delete && !self.ended_before_deletion()) {
+        if !(zero || phase) || self.cancelled().is_some() {
             return None;
         }
         let Some(stopped) = self.said_by_phase().or_else(|| self.taken().map(Finding::Taken)) else {
@@ -132,10 +132,15 @@ impl Case<'_> {
         Some(Finding::Itself(Class::Succeeded, Reason::SucceededWhileTerminating, words))
     }
 
-    /// After our own delete.
+    /// After our own delete, or one that another observer has signed; nobody else took it away.
     fn cancelled(&self) -> Option<Finding> {
-        let ours = self.ledger.our_delete && !self.ended_before_deletion();
-        ours.then_some(Finding::Itself(Class::Cancelled, Reason::CancelledByUser, None))
+        if self.ended_before_deletion() {
+            return None;
+        }
+        let signed = self.ledger.signed().filter(|_| self.ledger.deletion().is_some());
+        let theirs = signed.filter(|_| cause::by_condition(self.ledger).is_none());
+        let ours = self.ledger.our_delete.then(|| signed.unwrap_or(Reason::CancelledByUser));
+        ours.or(theirs).map(|reason| Finding::Itself(class_of_stop(reason), reason, None))
     }
 
     /// What the kubelet wrote beside the terminal phase. It wrote it over the container's own end where a restarted kubelet
@@ -286,6 +291,15 @@ impl Case<'_> {
     fn last_message(&self, container: &str) -> Option<String> {
         let status: &ContainerStatus = self.ledger.last.as_ref()?.status_of(container)?;
         status.state.terminated.as_ref()?.message.clone()
+    }
+}
+
+/// What an attempt is that an observer has deleted for that reason.
+pub(crate) fn class_of_stop(reason: Reason) -> Class {
+    match reason {
+        Reason::StartedAfterAll => Class::Disrupted { cause: Cause::Other, started: Started::Unknown },
+        reason if reason.is_launch_failure() => Class::LaunchFailed,
+        _ => Class::Cancelled,
     }
 }
 

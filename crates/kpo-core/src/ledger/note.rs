@@ -1,6 +1,8 @@
 //! Adding to a ledger: each thing once, bounded, and what decisions rest on always.
 
 use super::{Absence, Entry, Fact, Ledger};
+use crate::marks;
+use crate::reason::Reason;
 use crate::time::Time;
 
 /// Letters kept of a sentence of the cluster's.
@@ -53,6 +55,11 @@ impl Ledger {
             self.doubtful = false;
             self.keep(now, Fact::Gone { how });
         }
+    }
+
+    /// Why its observer has said that it is about to delete the pod. `None`: none has.
+    pub fn signed(&self) -> Option<Reason> {
+        Reason::of_code(self.last.as_ref()?.annotation(marks::STOPPING)?)
     }
 
     /// A deletion request of ours is sent: what follows is our doing, unless it had ended before.

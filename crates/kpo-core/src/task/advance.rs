@@ -65,6 +65,8 @@ impl Task {
     /// Moves to another stage, along a row of the table.
     pub(super) fn go(&mut self, stage: Stage) -> bool {
         debug_assert!(self.state.stage.may_become(&stage), "{:?} -> {:?}", self.state.stage.name(), stage.name());
+        #[cfg(test)]
+        super::tests::monkey::took(self.state.stage.name(), stage.name());
         self.state.stage = stage;
         true
     }
@@ -253,17 +255,11 @@ impl Task {
     /// The verdict from the ledger; where we stopped the attempt and it had not ended before, with our reason.
     fn verdict(&self, ours: Option<Reason>) -> Option<Verdict> {
         let mut verdict = classify::verdict(&self.state.current.ledger, &self.state.spec)?;
-        if verdict.class == Class::Cancelled
-            && let Some(reason) = ours
-        {
-            verdict.reason = reason;
+        if let Some(reason) = ours.filter(|ours| verdict.class == Class::Cancelled || verdict.reason == *ours) {
+            (verdict.reason, verdict.class) = (reason, classify::class_of_stop(reason));
             if reason == Reason::StartedAfterAll {
-                verdict.class = Class::Disrupted { cause: Cause::Other, started: Started::Unknown };
                 (verdict.proof, verdict.stopped) = (None, false);
             } else {
-                if reason.is_launch_failure() {
-                    verdict.class = Class::LaunchFailed;
-                }
                 verdict.detail = self.state.refusal.clone().map(|(_, words)| words);
             }
         }

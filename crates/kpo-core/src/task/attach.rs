@@ -218,6 +218,8 @@ impl Task {
                 self.seen(Sight::Present, &pod);
             }
             Reply::Conflict | Reply::NotFound => self.read(),
+            // What is about to be deleted is deleted unsigned.
+            Reply::Refused(_) if !self.state.observer.takes_over && !self.state.stage.is_concluded() => {}
             Reply::Refused(refusal) => {
                 self.state.observer.takes_over = false;
                 self.hinder(Hindrance::Annotate, &refusal);

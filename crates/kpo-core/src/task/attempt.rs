@@ -59,6 +59,9 @@ pub struct Said {
     /// That it is being deleted.
     #[serde(default)]
     pub deleting: bool,
+    /// Why it is about to be deleted, on the pod itself.
+    #[serde(default)]
+    pub signed: bool,
     /// That the containers beside the result's sidecar were told to end.
     #[serde(default)]
     pub ends_others: bool,

@@ -2,12 +2,12 @@
 
 use super::advance::bare_verdict;
 use super::{Stage, Task};
-use crate::classify;
 use crate::contract::{Command, Event, Hindrance, Refusal, Reply, Stop};
 use crate::ledger::{OVERDUE, Situation};
 use crate::reason::Reason;
 use crate::time::Time;
 use crate::verdict::Class;
+use crate::{classify, marks};
 
 impl Task {
     pub(super) fn step_following(&mut self) -> bool {
@@ -26,7 +26,7 @@ impl Task {
         if !self.is_active() {
             return false;
         }
-        if let Some(reason) = self.stop_reason() {
+        if let Some(reason) = self.stop_reason().or_else(|| self.wish_of_another()) {
             return self.stop_because(reason);
         }
         if self.has_escaped() {
@@ -120,6 +120,12 @@ impl Task {
 
     // --- stopping -----------------------------------------------------------------------------------------------------------------
 
+    /// What another observer was about to stop it for, when it died: the user's wish stands, and so does a deadline.
+    fn wish_of_another(&self) -> Option<Reason> {
+        let signed = self.state.current.ledger.signed().filter(|_| !self.state.current.is_terminating());
+        signed.filter(|reason| matches!(reason, Reason::CancelledByUser | Reason::Timeout))
+    }
+
     /// What keeps the current attempt from running, in the cluster's words. `None`: nothing, or nothing that is told.
     fn hindrance(&self) -> Option<String> {
         match self.state.situation() {
@@ -173,6 +179,12 @@ impl Task {
         if rests || self.awaits_read() || self.awaits(|c| matches!(c, Command::Delete { .. })) {
             return;
         }
+        if !std::mem::replace(&mut self.state.current.said.signed, true) {
+            return self.sign(reason);
+        }
+        if self.awaits(|c| matches!(c, Command::Annotate { .. })) {
+            return;
+        }
         let current = &self.state.current;
         let delete = Command::Delete {
             name: current.name.clone(),
@@ -186,6 +198,20 @@ impl Task {
         }
         self.state.current.ledger.our_delete(self.state.now);
         self.command(delete);
+    }
+
+    /// Writes onto the pod why it is about to be deleted: who else observes the task need not take it for somebody's whim, and who takes it over
+    /// goes on with it. Nobody signs for an observer that may not write.
+    fn sign(&mut self, reason: Reason) {
+        let current = &self.state.current;
+        let annotate = Command::Annotate {
+            name: current.name.clone(),
+            uid: current.uid(),
+            annotations: vec![(marks::STOPPING.to_owned(), reason.code().to_owned())],
+            active_deadline_seconds: None,
+            resource_version: None,
+        };
+        self.command(annotate);
     }
 
     pub(super) fn deleted(&mut self, uid: &str, reply: Reply) {

@@ -3,6 +3,7 @@
 mod clocks;
 mod completing;
 mod holds;
+pub(super) mod monkey;
 mod observers;
 mod races;
 mod reruns;
@@ -246,6 +247,22 @@ impl Bench {
         };
         self.reply(id, Reply::Done);
         (uid, resource_version)
+    }
+
+    /// That it is about to delete the current pod, and why, answered.
+    fn signed(&mut self, reason: Reason) {
+        let (id, command) = self.command();
+        let Command::Annotate { annotations, resource_version: None, .. } = command else {
+            panic!("a signature is expected: {command:?}")
+        };
+        assert_eq!(annotations, [(marks::STOPPING.to_owned(), reason.code().to_owned())]);
+        self.reply(id, Reply::Done);
+    }
+
+    /// The signed deletion that is due now, answered.
+    fn stopped(&mut self, reason: Reason) -> (String, String) {
+        self.signed(reason);
+        self.deleted()
     }
 
     fn finished(&mut self) {

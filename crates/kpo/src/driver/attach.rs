@@ -46,6 +46,20 @@ pub enum AttachFailure {
 ///
 /// Without a manifest (none was given, and none travels with the pod) it follows and never recreates.
 ///
+/// ```no_run
+/// # async fn example(hook: kpo::KubernetesHook) -> Result<(), Box<dyn std::error::Error>> {
+/// use kpo::driver::{self, AttachRequest, What};
+/// let request = AttachRequest { task: "nightly".into(), namespace: "batch".into(), take_over: true, template: None };
+/// let mut running = driver::attach(&hook, request).await?;
+/// println!("asked for with {} reruns", running.spec().rerun.never_started);
+/// while let Some(event) = running.next().await {
+///     if let What::Outcome(delivery) = event.what {
+///         println!("{}", delivery.taken().message);
+///     }
+/// }
+/// # Ok(()) }
+/// ```
+///
 /// # Errors
 /// [`AttachFailure`].
 pub async fn attach(hook: &KubernetesHook, request: AttachRequest) -> Result<Running, AttachFailure> {
@@ -75,6 +89,12 @@ pub async fn attach(hook: &KubernetesHook, request: AttachRequest) -> Result<Run
 }
 
 /// Whether a task of that id has pods in the namespace: their names, oldest attempt first.
+///
+/// ```no_run
+/// # async fn example(hook: kpo::KubernetesHook) -> Result<(), Box<dyn std::error::Error>> {
+/// let is_free = kpo::driver::find(&hook, "batch", "nightly").await?.is_empty();
+/// # Ok(()) }
+/// ```
 ///
 /// # Errors
 /// The list's.

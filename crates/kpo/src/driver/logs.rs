@@ -1,14 +1,14 @@
 //! The logs of a task's pods, one pump a container: from its stream to the reader, at the reader's pace.
 
 use super::clock::Clock;
-use super::{Boxed, Event, What};
-use crate::logs::{LogEvent, LogOptions, LogStream, LogTarget};
+use super::{Event, What};
+use crate::logs::{LogEvent, LogOptions, LogStream, LogTarget, Waiting};
 use crate::manager::PodManager;
 use futures::future::BoxFuture;
 use kpo_core::Reply;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::task::JoinHandle;
 
 /// A part of a container's log.
@@ -22,11 +22,17 @@ pub struct Piece {
     pub event: LogEvent,
 }
 
+/// A piece on its way to the reader, and the room that it takes up in its stream until then.
+pub(super) struct OnItsWay {
+    pub(super) event: Box<Event>,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
 /// The logs under way.
 pub(super) struct Logs {
     pods: PodManager,
     clock: Clock,
-    out: mpsc::Sender<Boxed>,
+    out: mpsc::Sender<OnItsWay>,
     /// Containers that are kpo's own business: their logs are not the task's.
     hidden: Vec<String>,
     pumps: BTreeMap<String, Vec<Pump>>,
@@ -38,11 +44,11 @@ struct Pump {
 }
 
 impl Logs {
-    pub(super) fn new(pods: PodManager, clock: Clock, out: mpsc::Sender<Boxed>, hidden: Vec<String>) -> Self {
+    pub(super) fn new(pods: PodManager, clock: Clock, out: mpsc::Sender<OnItsWay>, hidden: Vec<String>) -> Self {
         Self { pods, clock, out, hidden, pumps: BTreeMap::new() }
     }
 
-    pub(super) fn follow(&mut self, pod: &str, uid: &str, container: &str) {
+    pub(super) fn follow(&mut self, pod: &str, uid: &str, container: &str, name_is_reused: bool) {
         if self.hidden.iter().any(|name| name == container) {
             return;
         }
@@ -52,7 +58,7 @@ impl Logs {
             uid: uid.to_owned(),
             container: container.to_owned(),
         };
-        let mut options = LogOptions::default();
+        let mut options = LogOptions { name_is_reused, ..LogOptions::default() };
         // The process's one source: without jitter a run is the same each time.
         options.backoff.jitter = self.pods.requests().options().backoff.jitter.clone();
         let stream = LogStream::start(self.pods.requests().clone(), target, options);
@@ -89,21 +95,23 @@ async fn pump(
     pod: Arc<str>,
     container: Arc<str>,
     clock: Clock,
-    out: mpsc::Sender<Boxed>,
+    out: mpsc::Sender<OnItsWay>,
 ) {
     let mut told = false;
     loop {
-        let event = tokio::select! {
-            event = stream.next() => event,
+        let waiting = tokio::select! {
+            waiting = stream.next_waiting() => waiting,
             Ok(()) = ended.changed(), if !told => {
                 told = true;
                 stream.ended();
                 continue;
             }
         };
-        let Some(event) = event.filter(|event| !matches!(event, LogEvent::End)) else { return };
+        let waiting = waiting.filter(|waiting| !matches!(waiting.event, LogEvent::End));
+        let Some(Waiting { event, room: _room }) = waiting else { return };
         let piece = Piece { pod: Arc::clone(&pod), container: Arc::clone(&container), event };
-        if out.send(Box::new(Event { at: clock.now(), what: What::Log(piece) })).await.is_err() {
+        let event = Box::new(Event { at: clock.now(), what: What::Log(piece) });
+        if out.send(OnItsWay { event, _room }).await.is_err() {
             // Nobody reads: the task goes on, its log is left on the node.
             return;
         }

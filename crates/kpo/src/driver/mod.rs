@@ -46,7 +46,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use attach::{AttachFailure, AttachRequest, attach, find};
 pub use logs::Piece;
 
-/// Pieces of logs that wait for the reader, at most: a slow reader slows the streams, not the task.
+/// Pieces of logs that wait for the reader, at most (and each stream's within its own bytes): a slow reader slows the streams, not the task.
 const PIECES: usize = 16;
 
 /// An event on its way: a channel sets aside room for 32 at once, for each of a thousand tasks.
@@ -80,6 +80,8 @@ pub enum What {
     Task(kpo_core::Event),
     /// Lines of a container's log, or a gap in it.
     Log(Piece),
+    /// A pod was admitted, but not quite as it was sent: what admission changed and what that costs, one clause each. The task runs on.
+    Admitted(Vec<String>),
     /// A pod was admitted: most bytes of a result that can leave it.
     ResultLimit(usize),
     /// The watch does not stand: what is wrong. Said once an outage, and again every minute.
@@ -114,7 +116,7 @@ impl Delivery {
 pub struct Running {
     spec: Spec,
     events: mpsc::UnboundedReceiver<Boxed>,
-    logs: mpsc::Receiver<Boxed>,
+    logs: mpsc::Receiver<logs::OnItsWay>,
     outcome: Option<Boxed>,
     stops: mpsc::UnboundedSender<Stop>,
     task: tokio::task::JoinHandle<()>,
@@ -131,11 +133,11 @@ impl Running {
                     Some(event) if matches!(event.what, What::Outcome(_)) => self.outcome = Some(event),
                     event => return event.map(|event| *event),
                 },
-                Some(piece) = self.logs.recv() => return Some(*piece),
+                Some(piece) = self.logs.recv() => return Some(*piece.event),
             }
         }
         match self.logs.try_recv() {
-            Ok(piece) => Some(*piece),
+            Ok(piece) => Some(*piece.event),
             Err(_) => self.outcome.take().map(|outcome| *outcome),
         }
     }

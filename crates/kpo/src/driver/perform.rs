@@ -3,7 +3,7 @@
 use super::pods::Sight;
 use crate::body::Template;
 use crate::manager::{Admission, CreateError, DeleteOptions, PodManager, Precondition, Written};
-use crate::request::{Call, RequestError};
+use crate::request::{ApiFailure, Call, RequestError};
 use jiff::Timestamp;
 use kpo_core::{Command, Create, Pod, Refusal, Reply, Spec, marks};
 use serde_json::{Map, Value, json};
@@ -87,17 +87,18 @@ pub(super) async fn clean_up(
     written(pods.delete_when_due(&name, || now(&sights.borrow()), Call::forever()).await, false)
 }
 
-/// Creates an attempt's pod, unless that is withdrawn before it was sent, or while it is known not to be there.
+/// Creates an attempt's pod, unless that is withdrawn before it was sent, or while it is known not to be there. What admission changed at a cost,
+/// but not for the worst, is told beside.
 pub(super) async fn create_pod(
     pods: PodManager,
     spec: Spec,
     template: Option<Template>,
-    create: Create,
+    create: Box<Create>,
     withdrawn: CancellationToken,
-) -> Reply {
+) -> (Reply, Vec<String>) {
     let Some(template) = template else {
         let message = "the manifest as submitted is not known here, and nothing is rebuilt from a live pod";
-        return for_good("NoManifest", message.to_owned());
+        return (for_good("NoManifest", message.to_owned()), Vec::new());
     };
     let body = || template.body(&spec, &create);
     let created = match create.sent_before {
@@ -107,14 +108,30 @@ pub(super) async fn create_pod(
         }
         None => pods.create_when_due(&create.name, body, Call::forever(), &withdrawn).await,
     };
-    match created {
+    let reply = match created {
+        Ok(Some(created)) => return accepted(&body(), created.pod, &spec.template.container),
         Ok(None) => Reply::Withdrawn,
-        Ok(Some(created)) => accepted(&body(), created.pod, &spec.template.container),
         Err(CreateError::NameTaken { uid, terminating, .. }) => Reply::NameTaken { uid, terminating },
-        Err(CreateError::Request(error)) => refused(&error),
+        Err(CreateError::Request(error)) => not_created(&error),
         Err(error @ CreateError::NoName) => for_good("NoName", error.to_string()),
         // It was made and is gone: the core takes it as vanished unobserved.
         Err(CreateError::InDoubt { .. }) => Reply::NotFound,
+    };
+    (reply, Vec::new())
+}
+
+/// A create without a deadline is only given up without an answer where nothing ever worked: the configuration is wrong, and asking again
+/// changes nothing.
+fn not_created(error: &RequestError) -> Reply {
+    match &error.failure {
+        ApiFailure::Credentials(_) => Reply::Refused(Refusal {
+            code: 401,
+            reason: "NoCredentials".to_owned(),
+            message: crate::chain(error),
+            retry_after: None,
+        }),
+        ApiFailure::Transport { .. } => for_good("NoConnection", crate::chain(error)),
+        _ => refused(error),
     }
 }
 
@@ -124,13 +141,14 @@ fn for_good(reason: &str, message: String) -> Reply {
 }
 
 /// The API server's answer, compared with what was sent.
-fn accepted(sent: &Value, stored: Value, own: &str) -> Reply {
+fn accepted(sent: &Value, stored: Value, own: &str) -> (Reply, Vec<String>) {
     let admission = Admission::compare(sent, &stored, own);
     let differences: Vec<String> = admission.fatal().map(ToString::to_string).collect();
-    match seen(stored) {
+    let reply = match seen(stored) {
         Reply::Pod(pod) if !differences.is_empty() => Reply::Altered { pod, differences },
         reply => reply,
-    }
+    };
+    (reply, admission.costs().collect())
 }
 
 fn annotation_patch(annotations: Vec<(String, String)>, active_deadline_seconds: Option<u32>) -> Value {

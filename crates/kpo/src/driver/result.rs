@@ -1,15 +1,15 @@
 //! Fetching a task's result, as soon as its pod can hand it over.
 
 use super::pods::Sight;
-use crate::manager::{ExecCommand, PodManager};
+use crate::manager::{ExecCommand, ExecError, PodManager};
 use crate::request::Call;
 use crate::result::{self, CONTAINER, Plan, Report, ResultError};
 use kpo_core::Pod;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// How long a result is tried to be read, once it can be: an API server that is away longer loses it a task that could have waited.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// How long the result's container may be silent once it is asked: it answers at once.
+const IDLE: Duration = Duration::from_secs(30);
 
 /// The result as the program wrote it, or one line on why there is none.
 pub(super) async fn read(
@@ -20,7 +20,15 @@ pub(super) async fn read(
     uid: String,
 ) -> Result<String, String> {
     let read = match &plan {
-        Plan::Exec { path, limit } => by_exec(&pods, &name, &uid, path, *limit).await,
+        Plan::Exec { path, limit } => {
+            // What is left of it once its container was stopped is as good.
+            let left = by_status(&pods, &plan, CONTAINER, sights);
+            tokio::select! {
+                biased;
+                read = by_exec(&pods, (&name, &uid), path, *limit) => read,
+                left = left => left,
+            }
+        }
         Plan::Sidecar { .. } => by_status(&pods, &plan, CONTAINER, sights).await,
         Plan::Message { container, .. } => by_status(&pods, &plan, container, sights).await,
     };
@@ -36,11 +44,8 @@ async fn by_status(
 ) -> Result<String, ResultError> {
     let last = sights.wait_for(|sight| sight.last || sight.pod.as_ref().is_some_and(|pod| is_ready(pod, container)));
     let pod = last.await.ok().and_then(|sight| sight.pod.clone());
-    let pod = pod.ok_or_else(|| ResultError::NoReport {
-        container: container.to_owned(),
-        state: "its pod is gone".to_owned(),
-    })?;
-    result::read(pods.requests(), &pod, plan, Call::within(PATIENCE)).await
+    let pod = pod.ok_or_else(|| no_report(container, "its pod is gone".to_owned()))?;
+    result::read(pods.requests(), &pod, plan, Call::forever()).await
 }
 
 fn is_ready(pod: &Pod, container: &str) -> bool {
@@ -48,19 +53,28 @@ fn is_ready(pod: &Pod, container: &str) -> bool {
     ended || pod.status.phase.is_terminal()
 }
 
-async fn by_exec(pods: &PodManager, name: &str, uid: &str, path: &str, limit: usize) -> Result<String, ResultError> {
-    let no_report = |state: String| ResultError::NoReport { container: CONTAINER.to_owned(), state };
-    let command = ExecCommand { limit: limit + 4096, ..ExecCommand::new(CONTAINER, Plan::read_command(path, limit)) };
-    let output = pods.exec(name, uid, &command).await.map_err(|error| no_report(crate::chain(&error)))?;
-    let Report::Complete(bytes) = result::decode_frame(&output.stdout, path, limit)? else {
-        return Err(ResultError::Garbled { container: CONTAINER.to_owned() });
+async fn by_exec(
+    pods: &PodManager,
+    (name, uid): (&str, &str),
+    path: &str,
+    limit: usize,
+) -> Result<String, ResultError> {
+    let command = ExecCommand {
+        limit: limit + 4096,
+        timeout: None,
+        idle: IDLE,
+        ..ExecCommand::new(CONTAINER, Plan::read_command(path, limit))
     };
-    let value = result::parse_json(&bytes);
-    let release = ExecCommand::new(CONTAINER, Plan::release_command(path));
-    if let Err(error) = pods.exec(name, uid, &release).await {
-        // The pod is deleted next, or stopped by its deadline: its container need not end by itself.
-        tracing::debug!(%error, "the result's container was not released");
-    }
-    value?;
-    String::from_utf8(bytes).map_err(|_| ResultError::Checksum)
+    let run = async || match pods.exec_again(name, uid, &command).await {
+        Ok(output) => Ok(output.stdout),
+        // The watch shows its end, and what was left.
+        Err(ExecError::Gone) => std::future::pending().await,
+        Err(error) => Err(no_report(CONTAINER, crate::chain(&error))),
+    };
+    let decode = |report: &[u8]| result::decode_frame(report, path, limit).and_then(Report::into_bytes);
+    result::text(result::whole(run, decode).await?)
+}
+
+fn no_report(container: &str, state: String) -> ResultError {
+    ResultError::NoReport { container: container.to_owned(), state }
 }

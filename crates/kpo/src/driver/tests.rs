@@ -1,9 +1,15 @@
 //! The driver against a scripted API server: the exact requests of a whole task, and the silence after.
 
 use super::*;
+use crate::hook::{ConnectOptions, READ_BUFFER, Source, TokenCallback};
+use crate::manager::ReadRetry;
 use crate::manifest::{Request, manifest};
-use crate::testing::{Ending, Reply, ScriptedServer};
+use crate::request::{Call, RequestOptions};
+use crate::testing::{Ending, LocalServer, Reply, ScriptedServer, exact_options};
 use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 const CREATED: &str = "2026-11-23T22:10:07Z";
 
@@ -31,6 +37,11 @@ fn event(kind: &str, pod: &Value) -> bytes::Bytes {
 fn succeeded() -> Value {
     let ended = json!({"exitCode": 0, "containerID": "c://1", "startedAt": CREATED, "finishedAt": CREATED});
     json!({"phase": "Succeeded", "containerStatuses": [{"name": "base", "containerID": "c://1", "state": {"terminated": ended}}]})
+}
+
+fn running() -> Value {
+    let state = json!({"running": {"startedAt": CREATED}});
+    json!({"phase": "Running", "containerStatuses": [{"name": "base", "containerID": "c://1", "started": true, "state": state}]})
 }
 
 fn request() -> TaskRequest {
@@ -74,6 +85,97 @@ async fn an_undisturbed_task_takes_four_requests_and_prints_its_log_before_its_o
     assert_eq!(server.seen()[3].body["preconditions"], json!({"uid": "u1", "resourceVersion": "2"}));
 }
 
+/// The watch showed it, and this is told to who reads it later.
+#[tokio::test(start_paused = true)]
+async fn what_was_watched_is_what_was_last_seen() {
+    let condition = json!({"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler", "message": "preempting"});
+    let mut taken = pod("2", &json!({"phase": "Pending", "conditions": [condition]}));
+    taken["metadata"]["deletionTimestamp"] = json!(CREATED);
+    let watch = Reply::Timed { steps: vec![(100, event("MODIFIED", &taken))], end: Ending::Hang };
+    let no_events = Reply::ok(json!({"items": []}));
+    let server = ScriptedServer::new([created(), watch, Reply::not_found("hello-1"), no_events]);
+    let hook = server.hook().with_read_retry(ReadRetry { delays: vec![] });
+    let mut running = run(&hook, request());
+    while !matches!(running.next().await.expect("it goes on").what, What::Task(kpo_core::Event::Disrupting { .. })) {}
+    drop(running);
+    let error = hook.get_pod("default", "hello-1", Call::forever()).await.unwrap_err().to_string();
+    assert!(error.contains("last seen: phase Pending, node \"node-1\", terminating, DisruptionTarget=True"), "{error}");
+}
+
+/// Chunks as large as the transport makes them, of lines short and very long.
+fn log_chunks() -> [bytes::Bytes; 4] {
+    let line = |width: usize| format!("2026-11-23T22:10:07.5Z {}\n", "x".repeat(width));
+    [line(100).repeat(160), line(100).repeat(1000), line(1 << 20), "x".repeat(READ_BUFFER)].map(|text| {
+        // The last is a line without an end.
+        let text = if text.ends_with('\n') { text } else { format!("2026-11-23T22:10:07.5Z {text}") };
+        bytes::Bytes::from(text)
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_nobody_reads_takes_less_than_a_mebibyte() {
+    for chunk in log_chunks() {
+        let pieces: Vec<_> = chunk.chunks(READ_BUFFER).map(bytes::Bytes::copy_from_slice).collect();
+        let taken = Arc::new(AtomicUsize::new(0));
+        let watch = Reply::Timed { steps: vec![(100, event("MODIFIED", &pod("2", &running())))], end: Ending::Hang };
+        let log = Reply::Endless(pieces, Arc::clone(&taken));
+        let server = ScriptedServer::new([created(), watch, log]);
+        let running = run(&server.hook(), request());
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let taken = taken.load(Ordering::SeqCst) + READ_BUFFER;
+        assert!(taken <= 1 << 20, "{} KiB of chunks of {} KiB", taken >> 10, chunk.len() >> 10);
+        assert!(taken > 4 * READ_BUFFER, "it is read ahead");
+        drop(running);
+    }
+}
+
+/// A webhook that takes the finalizer off.
+#[tokio::test(start_paused = true)]
+async fn what_admission_took_away_is_told_once_and_the_task_goes_on() {
+    let stripped = Reply::Created(json!({
+        "metadata": {"uid": "u1", "resourceVersion": "1", "creationTimestamp": CREATED, "finalizers": []},
+        "status": {"phase": "Pending"},
+    }));
+    let watch = Reply::Timed { steps: vec![(100, event("MODIFIED", &pod("2", &succeeded())))], end: Ending::Clean };
+    let log = Reply::Answer(200, vec![], "2026-11-23T22:10:07.5Z hello\n".into());
+    let server = ScriptedServer::new([stripped, watch, log, Reply::ok(json!({"kind": "Status"}))]);
+    let mut request = request();
+    request.spec.protect = true;
+    let mut running = run(&server.hook(), request);
+    let mut told = Vec::new();
+    while let Some(event) = running.next().await {
+        match event.what {
+            What::Admitted(costs) => told.extend(costs),
+            What::Outcome(delivery) => {
+                assert_eq!(delivery.outcome().exit_code, Some(0));
+                break;
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(told, ["the finalizer kpo.rs/protect was removed: the pod's last state is not protected"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_users_retries_play_no_part_in_how_a_missing_pod_is_read() {
+    for retries in [0, 7] {
+        let hang = Reply::Timed { steps: vec![], end: Ending::Hang };
+        // The task itself asks for events, since it waits.
+        let missing = std::iter::repeat_with(|| Reply::not_found("hello-1")).take(8);
+        let server = ScriptedServer::new([created(), hang].into_iter().chain(missing));
+        let hook = server.hook();
+        let mut request = request();
+        request.spec.rerun.retries = retries;
+        let mut running = run(&hook, request);
+        while server.seen().len() < 2 {
+            running.next().await;
+        }
+        hook.get_pod("default", "hello-1", Call::forever()).await.unwrap_err();
+        let reads = server.seen().into_iter().filter(|seen| seen.path.ends_with("/pods/hello-1"));
+        assert_eq!(reads.map(|seen| seen.at.as_secs()).collect::<Vec<_>>(), [0, 2, 6, 14], "{retries} retries");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_outcome_that_is_not_taken_deletes_nothing() {
     let watch = Reply::Timed { steps: vec![(100, event("MODIFIED", &pod("2", &succeeded())))], end: Ending::Hang };
@@ -86,9 +188,49 @@ async fn an_outcome_that_is_not_taken_deletes_nothing() {
             break;
         }
     }
-    let next = tokio::time::timeout(std::time::Duration::from_secs(60), running.next()).await;
+    let next = tokio::time::timeout(Duration::from_secs(60), running.next()).await;
     assert!(next.is_err(), "it waits for ever: {next:?}");
     assert_eq!(server.seen().len(), 3);
+}
+
+/// A connection that never worked, as a caller of the library may have made it.
+async fn connect(server: &str, token: Option<TokenCallback>) -> KubernetesHook {
+    let config = json!({
+        "current-context": "c", "contexts": [{"name": "c", "context": {"cluster": "c"}}],
+        "clusters": [{"name": "c", "cluster": {"server": server}}],
+    });
+    let requests = RequestOptions { first_contact: Some(Duration::from_millis(100)), ..exact_options() };
+    let options =
+        ConnectOptions { source: Source::Text(config.to_string()), token, requests, ..ConnectOptions::default() };
+    KubernetesHook::connect(options).await.expect("it is sound")
+}
+
+#[tokio::test]
+async fn a_connection_that_never_worked_ends_the_task_and_is_named() {
+    let (server, _) = LocalServer::https(|_| (500, json!({}))).await;
+    let sealed = TokenCallback::new(|| async { Err("the vault is sealed".to_owned()) });
+    let (trusted, port) = ("http://127.0.0.1:1".to_owned(), server.port);
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let nobody = format!("http://{}", silent.local_addr().expect("it is bound"));
+    for (hook, said) in [
+        (connect(&trusted, Some(sealed)).await, "no token: the vault is sealed"),
+        (connect(&format!("https://127.0.0.1:{port}"), None).await, "is not trusted"),
+        (connect(&trusted, None).await, "refused the connection"),
+        (connect(&nobody, None).await, "did not answer in time"),
+    ] {
+        let mut running = run(&hook, request());
+        let mut outcome = None;
+        while let Some(event) = running.next().await {
+            match event.what {
+                What::Outcome(delivery) => outcome = Some(delivery.taken()),
+                What::Task(kpo_core::Event::Ended { verdict, .. }) => {
+                    assert!(verdict.detail.as_ref().is_some_and(|detail| detail.contains(said)), "{verdict:?}");
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(outcome.expect("an end").verdict.as_deref(), Some("launchFailed"), "{said}");
+    }
 }
 
 /// A pod of a task that nobody here follows, which has ended and expires then.
@@ -103,7 +245,7 @@ fn kept(name: &str, phase: &str, expires: Time) -> Value {
 #[tokio::test(start_paused = true)]
 async fn expired_pods_that_a_shared_watch_shows_are_removed_by_whoever_sees_them() {
     let now = Time::from_secs(1_700_000_000);
-    let in_two_minutes = now + std::time::Duration::from_secs(120);
+    let in_two_minutes = now + Duration::from_secs(120);
     let items = [
         kept("expired", "Failed", Time::from_secs(0)),
         kept("later", "Succeeded", in_two_minutes),
@@ -118,18 +260,18 @@ async fn expired_pods_that_a_shared_watch_shows_are_removed_by_whoever_sees_them
     let clock = Clock::start(&hook);
     let watch = Watch::start(hook.requests().clone(), "default", crate::watch::WatchOptions::default());
     // What was shown before is remembered.
-    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
     sweeper::start(&hook.pods("default"), &watch, clock);
     sweeper::start(&hook.pods("default"), &watch, clock);
     let asked = || -> Vec<String> {
         server.seen().iter().map(|seen| format!("{} {}", seen.method, seen.path.rsplit('/').next().unwrap())).collect()
     };
-    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(asked(), ["GET pods", "GET pods", "DELETE expired"]);
     assert_eq!(server.seen()[2].body["preconditions"], json!({"uid": "expired", "resourceVersion": "7"}));
-    tokio::time::sleep(std::time::Duration::from_secs(180)).await;
+    tokio::time::sleep(Duration::from_secs(180)).await;
     assert_eq!(asked()[3..], ["DELETE later"], "at its time, and once");
     drop(watch);
-    tokio::time::sleep(std::time::Duration::from_secs(4_000)).await;
+    tokio::time::sleep(Duration::from_secs(4_000)).await;
     assert_eq!(asked().len(), 4, "with the watch the sweeping ends");
 }

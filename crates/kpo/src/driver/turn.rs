@@ -11,7 +11,7 @@ use crate::watch::{Observation, PodVersion};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use kpo_core::{Command, CommandId, Create, Input, Output, Reply, Stop, Task, Time, Wait};
+use kpo_core::{Command, CommandId, Create, Input, Naming, Output, Reply, Stop, Task, Time, Wait};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -35,6 +35,8 @@ pub(super) struct Driver {
     events: mpsc::UnboundedSender<Boxed>,
     stops: mpsc::UnboundedReceiver<Stop>,
     trouble_said: Option<Time>,
+    /// Ends the reading of a result that nobody waits for any more.
+    result_due: CancellationToken,
 }
 
 impl Driver {
@@ -65,6 +67,7 @@ impl Driver {
             events,
             stops,
             trouble_said: None,
+            result_due: CancellationToken::new(),
         }
     }
 
@@ -120,9 +123,11 @@ impl Driver {
 
     fn perform(&mut self, id: CommandId, command: Command) {
         let reply: BoxFuture<'static, Reply> = match command {
-            Command::FollowLog { name, uid, container } => return self.logs.follow(&name, &uid, &container),
+            Command::Create(create) => self.create(id, create),
             Command::Withdraw { create } => return self.withdraw(create),
-            Command::Create(create) => self.create(id, *create),
+            Command::FollowLog { name, uid, container } => {
+                return self.logs.follow(&name, &uid, &container, self.name_is_reused());
+            }
             Command::CloseLogs { uid, .. } => self.logs.close(&uid),
             Command::ReadResult { name, uid } => self.read_result(name, uid),
             Command::Deliver(outcome) => self.deliver(outcome),
@@ -136,17 +141,31 @@ impl Driver {
         self.replies.push(Box::pin(async move { (id, reply.await) }));
     }
 
-    fn create(&mut self, id: CommandId, create: Create) -> BoxFuture<'static, Reply> {
+    fn create(&mut self, id: CommandId, create: Box<Create>) -> BoxFuture<'static, Reply> {
         let (pods, spec, template) = (self.pods.clone(), self.core.spec().clone(), self.template.clone());
         let withdrawn = CancellationToken::new();
         self.creating = Some((id, withdrawn.clone()));
-        Box::pin(perform::create_pod(pods, spec, template, create, withdrawn))
+        let created = perform::create_pod(pods, spec, template, create, withdrawn);
+        let (events, clock) = (self.events.clone(), self.clock);
+        Box::pin(async move {
+            let (reply, costs) = created.await;
+            if !costs.is_empty() {
+                // Nobody listens any more: the task goes on all the same.
+                let _ = events.send(Box::new(Event { at: clock.now(), what: What::Admitted(costs) }));
+            }
+            reply
+        })
     }
 
     fn withdraw(&mut self, create: CommandId) {
         if let Some((_, withdrawn)) = self.creating.take_if(|(id, _)| *id == create) {
             withdrawn.cancel();
         }
+    }
+
+    /// Whether the current attempt's pod has the name that another had before.
+    fn name_is_reused(&self) -> bool {
+        self.core.spec().naming == Naming::Fixed && self.core.state().current.number > 1
     }
 
     /// Whether a pod's attempt is over, its log out and its verdict kept elsewhere.
@@ -162,11 +181,18 @@ impl Driver {
         };
         let sights = self.sights.of(&uid);
         let read = super::result::read(self.pods.clone(), plan, sights, name, uid);
-        Box::pin(async move { Reply::Result(read.await) })
+        let overdue = self.result_due.clone().cancelled_owned();
+        Box::pin(async move {
+            tokio::select! {
+                read = read => Reply::Result(read),
+                () = overdue => Reply::Result(Err("the outcome did not wait for it".to_owned())),
+            }
+        })
     }
 
     /// Hands the outcome over. Not taken, it is never answered: nothing is deleted.
     fn deliver(&self, outcome: Box<kpo_core::Outcome>) -> BoxFuture<'static, Reply> {
+        self.result_due.cancel();
         let (taken, was_taken) = oneshot::channel();
         self.say(What::Outcome(Delivery { outcome, taken }));
         Box::pin(async move {
@@ -205,12 +231,13 @@ impl Driver {
     fn seen(&mut self, observation: Observation) -> Option<Input> {
         match &observation {
             Observation::Seen { sighting, pod } => {
-                self.trouble_said = None;
+                self.pods.saw(pod);
                 self.sights.saw(pod, matches!(sighting, crate::watch::Sighting::Deleted));
             }
             Observation::Trouble(trouble) => self.say_trouble(trouble.why.to_string()),
             Observation::Absent { uid, .. } => self.sights.lost(uid),
-            Observation::Gap { .. } | Observation::Covered { .. } | Observation::Forbidden(_) => {}
+            Observation::Covered { .. } => self.trouble_said = None,
+            Observation::Gap { .. } | Observation::Forbidden(_) => {}
         }
         observation.into_input()
     }

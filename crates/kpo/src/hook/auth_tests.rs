@@ -12,7 +12,8 @@ use tokio::{
     net::TcpListener,
 };
 
-use super::tests::{ask, connect, line};
+use super::tests::{ask, connect, line, only, options};
+use super::{ConnectError, KubernetesHook, Source, Surroundings};
 use crate::testing::{LocalServer, TestDir};
 
 fn kubeconfig(server: &str, user: Value) -> String {
@@ -134,6 +135,141 @@ async fn a_client_certificate_from_files_from_data_and_from_a_plugin() {
     assert!(with_certificate(&server, &authority, json!({}), &dir.0).await.is_err());
     let half = with_certificate(&server, &authority, json!({"client-certificate": cert_file}), &dir.0).await;
     assert_eq!(half.unwrap_err(), "the client certificate or key of the kubeconfig's user cannot be read");
+}
+
+/// Asks with the kubeconfig that the environment names. Where a provider's certificates are looked for, and Google's credentials, is the
+/// whole process's matter.
+#[tokio::test]
+#[ignore = "run by those that need an environment of their own"]
+async fn in_a_process_of_its_own() {
+    let kubeconfig = std::env::var(KUBECONFIG).unwrap();
+    let hook = KubernetesHook::connect(options(Source::File(kubeconfig.into()))).await.unwrap();
+    assert_eq!(ask(&hook).await.unwrap_or_else(|error| panic!("{}", line(&error)))["kind"], "Pod");
+}
+
+const KUBECONFIG: &str = "KPO_TEST_KUBECONFIG";
+
+/// Runs it with a user whose tokens a provider gives, which only `authority` signs for.
+async fn asks_as(user: Value, api: &LocalServer, authority: &str, more: &[(&str, &Path)]) {
+    let dir = TestDir::new(&format!("provider-{}", api.port));
+    let config = dir.write("config", &kubeconfig(&format!("http://127.0.0.1:{}", api.port), user));
+    let mut child = tokio::process::Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "hook::auth_tests::in_a_process_of_its_own", "--ignored", "--nocapture"]);
+    child.env(KUBECONFIG, config).env("SSL_CERT_FILE", dir.write("ca.pem", authority)).envs(more.iter().copied());
+    let ran = child.output().await.unwrap();
+    let said = String::from_utf8_lossy(&[ran.stdout, ran.stderr].concat()).into_owned();
+    assert!(ran.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[tokio::test]
+async fn an_openid_connect_token_is_refreshed_by_its_issuer() {
+    let fresh = id_token("2099-01-01T00:00:00Z");
+    let given = fresh.clone();
+    let (issuer, authority) = LocalServer::https(move |request| match request.uri().path() {
+        "/.well-known/openid-configuration" => {
+            let host = request.headers()["host"].to_str().unwrap();
+            (200, json!({"token_endpoint": format!("https://{host}/token")}))
+        }
+        "/token" if request.headers()["authorization"] == format!("Basic {}", STANDARD.encode("kpo:s3cret")) => {
+            (200, json!({"id_token": given, "refresh_token": "next"}))
+        }
+        _ => (401, json!({})),
+    })
+    .await;
+    let api = LocalServer::http(move |request| only(&fresh, request)).await;
+    let config = json!({
+        "id-token": id_token("2001-01-01T00:00:00Z"), "refresh-token": "r", "client-id": "kpo", "client-secret": "s3cret",
+        "idp-issuer-url": format!("https://127.0.0.1:{}", issuer.port),
+    });
+    asks_as(json!({"auth-provider": {"name": "oidc", "config": config}}), &api, &authority, &[]).await;
+}
+
+#[tokio::test]
+async fn googles_application_credentials_get_a_token() {
+    let (provider, authority) = LocalServer::https(|request| match request.uri().path() {
+        "/token" => (200, json!({"access_token": "from-oauth", "token_type": "Bearer", "expires_in": 3600})),
+        _ => (404, json!({})),
+    })
+    .await;
+    let api = LocalServer::http(|request| only("from-oauth", request)).await;
+    let dir = TestDir::new("application-credentials");
+    let account = json!({
+        "type": "service_account", "client_email": "kpo@project.example", "private_key_id": "1", "client_id": "1", "project_id": "p",
+        "private_key": include_str!("testdata/rsa.pem"), "token_uri": format!("https://127.0.0.1:{}/token", provider.port),
+    });
+    let file = dir.write("account.json", &account.to_string());
+    let user = json!({"auth-provider": {"name": "gcp", "config": {}}});
+    asks_as(user, &api, &authority, &[("GOOGLE_APPLICATION_CREDENTIALS", &file)]).await;
+}
+
+/// A pod's service account, and a server that accepts its token only.
+struct Account {
+    server: LocalServer,
+    dir: TestDir,
+}
+
+impl Account {
+    async fn mounted(name: &str, token: &'static str) -> Self {
+        let (server, authority) = LocalServer::https(move |request| only(token, request)).await;
+        let dir = TestDir::new(name);
+        dir.write("ca.crt", &authority);
+        dir.write("namespace", "team\n");
+        dir.write("token", "good\n");
+        Self { server, dir }
+    }
+
+    async fn connect(&self, source: Source) -> Result<KubernetesHook, ConnectError> {
+        let port = self.server.port.to_string();
+        let env = move |name: &str| match name {
+            "KUBERNETES_SERVICE_HOST" => Some("127.0.0.1".to_owned()),
+            "KUBERNETES_SERVICE_PORT" => Some(port.clone()),
+            "KUBECONFIG" => Some("/nonexistent/config".to_owned()),
+            _ => None,
+        };
+        let around = Surroundings { env: Arc::new(env), account: self.dir.0.clone() };
+        KubernetesHook::connect_in(around, options(source)).await
+    }
+}
+
+#[tokio::test]
+async fn the_service_account_of_a_pod() {
+    let account = Account::mounted("account", "good").await;
+    for source in [Source::InCluster, Source::Default] {
+        let hook = account.connect(source).await.unwrap();
+        assert_eq!(hook.default_namespace(), "team");
+        assert_eq!(&*hook.server(), format!("127.0.0.1:{}", account.server.port));
+        assert_eq!(ask(&hook).await.unwrap()["kind"], "Pod");
+    }
+    // Its token is replaced under a process that runs.
+    let account = Account::mounted("account-renewed", "better").await;
+    let hook = account.connect(Source::InCluster).await.unwrap();
+    account.dir.write("token", "better\n");
+    assert_eq!(ask(&hook).await.unwrap()["kind"], "Pod");
+}
+
+#[tokio::test]
+async fn what_a_service_account_lacks_is_named() {
+    for file in ["ca.crt", "namespace"] {
+        let account = Account::mounted(&format!("without-{file}"), "good").await;
+        std::fs::remove_file(account.dir.0.join(file)).unwrap();
+        let error = account.connect(Source::InCluster).await.unwrap_err();
+        assert!(line(&error).contains(&format!("{file}: No such file or directory")), "{}", line(&error));
+    }
+    let account = Account::mounted("without-token", "good").await;
+    account.dir.write("token", "\n");
+    let said = format!("the token file {:?} cannot be read: it is empty", account.dir.0.join("token"));
+    assert_eq!(line(&account.connect(Source::InCluster).await.unwrap_err()), said);
+}
+
+#[tokio::test]
+async fn a_configuration_of_kubes() {
+    let server = LocalServer::http(|request| only("good", request)).await;
+    let mut config = kube::Config::new(format!("http://127.0.0.1:{}", server.port).parse().unwrap());
+    config.default_namespace = "team".to_owned();
+    config.auth_info.token = Some("good".to_owned().into());
+    let hook = KubernetesHook::connect(options(Source::Config(Box::new(config)))).await.unwrap();
+    assert_eq!(hook.default_namespace(), "team");
+    assert_eq!(ask(&hook).await.unwrap()["kind"], "Pod");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The client of the moment, and how it is replaced when its credentials are no longer accepted.
 
 use std::{
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -9,7 +10,7 @@ use futures::future::BoxFuture;
 
 use tokio::time::Instant;
 
-use super::{ConnectError, CredentialError, Source, TokenCallback, kubeconfig, proxy, stack};
+use super::{ConnectError, CredentialError, Source, TokenCallback, account, kubeconfig, stack};
 
 /// The least time between two renewals.
 const BETWEEN_RENEWALS: Duration = Duration::from_secs(5);
@@ -40,11 +41,12 @@ impl Connection {
         source: Source,
         context: Option<String>,
         token: Option<TokenCallback>,
+        around: Surroundings,
     ) -> Result<Self, ConnectError> {
         let make = move || {
-            let (source, context, token) = (source.clone(), context.clone(), token.clone());
+            let (source, context, token, around) = (source.clone(), context.clone(), token.clone(), around.clone());
             tokio::task::spawn_blocking(move || {
-                let (config, context) = configuration(&source, context.as_deref())?;
+                let (config, context) = configuration(&source, context.as_deref(), &around)?;
                 let server = host_and_port(&config.cluster_url);
                 Ok((stack::client(config, token)?, server, context))
             })
@@ -114,32 +116,51 @@ impl Connection {
     }
 }
 
-/// The configuration, and the context that it is of; `None`: not from a kubeconfig.
-fn configuration(source: &Source, context: Option<&str>) -> Result<(kube::Config, Option<String>), ConnectError> {
-    let env = |name: &str| std::env::var(name).ok();
-    let without_context = |config| (config, None);
-    match source {
-        Source::Default => {
-            let paths = kubeconfig::default_paths(&env);
-            match kubeconfig::read_existing(&paths)? {
-                Some(config) => kubeconfig::config_of(&config, context, &env),
-                // A context that was asked for is in a kubeconfig or nowhere.
-                None if context.is_some() => Err(ConnectError::NoKubeconfig { tried: paths }),
-                None => in_cluster(&env).map(without_context).map_err(|_| ConnectError::NoKubeconfig { tried: paths }),
-            }
+/// An environment variable's value.
+pub(super) type Env = dyn Fn(&str) -> Option<String> + Send + Sync;
+
+/// Where a process looks for a configuration that it was not given.
+#[derive(Clone)]
+pub(crate) struct Surroundings {
+    pub(super) env: Arc<Env>,
+    /// Where a pod's service account is mounted.
+    pub(super) account: PathBuf,
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        Self {
+            env: Arc::new(|name| std::env::var(name).ok()),
+            account: PathBuf::from("/var/run/secrets/kubernetes.io/serviceaccount"),
         }
-        Source::File(path) => kubeconfig::config_of(&kubeconfig::read(path)?, context, &env),
-        Source::Text(text) => kubeconfig::config_of(&kubeconfig::parse(text)?, context, &env),
-        Source::InCluster => in_cluster(&env).map(without_context),
-        Source::Config(config) => Ok(without_context((**config).clone())),
     }
 }
 
-fn in_cluster(env: proxy::Lookup<'_>) -> Result<kube::Config, ConnectError> {
-    let mut config = kube::Config::incluster().map_err(|error| ConnectError::InCluster(Box::new(error)))?;
-    config.proxy_url =
-        proxy::from_environment(&config.cluster_url, env).map_err(|from| ConnectError::ProxyUrl { from })?;
-    Ok(config)
+/// The configuration, and the context that it is of; `None`: not from a kubeconfig.
+fn configuration(
+    source: &Source,
+    context: Option<&str>,
+    around: &Surroundings,
+) -> Result<(kube::Config, Option<String>), ConnectError> {
+    let env = &*around.env;
+    let without_context = |config| (config, None);
+    match source {
+        Source::Default => {
+            let paths = kubeconfig::default_paths(env);
+            match kubeconfig::read_existing(&paths)? {
+                Some(config) => kubeconfig::config_of(&config, context, env),
+                // A context that was asked for is in a kubeconfig or nowhere.
+                None if context.is_some() => Err(ConnectError::NoKubeconfig { tried: paths }),
+                None => account::config(around)
+                    .map(without_context)
+                    .map_err(|_| ConnectError::NoKubeconfig { tried: paths }),
+            }
+        }
+        Source::File(path) => kubeconfig::config_of(&kubeconfig::read(path)?, context, env),
+        Source::Text(text) => kubeconfig::config_of(&kubeconfig::parse(text)?, context, env),
+        Source::InCluster => account::config(around).map(without_context),
+        Source::Config(config) => Ok(without_context((**config).clone())),
+    }
 }
 
 fn host_and_port(url: &http::Uri) -> String {

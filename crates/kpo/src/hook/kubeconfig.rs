@@ -145,9 +145,11 @@ fn authorities(cluster: &Cluster, name: &str) -> Result<Option<Vec<Vec<u8>>>, Co
         }
         _ => return Ok(None),
     };
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).map(|c| c.map(|c| c.to_vec())).collect();
-    match certificates {
-        Ok(found) if !found.is_empty() => Ok(Some(found)),
-        _ => Err(error()),
-    }
+    certificates(&pem).map(Some).ok_or_else(error)
+}
+
+/// The certificates of a PEM file; `None` if it has none.
+pub(super) fn certificates(pem: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).map(|c| c.map(|c| c.to_vec())).collect();
+    found.ok().filter(|found| !found.is_empty())
 }

@@ -16,6 +16,7 @@
 //! - Credentials that are refused (401) are read again: files anew, plugins run anew, the callback asked anew.
 //! - No secret appears in a `Debug` or an error.
 
+mod account;
 mod connection;
 mod error;
 mod kubeconfig;
@@ -39,14 +40,17 @@ use kpo_core::Time;
 use serde_json::Value;
 
 use crate::{
-    manager::{PodManager, ReadError, SeenPods},
+    manager::{PodManager, ReadError, ReadRetry, SeenPods},
     request::{Call, RequestOptions, Requests},
 };
 
 pub(crate) use connection::Connection;
 #[cfg(test)]
 pub(crate) use connection::Renewal;
+use connection::Surroundings;
 pub use error::{ConnectError, CredentialError};
+#[cfg(test)]
+pub(crate) use stack::READ_BUFFER;
 pub use token::TokenCallback;
 
 /// Where the configuration of a connection comes from.
@@ -115,6 +119,7 @@ pub struct KubernetesHook {
     connection: Arc<Connection>,
     requests: Requests,
     seen: SeenPods,
+    read_retry: ReadRetry,
     wall_clock: WallClock,
 }
 
@@ -141,21 +146,41 @@ impl KubernetesHook {
     /// # Errors
     /// See [`ConnectError`]: each is one line, and none holds a secret.
     pub async fn connect(options: ConnectOptions) -> Result<Self, ConnectError> {
+        Self::connect_in(Surroundings::default(), options).await
+    }
+
+    async fn connect_in(around: Surroundings, options: ConnectOptions) -> Result<Self, ConnectError> {
         let ConnectOptions { source, context, token, requests } = options;
-        let connection = Connection::open(source, context, token).await?;
+        let connection = Connection::open(source, context, token, around).await?;
         Ok(Self::over(connection, requests))
     }
 
     /// A hook over a client that the caller made: an in-process cluster, or a stack of his own. Its credentials are never renewed. The
     /// client's default namespace is the hook's.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// use kpo::{KubernetesHook, request::RequestOptions};
+    /// use kpo_lab::{Lab, LabOptions, Store};
+    /// let lab = Lab::in_process(Store::default(), LabOptions::default());
+    /// let hook = KubernetesHook::from_client(kube::Client::new(lab.service(), "team"), RequestOptions::default());
+    /// assert_eq!(hook.default_namespace(), "team");
+    /// # }
+    /// ```
     pub fn from_client(client: kube::Client, options: RequestOptions) -> Self {
         Self::over(Connection::fixed(client), options)
     }
 
     pub(crate) fn over(connection: Connection, options: RequestOptions) -> Self {
         let connection = Arc::new(connection);
-        let requests = Requests::new(Arc::clone(&connection), options);
-        Self { requests, connection, seen: SeenPods::default(), wall_clock: Arc::new(system_clock) }
+        Self {
+            requests: Requests::new(Arc::clone(&connection), options),
+            connection,
+            seen: SeenPods::default(),
+            read_retry: ReadRetry::default(),
+            wall_clock: Arc::new(system_clock),
+        }
     }
 
     /// The same connection to a cluster that lives by another clock, such as one under virtual time. Each task that is run or attached to reads
@@ -180,12 +205,30 @@ impl KubernetesHook {
         &self.requests
     }
 
-    /// Works on the pods of a namespace.
-    pub fn pods(&self, namespace: impl Into<String>) -> PodManager {
-        PodManager::sharing(self.requests.clone(), namespace.into(), self.seen.clone())
+    /// The same connection with another read retry: of [`get_pod`](Self::get_pod), and of the managers that it makes.
+    ///
+    /// ```no_run
+    /// # async fn example(hook: kpo::KubernetesHook) -> Result<(), Box<dyn std::error::Error>> {
+    /// use kpo::{manager::ReadRetry, request::Call};
+    /// use std::time::Duration;
+    /// let hasty = hook.with_read_retry(ReadRetry { delays: vec![Duration::from_millis(500); 2] });
+    /// let pod = hasty.get_pod("batch", "nightly-1", Call::forever()).await?;
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn with_read_retry(mut self, retry: ReadRetry) -> Self {
+        self.read_retry = retry;
+        self
     }
 
-    /// Reads a pod as [`PodManager::read_pod`] does: on a 404, and only on a 404, again after 2 s, 4 s and 8 s.
+    /// Works on the pods of a namespace.
+    pub fn pods(&self, namespace: impl Into<String>) -> PodManager {
+        let pods = PodManager::sharing(self.requests.clone(), namespace.into(), self.seen.clone());
+        pods.with_read_retry(self.read_retry.clone())
+    }
+
+    /// Reads a pod as [`PodManager::read_pod`] does: on a 404, and only on a 404, again after 2 s, 4 s and 8 s, unless
+    /// [`with_read_retry`](Self::with_read_retry) said otherwise.
     ///
     /// # Errors
     /// As there.

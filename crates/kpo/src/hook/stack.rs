@@ -1,6 +1,6 @@
 //! kube's client over a connector of our own: keepalive and nodelay, our proxy rules, no retry, no ERROR per 5xx.
 
-use std::{error::Error as StdError, time::Duration};
+use std::{error::Error as StdError, panic::catch_unwind, path::PathBuf, time::Duration};
 
 use http::{HeaderName, HeaderValue, Uri};
 use hyper::rt::{Read, Write};
@@ -14,17 +14,26 @@ use hyper_util::{
     },
     rt::{TokioExecutor, TokioTimer},
 };
-use kube::client::{Body, ConfigExt, middleware::AuthLayer};
+use kube::{
+    client::{Body, ConfigExt, middleware::AuthLayer},
+    config::AuthInfo,
+};
+use secrecy::ExposeSecret;
 use tower::{BoxError, Layer, Service, ServiceExt, util::option_layer};
 use tower_http::decompression::DecompressionLayer;
 
-use super::{ConnectError, CredentialError, TokenCallback, token::TokenLayer};
+use super::{
+    ConnectError, CredentialError, TokenCallback,
+    token::{self, TokenLayer, TokenSource},
+};
 
 /// Time for a TCP connection, all addresses of the host together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection that was silent for so long is probed, every 10 s, and given up after three probes: a peer that vanished is noticed
 /// within a minute, also under a quiet watch.
 const KEEPALIVE: Duration = Duration::from_secs(30);
+/// Bytes that a connection reads ahead, at most: a log's chunks are no larger.
+pub(crate) const READ_BUFFER: usize = 128 << 10;
 /// What this client calls itself.
 const USER_AGENT: &str = concat!("kpo/", env!("CARGO_PKG_VERSION"));
 
@@ -32,10 +41,18 @@ const USER_AGENT: &str = concat!("kpo/", env!("CARGO_PKG_VERSION"));
 pub(super) fn client(mut config: kube::Config, token: Option<TokenCallback>) -> Result<kube::Client, ConnectError> {
     // Fails if there is a provider already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    if token.is_some() {
-        forget_tokens(&mut config);
-    }
-    let auth = config.auth_layer().map_err(credentials)?;
+    let token = match token {
+        Some(callback) => {
+            forget_tokens(&mut config);
+            Some(TokenSource::Callback(callback))
+        }
+        None => {
+            trim_token(&mut config.auth_info)?;
+            token_file(&mut config.auth_info)?
+        }
+    };
+    // The layer panics where a plugin's token cannot be a header (tower-http 0.7 `auth/add_authorization.rs`); kubectl refuses it, too.
+    let auth = catch_unwind(|| config.auth_layer()).map_err(|_| CredentialError::Characters)?.map_err(credentials)?;
     if auth.is_some() {
         // The plugin gave a token: kube would run it again to ask for a client certificate.
         config.auth_info.exec = None;
@@ -60,6 +77,27 @@ fn forget_tokens(config: &mut kube::Config) {
     auth.auth_provider = None;
 }
 
+/// A token in the kubeconfig itself, as a YAML block may end it: with a line feed. An empty one is none, as in client-go.
+fn trim_token(auth: &mut AuthInfo) -> Result<(), CredentialError> {
+    let Some(token) = auth.token.take() else { return Ok(()) };
+    let token = token.expose_secret().trim();
+    token::header(token)?;
+    auth.token = (!token.is_empty()).then(|| token.to_owned().into());
+    Ok(())
+}
+
+/// A token file, where nothing that counts before it is there (as kube and client-go have it). It must be readable from the beginning.
+fn token_file(auth: &mut AuthInfo) -> Result<Option<TokenSource>, ConnectError> {
+    let has_password = auth.username.is_some() && auth.password.is_some();
+    if auth.auth_provider.is_some() || has_password || auth.token.is_some() {
+        return Ok(None);
+    }
+    let Some(path) = auth.token_file.take().map(PathBuf::from) else { return Ok(None) };
+    token::read(&path)?;
+    auth.exec = None;
+    Ok(Some(TokenSource::File(path)))
+}
+
 fn tcp() -> HttpConnector {
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
@@ -76,7 +114,7 @@ fn tcp() -> HttpConnector {
 struct Parts {
     config: kube::Config,
     auth: Option<AuthLayer>,
-    token: Option<TokenCallback>,
+    token: Option<TokenSource>,
 }
 
 impl Parts {
@@ -109,8 +147,9 @@ impl Parts {
     {
         let Self { config, auth, token } = self;
         let connector = config.rustls_https_connector_with_connector(connector).map_err(tls)?;
-        let http: hyper_util::client::legacy::Client<_, Body> =
-            Builder::new(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector);
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder.pool_timer(TokioTimer::new()).http1_max_buf_size(READ_BUFFER);
+        let http: hyper_util::client::legacy::Client<_, Body> = builder.build(connector);
         let headers = config.extra_headers_layer().map_err(|_| ConnectError::Impersonation)?;
         let unzip = DecompressionLayer::new().gzip(!config.disable_compression).no_br().no_deflate().no_zstd();
         let service = headers.layer(http.map_err(BoxError::from));

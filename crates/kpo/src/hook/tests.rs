@@ -32,7 +32,7 @@ fn kubeconfig(server: &str, user: &str) -> String {
     )
 }
 
-fn options(source: Source) -> ConnectOptions {
+pub(super) fn options(source: Source) -> ConnectOptions {
     ConnectOptions { source, requests: exact_options(), ..ConnectOptions::default() }
 }
 
@@ -55,7 +55,7 @@ fn bearer<B>(request: &Request<B>) -> Option<&str> {
 }
 
 /// Accepts one token, and tells who asked.
-fn only<B>(token: &str, request: &Request<B>) -> (u16, serde_json::Value) {
+pub(super) fn only<B>(token: &str, request: &Request<B>) -> (u16, serde_json::Value) {
     match bearer(request) {
         Some(given) if given == token => {
             (200, json!({"kind": "Pod", "agent": request.headers()["user-agent"].to_str().unwrap()}))
@@ -71,6 +71,8 @@ async fn a_kubeconfig_with_a_token_connects() {
         connect(&kubeconfig(&format!("http://127.0.0.1:{}", server.port), r#"{"token": "good"}"#)).await.unwrap();
     assert_eq!(hook.default_namespace(), "team");
     assert_eq!(&*hook.server(), format!("127.0.0.1:{}", server.port));
+    let block = kubeconfig(&format!("http://127.0.0.1:{}", server.port), r#"{"token": "good\n"}"#);
+    assert_eq!(ask(&connect(&block).await.unwrap()).await.unwrap()["kind"], "Pod");
     assert_eq!(ask(&hook).await.unwrap()["agent"], concat!("kpo/", env!("CARGO_PKG_VERSION")));
 }
 
@@ -101,10 +103,11 @@ async fn a_refused_token_is_read_again_from_its_file_and_from_a_changed_kubeconf
     let server = LocalServer::http(|request| only("new", request)).await;
     let url = format!("http://127.0.0.1:{}", server.port);
     let dir = TestDir::new("renewal");
-    dir.write("token", "old");
-    let path = dir.write("config", &kubeconfig(&url, r#"{"tokenFile": "token"}"#));
+    // As whoever edits it leaves it: with a line feed.
+    dir.write("token", " old\n");
+    let path = dir.write("config", &kubeconfig(&url, r#"{"token": "", "tokenFile": "token"}"#));
     let hook = KubernetesHook::connect(options(Source::File(path))).await.unwrap();
-    dir.write("token", "new");
+    dir.write("token", "new\r\n");
     assert_eq!(ask(&hook).await.unwrap()["kind"], "Pod");
 
     let path = dir.write("config", &kubeconfig(&url, r#"{"token": "old"}"#));
@@ -192,6 +195,17 @@ mod plugins {
             .write("plugin.sh", &format!("echo {CANARY}; echo first >&2; echo 'the session has expired' >&2; exit 3"));
         let error = connect(&kubeconfig("http://127.0.0.1:9", &exec(&script))).await.unwrap_err();
         assert_eq!(line(&error), r#"the credential plugin "sh" failed (exit status: 3): the session has expired"#);
+        assert!(!format!("{error:?}").contains(CANARY));
+    }
+
+    /// As kubectl: what no header can carry is refused, and not shown.
+    #[tokio::test]
+    async fn a_plugin_whose_token_has_a_line_feed_is_told() {
+        let dir = TestDir::new("plugin-line-feed");
+        let answer = json!({"kind": "ExecCredential", "apiVersion": "client.authentication.k8s.io/v1", "status": {"token": format!("{CANARY}\n")}});
+        let script = dir.write("plugin.sh", &format!("cat {}", dir.write("answer", &answer.to_string()).display()));
+        let error = connect(&kubeconfig("http://127.0.0.1:9", &exec(&script))).await.unwrap_err();
+        assert_eq!(line(&error), "the credentials hold characters that no header can carry");
         assert!(!format!("{error:?}").contains(CANARY));
     }
 
@@ -356,6 +370,7 @@ async fn no_debug_shows_a_secret() {
     let hook = connect(&kubeconfig("http://127.0.0.1:9", &format!(r#"{{"token": "{CANARY}"}}"#))).await.unwrap();
     assert!(!format!("{hook:?} {:?} {:?}", hook.requests(), hook.pods("ns")).contains(CANARY));
     let newline = kubeconfig("http://127.0.0.1:9", &format!(r#"{{"token": "{CANARY}\n\u0000"}}"#));
-    let error = connect(&newline).await;
+    let error = connect(&newline).await.unwrap_err();
+    assert_eq!(line(&error), "the credentials hold characters that no header can carry");
     assert!(!format!("{error:?}").contains(CANARY));
 }

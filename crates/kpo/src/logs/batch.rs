@@ -8,7 +8,7 @@ use memchr::{memchr, memchr_iter};
 
 use super::stamp::Stamps;
 
-/// A line that is longer is handed on in pieces of this size.
+/// A line that is longer is handed on in pieces of this size, or up to three bytes less: where its bytes are UTF-8, no character is cut.
 pub const PIECE: usize = 256 << 10;
 
 /// Longest timestamp with its space.
@@ -158,8 +158,9 @@ impl Splitter {
             },
         };
         while data.len() - at > PIECE {
-            spans.push(span(time, at, at + PIECE, continues, true));
-            (at, continues) = (at + PIECE, true);
+            let end = at + piece_of(&data[at..]);
+            spans.push(span(time, at, end, continues, true));
+            (at, continues) = (end, true);
         }
         spans.push(span(time, at, data.len(), continues, open));
     }
@@ -185,12 +186,26 @@ impl Splitter {
                     None => return self.carry.truncate(PIECE),
                 },
             };
-            let data = self.carry.split_to(skip + PIECE).freeze();
+            let data = self.carry.split_to(skip + piece_of(&self.carry[skip..])).freeze();
             let spans = Arc::new(vec![span(time, skip, data.len(), continues, true)]);
             self.within = Some(time);
             split.batches.push(LogBatch { data, spans });
         }
     }
+}
+
+/// Length of the piece that a longer rest of a line begins with: it ends before a character that reaches beyond it. Bytes that are no UTF-8
+/// are cut at the full size.
+fn piece_of(rest: &[u8]) -> usize {
+    let begins = |at: &usize| rest[*at] & 0b1100_0000 != 0b1000_0000;
+    let start = (PIECE - 3..=PIECE).rev().find(begins).unwrap_or(PIECE);
+    let length = match rest[start] {
+        0xc0..=0xdf => 2,
+        0xe0..=0xef => 3,
+        0xf0..=0xf7 => 4,
+        _ => 1,
+    };
+    if start + length > PIECE { start } else { PIECE }
 }
 
 /// Chunks are far below 4 GiB: hyper's read buffer bounds them.
@@ -251,6 +266,28 @@ mod tests {
                 let chunks: Vec<_> = text.chunks(size).collect();
                 assert!(split(&chunks) == whole, "{length} in chunks of {size}");
             }
+        }
+    }
+
+    #[test]
+    fn no_character_is_cut_between_two_pieces() {
+        for (character, before) in [("ü", 1), ("€", 1), ("€", 2), ("😀", 1), ("😀", 2), ("😀", 3), ("ü", 0), ("x", 0)]
+        {
+            let line = format!("{}{}", "x".repeat(PIECE - before), character.repeat(2 * PIECE));
+            let text = format!("{T}{line}\n");
+            let whole = split(&[text.as_bytes()]);
+            let pieces: Vec<_> = whole.0.iter().map(|p| std::str::from_utf8(&p.0).expect("whole characters")).collect();
+            assert!(pieces.concat() == line, "{character} {before}");
+            assert_eq!(pieces[0].len(), PIECE - before);
+            for size in [1000, PIECE + 31, PIECE + 36] {
+                let chunks: Vec<_> = text.as_bytes().chunks(size).collect();
+                assert!(split(&chunks) == whole, "{character} {before} in chunks of {size}");
+            }
+        }
+        // What is no UTF-8 is cut at the full size.
+        for bytes in [&[0xbf_u8; 2 * PIECE][..], &[0xff; 2 * PIECE]] {
+            let (pieces, _) = split(&[T.as_bytes(), bytes, b"\n"]);
+            assert_eq!(pieces.iter().map(|piece| piece.0.len()).collect::<Vec<_>>(), [PIECE, PIECE]);
         }
     }
 

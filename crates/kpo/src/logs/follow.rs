@@ -1,17 +1,17 @@
 //! The loop that reads one log to its end.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use jiff::Timestamp;
 use kpo_core::Time;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
     time::{Instant, sleep_until, timeout},
 };
 
 use super::{
-    Container, GapCause, LogBatch, LogEvent, LogGap, LogOptions, LogTarget, LogTrouble, Reread,
+    Container, GapCause, LogBatch, LogEvent, LogGap, LogOptions, LogTarget, LogTrouble, ROOM, Reread, Waiting,
     batch::{Remark, Split, Splitter},
     replay::{Joined, Replay, Seen},
 };
@@ -37,7 +37,9 @@ pub(super) struct Follower {
     requests: Requests,
     target: LogTarget,
     options: LogOptions,
-    events: mpsc::Sender<LogEvent>,
+    events: mpsc::Sender<Waiting>,
+    /// What is left of [`ROOM`].
+    room: Arc<Semaphore>,
     container: watch::Receiver<Container>,
     seen: Seen,
     splitter: Splitter,
@@ -75,7 +77,7 @@ impl Follower {
         requests: Requests,
         target: LogTarget,
         options: LogOptions,
-        events: mpsc::Sender<LogEvent>,
+        events: mpsc::Sender<Waiting>,
         container: watch::Receiver<Container>,
     ) -> Self {
         Self {
@@ -83,6 +85,7 @@ impl Follower {
             target,
             options,
             events,
+            room: Arc::new(Semaphore::new(ROOM as usize)),
             container,
             seen: Seen::default(),
             splitter: Splitter::default(),
@@ -110,7 +113,7 @@ impl Follower {
                 Container::Gone => self.lost().await,
             };
             if let Err(Over) = step {
-                let _ = self.events.send(LogEvent::End).await;
+                let _ = self.hand_out(LogEvent::End, None).await;
                 return;
             }
         }
@@ -262,9 +265,9 @@ impl Follower {
         self.options.reread == Reread::InDoubt && self.unbroken && self.bodies == 1 && in_time && self.remark.is_none()
     }
 
-    /// A body begins: it is compared with what was seen, and after a break it must be the same pod's.
+    /// A body begins: it is compared with what was seen, and where the name may be another's by now it must be the same pod's.
     async fn begin_body(&mut self) -> Result<(), ApiFailure> {
-        self.verified = !self.unbroken;
+        self.verified = !self.unbroken || self.trouble_since.is_some() || self.options.name_is_reused;
         if self.verified {
             self.same_pod().await?;
         }
@@ -376,7 +379,13 @@ impl Follower {
         let Some(batch) = self.not_before_since(batch) else { return Ok(()) };
         self.seen.add(&batch);
         (self.failures, self.progress_at) = (0, Instant::now());
-        self.events.send(LogEvent::Lines(batch)).await.map_err(|_| Over)
+        let size = u32::try_from(batch.size()).unwrap_or(ROOM).min(ROOM);
+        let room = Arc::clone(&self.room).acquire_many_owned(size).await.expect("it is never closed");
+        self.hand_out(LogEvent::Lines(batch), Some(room)).await
+    }
+
+    async fn hand_out(&self, event: LogEvent, room: Option<OwnedSemaphorePermit>) -> Result<(), Over> {
+        self.events.send(Waiting { event, room }).await.map_err(|_| Over)
     }
 
     /// The kubelet knows whole seconds only: at the beginning, lines may come that were not asked for.
@@ -391,7 +400,7 @@ impl Follower {
 
     async fn gap(&mut self, before: Option<Time>, cause: GapCause) -> Result<(), Over> {
         let gap = LogGap { after: self.seen.last(), before, cause };
-        self.events.send(LogEvent::Gap(gap)).await.map_err(|_| Over)
+        self.hand_out(LogEvent::Gap(gap), None).await
     }
 
     /// A request failed, or a body was cut: the pause before the next.
@@ -419,7 +428,8 @@ impl Follower {
         tracing::info!(target: "kpo::logs", pod = self.target.pod, container = self.target.container, %failure, ?retry_in, "the log cannot be read");
         self.last_failure = Some(failure.clone());
         // Nobody who reads slowly shall keep the log from being read.
-        let _ = self.events.try_send(LogEvent::Trouble(LogTrouble { failure, since, retry_in }));
+        let event = LogEvent::Trouble(LogTrouble { failure, since, retry_in });
+        let _ = self.events.try_send(Waiting { event, room: None });
         Ok(retry_in)
     }
 

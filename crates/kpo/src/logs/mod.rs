@@ -3,10 +3,11 @@
 //! # Guarantees
 //! - The log is followed from the moment the stream is made; lines come in the log's order, each once, in batches without a copy.
 //! - After a cut it goes on from the last second seen; what comes a second time is dropped by timestamp and content. A second reading
-//!   only counts once the pod behind the name is known to be the same (UID).
+//!   only counts once the pod behind the name is known to be the same (UID), and so does a first one that comes late.
 //! - After the container's end ([`LogStream::ended`]) the log is read once more from there, so that no line it still holds is missing.
 //! - What was lost is said where it was lost: a [`LogGap`] with the times on both sides and its cause.
-//! - Memory is bounded to less than 1 MiB a stream: at most two batches wait; one who reads slowly slows the stream, not the process.
+//! - Memory is bounded to less than 1 MiB a stream: what waits for its reader is bounded in bytes, from here to the driver's reader; one who
+//!   reads slowly slows the stream, not the process.
 //!
 //! # Caveats
 //! - A rotation *during* an unbroken follow can skip lines unseen: the kubelet's reader opens the new file without reading the old one to
@@ -26,7 +27,7 @@ use std::{sync::Arc, time::Duration};
 
 use kpo_core::Time;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{OwnedSemaphorePermit, mpsc, watch},
     task::AbortHandle,
     time::Instant,
 };
@@ -68,6 +69,9 @@ pub struct LogOptions {
     pub since: Option<Time>,
     /// See [`Reread`]. Default `InDoubt`.
     pub reread: Reread,
+    /// Whether the name goes from one pod to the next: then it is looked after the first follow was opened, too, whose log it is. Default: no;
+    /// it is looked after a break or an outage only.
+    pub name_is_reused: bool,
     /// How long a follow may be silent before it is opened anew. Default 10 minutes.
     pub idle: Duration,
     /// How long a follow that has become silent may go on after the container's end. Default 25 ms: it mostly ends at once, but upstream's
@@ -84,6 +88,7 @@ impl Default for LogOptions {
         Self {
             since: None,
             reread: Reread::InDoubt,
+            name_is_reused: false,
             idle: Duration::from_secs(600),
             linger: Duration::from_millis(25),
             patience: Duration::from_secs(60),
@@ -177,13 +182,23 @@ enum Container {
 #[derive(Debug)]
 pub struct LogStream {
     container: Arc<str>,
-    events: mpsc::Receiver<LogEvent>,
+    events: mpsc::Receiver<Waiting>,
     state: watch::Sender<Container>,
     task: AbortHandle,
 }
 
 /// Batches that wait for the consumer.
 const WAITING: usize = 2;
+/// Bytes of batches that wait for the reader, wherever they do. Beside them a stream keeps what it read ahead, the beginning of a long line, and
+/// the lines by which it knows the last ones again.
+const ROOM: u32 = 512 << 10;
+
+/// An event on its way to its reader, and the room that it takes up until it is there.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) event: LogEvent,
+    pub(crate) room: Option<OwnedSemaphorePermit>,
+}
 
 impl LogStream {
     /// Begins to read. Needs a tokio runtime. To be called once the container runs, or has run.
@@ -203,6 +218,11 @@ impl LogStream {
 
     /// What comes next; `None` after [`LogEvent::End`]. Cancel safe.
     pub async fn next(&mut self) -> Option<LogEvent> {
+        self.next_waiting().await.map(|waiting| waiting.event)
+    }
+
+    /// The same for one who hands it on: its reader gives the room back.
+    pub(crate) async fn next_waiting(&mut self) -> Option<Waiting> {
         self.events.recv().await
     }
 

@@ -329,6 +329,22 @@ async fn after_the_end_the_log_of_another_pod_of_that_name_is_not_shown() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_first_follow_that_comes_late_may_be_of_another_pod() {
+    let down = || Plan::Refuse(503, "ServiceUnavailable", "starting");
+    let reused = LogOptions { name_is_reused: true, ..options() };
+    for (plans, options) in [(vec![Plan::EndAfter(9000)], reused), (vec![down(), Plan::EndAfter(9000)], options())] {
+        for uid in ["uid-a", "uid-b"] {
+            let node = Node::new(entries(&[(1, "a")]), plans.clone());
+            node.state().uid = uid;
+            let said = within(&mut node.start(options.clone()), 5000).await;
+            assert_eq!(said.iter().any(|line| line == "a"), uid == "uid-a", "{said:?}");
+            assert_eq!(said.iter().any(|line| line.starts_with("gap ?..? PodGone")), uid == "uid-b", "{said:?}");
+            assert!(node.asked().last().is_some_and(|line| line.ends_with(" a-1")), "{:?}", node.asked());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn lines_out_of_order_by_microseconds_are_neither_lost_nor_doubled() {
     let file = entries(&[(8 * SECOND, "a"), (9 * SECOND + 5, "out"), (9 * SECOND - 4, "err"), (9 * SECOND + 6, "b")]);
     for cut in 0..34 * 4 {

@@ -53,6 +53,20 @@ impl Difference {
     }
 }
 
+impl Difference {
+    /// What it costs, where it is not fatal.
+    pub fn cost(&self) -> Option<&'static str> {
+        match self {
+            _ if self.is_fatal() => None,
+            Difference::Finalizer { name } if name == marks::FINALIZER => Some("the pod's last state is not protected"),
+            Difference::Gate { name } if name == marks::GATE => Some("the pod does not wait for its backoff"),
+            Difference::Gate { .. } => Some("the pod is not held back for whom it was to wait"),
+            Difference::Label { .. } | Difference::Finalizer { .. } => Some("whoever counts on it does not find it"),
+            Difference::OwnContainer { .. } | Difference::RestartPolicy { .. } | Difference::Annotation { .. } => None,
+        }
+    }
+}
+
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -114,6 +128,11 @@ impl Admission {
     /// The differences with which the task cannot be run rightly.
     pub fn fatal(&self) -> impl Iterator<Item = &Difference> {
         self.differences.iter().filter(|difference| difference.is_fatal())
+    }
+
+    /// The others, each in a clause with what it costs.
+    pub fn costs(&self) -> impl Iterator<Item = String> {
+        self.differences.iter().filter_map(|difference| Some(format!("{difference}: {}", difference.cost()?)))
     }
 }
 
@@ -214,5 +233,14 @@ mod tests {
             ]
         );
         assert_eq!(admission.fatal().count(), 4);
+        let costs: Vec<_> = admission.costs().collect();
+        assert_eq!(
+            costs,
+            [
+                "the label team was changed or removed: whoever counts on it does not find it",
+                "the finalizer kpo.rs/protect was removed: the pod's last state is not protected",
+                "the scheduling gate kpo.rs/backoff was removed: the pod does not wait for its backoff",
+            ]
+        );
     }
 }

@@ -1,6 +1,8 @@
 //! Creating a pod once, also when the reply is lost.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -50,8 +52,8 @@ pub enum CreateError {
 }
 
 impl PodManager {
-    /// Creates the pod, once. After a lost reply, a 5xx or an `AlreadyExists` the pod is read by its name: one with the same nonce and
-    /// attempt is this one; where there is none, and no event tells of one, the create is sent again until the call's deadline.
+    /// Creates the pod, once. After a lost reply, a 5xx or an `AlreadyExists` (and before a refusal that follows one of these is passed on)
+    /// the pod is read by its name: one with the same nonce and attempt is this one; where there is none, and no event tells of one, the create is sent again until the call's deadline.
     ///
     /// ```no_run
     /// # async fn example(hook: kpo::KubernetesHook) -> Result<(), Box<dyn std::error::Error>> {
@@ -95,21 +97,25 @@ impl PodManager {
         let request = ApiRequest::core(Verb::Create, self.namespace(), "pods", None);
         let begun = Timestamp::now();
         let mut attempts = self.requests().attempts(&request, call);
-        let mut sent_in_doubt = false;
+        let mut sent_in_doubt = self.in_doubt.take(name);
         loop {
-            let Some(turn) = withdrawn.run_until_cancelled(attempts.begin(true)).await else { return Ok(None) };
-            let (generation, failure) = match attempts.unary_in(turn?, make).await {
+            let turn = match withdrawn.run_until_cancelled(attempts.begin(true)).await {
+                None => return self.withdrawn(name, pod(), sent_in_doubt, call).await,
+                Some(Err(error)) => return self.refused(name, pod(), sent_in_doubt, error, call).await.map(Some),
+                Some(Ok(turn)) => turn,
+            };
+            let (generation, failure) = match attempts.unary_in(turn, make).await {
                 (_, Ok(answer)) => return Ok(Some(self.created(attempts.succeeded(answer), false))),
                 (generation, Err(failure)) => (generation, failure),
             };
             let in_doubt = failure.effect() == Effect::Unknown;
             sent_in_doubt |= in_doubt;
             if !in_doubt && !matches!(failure, ApiFailure::AlreadyExists(_)) {
-                let Some(failed) = withdrawn.run_until_cancelled(attempts.failed(generation, failure)).await else {
-                    return Ok(None);
-                };
-                failed?;
-                continue;
+                match withdrawn.run_until_cancelled(attempts.failed(generation, failure)).await {
+                    None => return self.withdrawn(name, pod(), sent_in_doubt, call).await,
+                    Some(Err(error)) => return self.refused(name, pod(), sent_in_doubt, error, call).await.map(Some),
+                    Some(Ok(())) => continue,
+                }
             }
             match self.look_for(name, sent_in_doubt, call).await? {
                 Some(found) if is_same_attempt(&found, &pod()) => {
@@ -119,8 +125,10 @@ impl PodManager {
                 None if in_doubt => self.never_existed(name, begun).await?,
                 None => (),
             }
-            let Some(again) = withdrawn.run_until_cancelled(attempts.again(failure)).await else { return Ok(None) };
-            again?;
+            match withdrawn.run_until_cancelled(attempts.again(failure)).await {
+                None => return self.withdrawn(name, pod(), sent_in_doubt, call).await,
+                Some(again) => again?,
+            }
         }
     }
 
@@ -146,9 +154,45 @@ impl PodManager {
         }
     }
 
-    /// The pod of that name. Not to be allowed to look, once a create was sent in doubt, leaves the doubt.
+    /// There is to be no other try. After one in doubt that is not yet known to have had no effect: it may have arrived late, and be the very
+    /// cause of the refusal (a quota that its pod fills).
+    async fn refused(
+        &self,
+        name: &str,
+        sent: Value,
+        sent_in_doubt: bool,
+        refusal: RequestError,
+        call: Call,
+    ) -> Result<Created, CreateError> {
+        if !sent_in_doubt {
+            return Err(refusal.into());
+        }
+        match self.look_for(name, true, call).await? {
+            Some(found) if is_same_attempt(&found, &sent) => Ok(self.created(found, true)),
+            Some(other) => Err(name_taken(name, &other)),
+            None => {
+                self.in_doubt.put(name);
+                Err(refusal.into())
+            }
+        }
+    }
+
+    /// It is not sent any more. One in doubt may have arrived since it was looked for last.
+    async fn withdrawn(
+        &self,
+        name: &str,
+        sent: Value,
+        sent_in_doubt: bool,
+        call: Call,
+    ) -> Result<Option<Created>, CreateError> {
+        let found = if sent_in_doubt { self.look_for(name, true, call).await? } else { None };
+        Ok(found.filter(|found| is_same_attempt(found, &sent)).map(|found| self.created(found, true)))
+    }
+
+    /// The pod of that name. Not to be able to look, once a create was sent in doubt, leaves the doubt; where no server was ever there, there is
+    /// none.
     async fn look_for(&self, name: &str, in_doubt: bool, call: Call) -> Result<Option<Value>, CreateError> {
-        self.get(name, call).await.map_err(|error| match in_doubt {
+        self.get(name, call).await.map_err(|error| match in_doubt && self.requests().has_contact() {
             true => CreateError::InDoubt { name: name.to_owned(), evidence: format!("{error}: {}", error.failure) },
             false => error.into(),
         })
@@ -181,6 +225,21 @@ impl PodManager {
     fn created(&self, pod: Value, resolved: bool) -> Created {
         self.seen.remember(self.namespace(), &pod);
         Created { pod, resolved }
+    }
+}
+
+/// Names of pods whose create was refused after one in doubt, which may still arrive.
+#[derive(Debug, Clone, Default)]
+pub(super) struct InDoubt(Arc<Mutex<BTreeSet<String>>>);
+
+impl InDoubt {
+    fn put(&self, name: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+    }
+
+    /// Whether it was one; it no longer is.
+    fn take(&self, name: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name)
     }
 }
 

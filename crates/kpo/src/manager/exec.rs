@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_tungstenite::{
     WebSocketStream,
@@ -14,7 +14,7 @@ use tokio_tungstenite::{
 };
 
 use super::PodManager;
-use crate::request::{ApiFailure, ApiRequest, Call, Effect, RequestError, Verb};
+use crate::request::{ApiFailure, ApiRequest, Call, Effect, RequestError, TransportKind, Verb};
 
 /// What is run, and within which limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +23,10 @@ pub struct ExecCommand {
     pub container: String,
     /// Program and arguments; no shell is put around them.
     pub command: Vec<String>,
-    /// Time for connecting and running. Default 60 s.
-    pub timeout: Duration,
+    /// Time for connecting and running. `None`: as long as it takes. Default 60 s.
+    pub timeout: Option<Duration>,
+    /// Time that may pass without output, once connected. Default 60 s.
+    pub idle: Duration,
     /// Bytes of stdout and stderr together, at most. Default 16 MiB.
     pub limit: usize,
 }
@@ -35,7 +37,8 @@ impl ExecCommand {
         Self {
             container: container.into(),
             command: command.into_iter().map(Into::into).collect(),
-            timeout: Duration::from_secs(60),
+            timeout: Some(Duration::from_secs(60)),
+            idle: Duration::from_secs(60),
             limit: 16 << 20,
         }
     }
@@ -78,7 +81,7 @@ pub enum ExecError {
     /// The connection ended before the command's status came: what became of it is not known.
     #[error("the connection ended before the command did")]
     Broken,
-    /// The time is over.
+    /// The time is over, in all or since the last output.
     #[error("the command did not end within {0:?}")]
     Timeout(Duration),
     /// It wrote more than the limit.
@@ -120,8 +123,8 @@ impl PodManager {
     /// # Errors
     /// See [`ExecError`]. An exit code other than 0 is none.
     pub async fn exec(&self, name: &str, uid: &str, command: &ExecCommand) -> Result<ExecOutput, ExecError> {
-        let deadline = Instant::now() + command.timeout;
-        let call = Call::until(Some(deadline));
+        let deadline = command.timeout.map(|timeout| Instant::now() + timeout);
+        let call = Call::until(deadline);
         if !self.is_same(name, uid, call).await? {
             return Err(ExecError::Gone);
         }
@@ -129,6 +132,48 @@ impl PodManager {
         let mut output = converse_until(deadline, socket, command).await?;
         output.confirmed = self.is_same(name, uid, Call::within(AFTER_STATUS)).await.unwrap_or(false);
         Ok(output)
+    }
+
+    /// Runs a command that does no harm when it is run again, until it has run to its end in that very pod. What comes in between (a
+    /// connection that breaks or falls silent, an API server or a node in distress) is ridden out and told as a request's failures are.
+    ///
+    /// # Errors
+    /// The pod is gone, exec is refused, or the output is too large.
+    pub(crate) async fn exec_again(
+        &self,
+        name: &str,
+        uid: &str,
+        command: &ExecCommand,
+    ) -> Result<ExecOutput, ExecError> {
+        let request = exec_request(self.namespace(), name, command);
+        let mut attempts = self.requests().attempts(&request, Call::forever());
+        loop {
+            // The tries are counted here; their requests take turns and slots of their own.
+            attempts.begin(false).await?;
+            let failure = match self.exec(name, uid, command).await {
+                Ok(output) if output.confirmed || self.is_same(name, uid, Call::forever()).await? => {
+                    return Ok(attempts.succeeded(output));
+                }
+                Ok(_) => return Err(ExecError::Gone),
+                Err(error) => self.passing(error)?,
+            };
+            attempts.again(failure).await?;
+        }
+    }
+
+    /// What passes by itself, as the failure of a request.
+    fn passing(&self, error: ExecError) -> Result<ApiFailure, ExecError> {
+        match error {
+            ExecError::Broken => Ok(self.requests().no_answer(TransportKind::Broken)),
+            ExecError::Timeout(_) => Ok(self.requests().no_answer(TransportKind::Timeout)),
+            // Not found: the container has yet to be started, or its pod is gone, which the next look tells.
+            ExecError::Request(error) if error.failure.is_transient() || error.failure.is_not_found() => {
+                Ok(error.failure)
+            }
+            // The container runs, and its shell with it: what hinders a second one is its node's trouble.
+            ExecError::NotRun(words) => Ok(ApiFailure::from_status_object(&json!({"code": 500, "message": words}))),
+            other => Err(other),
+        }
     }
 
     async fn is_same(&self, name: &str, uid: &str, call: Call) -> Result<bool, RequestError> {
@@ -144,18 +189,25 @@ fn exec_request(namespace: &str, name: &str, command: &ExecCommand) -> ApiReques
 }
 
 pub(super) async fn converse_until<S: Connection>(
-    deadline: Instant,
+    deadline: Option<Instant>,
     socket: WebSocketStream<S>,
     command: &ExecCommand,
 ) -> Result<ExecOutput, ExecError> {
-    let ended = timeout_at(deadline, converse(socket, command.limit)).await;
-    ended.unwrap_or(Err(ExecError::Timeout(command.timeout)))
+    let talk = converse(socket, command);
+    match deadline.zip(command.timeout) {
+        Some((deadline, limit)) => timeout_at(deadline, talk).await.unwrap_or(Err(ExecError::Timeout(limit))),
+        None => talk.await,
+    }
 }
 
-async fn converse<S: Connection>(mut socket: WebSocketStream<S>, limit: usize) -> Result<ExecOutput, ExecError> {
+async fn converse<S: Connection>(
+    mut socket: WebSocketStream<S>,
+    command: &ExecCommand,
+) -> Result<ExecOutput, ExecError> {
+    let ExecCommand { limit, idle, .. } = *command;
     let mut output = ExecOutput { exit_code: 0, stdout: Vec::new(), stderr: Vec::new(), confirmed: false };
     let status = loop {
-        match next_frame(&mut socket).await {
+        match timeout(idle, next_frame(&mut socket)).await.map_err(|_| ExecError::Timeout(idle))? {
             Some(frame) => match take(&mut output, frame, limit)? {
                 Some(status) => break status,
                 None => continue,
@@ -170,7 +222,7 @@ async fn converse<S: Connection>(mut socket: WebSocketStream<S>, limit: usize) -
         }
         Ok::<_, ExecError>(())
     };
-    if let Ok(end) = tokio::time::timeout(AFTER_STATUS, rest).await {
+    if let Ok(end) = timeout(AFTER_STATUS, rest).await {
         end?;
     }
     let _ = socket.close(None).await;

@@ -27,6 +27,7 @@ use tokio_tungstenite::{
 use super::{ExecCommand, ExecError, ExecOutput, exec::converse_until};
 use crate::{
     hook::{ConnectOptions, KubernetesHook, Source},
+    request::{Backoff, Jitter, Notice, Observer, RequestOptions},
     testing::exact_options,
 };
 
@@ -38,6 +39,20 @@ where
     F: Fn(Server) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = ()> + Send,
 {
+    serve_reads(protocol, move |_| ("200 OK", pod(uid)), talk).await
+}
+
+/// The same; `read` answers the nth read of the pod.
+async fn serve_reads<F, Fut>(
+    protocol: &'static str,
+    read: impl Fn(usize) -> (&'static str, Value) + Send + Sync + 'static,
+    talk: F,
+) -> (u16, Arc<AtomicUsize>)
+where
+    F: Fn(Server) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = ()> + Send,
+{
+    let (read, reads) = (Arc::new(read), Arc::new(AtomicUsize::new(0)));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let opened = Arc::new(AtomicUsize::new(0));
@@ -45,11 +60,13 @@ where
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let (talk, count) = (talk.clone(), Arc::clone(&count));
+            let (read, reads) = (Arc::clone(&read), Arc::clone(&reads));
             tokio::spawn(async move {
                 let mut start = [0; 64];
                 let length = stream.peek(&mut start).await.unwrap();
                 if !String::from_utf8_lossy(&start[..length]).contains("/exec?") {
-                    return answer_once(stream, &pod(uid)).await;
+                    let (status, body) = read(reads.fetch_add(1, Ordering::SeqCst));
+                    return answer_once(stream, status, &body).await;
                 }
                 count.fetch_add(1, Ordering::SeqCst);
                 #[allow(clippy::result_large_err)] // tungstenite's signature
@@ -69,13 +86,13 @@ where
 }
 
 /// A connection that was kept would carry the exec, too.
-async fn answer_once(mut stream: TcpStream, body: &Value) {
+async fn answer_once(mut stream: TcpStream, status: &str, body: &Value) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.unwrap());
     }
     let body = body.to_string();
-    let answer = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let answer = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
     stream.write_all(answer.as_bytes()).await.unwrap();
 }
 
@@ -84,14 +101,17 @@ fn pod(uid: &str) -> Value {
 }
 
 async fn run(port: u16, command: &ExecCommand) -> Result<ExecOutput, ExecError> {
+    connect(port, exact_options()).await.pods("ns").exec("p", "u", command).await
+}
+
+async fn connect(port: u16, requests: RequestOptions) -> KubernetesHook {
     let kubeconfig = json!({
         "current-context": "c", "contexts": [{"name": "c", "context": {"cluster": "c"}}],
         "clusters": [{"name": "c", "cluster": {"server": format!("http://127.0.0.1:{port}")}}],
     });
     let source = Source::Text(kubeconfig.to_string());
-    let options = ConnectOptions { source, requests: exact_options(), ..ConnectOptions::default() };
-    let hook = KubernetesHook::connect(options).await.unwrap();
-    hook.pods("ns").exec("p", "u", command).await
+    let options = ConnectOptions { source, requests, ..ConnectOptions::default() };
+    KubernetesHook::connect(options).await.unwrap()
 }
 
 fn cat() -> ExecCommand {
@@ -165,6 +185,58 @@ async fn what_the_runtime_cannot_run_is_told_in_its_words() {
     assert_eq!(error.to_string(), "the command could not be run: executable file not found in $PATH");
 }
 
+/// That nobody can say at once in which pod it ran is no reason to run it again.
+#[tokio::test]
+async fn a_command_that_ran_is_not_run_again_for_want_of_an_answer() {
+    for (uid, ran) in [("u", true), ("another", false)] {
+        let reads = move |nth| match nth {
+            0 => ("200 OK", pod("u")),
+            1 => ("503 Unavailable", json!({})),
+            _ => ("200 OK", pod(uid)),
+        };
+        let (port, opened) = serve_reads("v5.channel.k8s.io", reads, |mut socket| async move {
+            socket.send(frame(3, r#"{"status":"Success"}"#)).await.unwrap();
+            socket.close(None).await.unwrap();
+        })
+        .await;
+        // The next try of the short look would come too late.
+        let backoff = Backoff { first: Duration::from_secs(10), jitter: Jitter::none(), ..Backoff::default() };
+        let hook = connect(port, RequestOptions { backoff, ..exact_options() }).await;
+        let ended = hook.pods("ns").exec_again("p", "u", &cat()).await;
+        assert_eq!(ended.is_ok(), ran);
+        assert_eq!(opened.load(Ordering::SeqCst), 1);
+    }
+}
+
+/// A server that lets nobody in, and says when to come again.
+#[tokio::test]
+async fn the_time_that_a_refusal_asks_for_is_waited() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let (first, _) = listener.accept().await.unwrap();
+        answer_once(first, "200 OK", &pod("u")).await;
+        let (second, _) = listener.accept().await.unwrap();
+        answer_once(second, "503 Unavailable\r\nretry-after: 7", &json!({})).await;
+    });
+    let (told, mut notices) = tokio::sync::mpsc::unbounded_channel();
+    let observer: Observer = Arc::new(move |notice| {
+        if let Notice::Retrying { delay, target, .. } = notice {
+            told.send((target.to_string(), *delay)).unwrap();
+        }
+    });
+    let options = RequestOptions { observer: Some(observer), ..exact_options() };
+    let pods = connect(port, options).await.pods("ns");
+    let command = cat();
+    tokio::select! {
+        ended = pods.exec_again("p", "u", &command) => panic!("{ended:?}"),
+        notice = notices.recv() => {
+            let (what, delay) = notice.unwrap();
+            assert_eq!((what.as_str(), delay.as_secs()), ("get pods/exec \"p\" in namespace \"ns\"", 7));
+        }
+    }
+}
+
 #[tokio::test]
 async fn more_than_the_limit_ends_it() {
     let (port, _) = serve("v5.channel.k8s.io", "u", |mut socket| async move {
@@ -182,9 +254,28 @@ async fn a_command_that_does_not_end_runs_out_of_time() {
     let mut server = WebSocketStream::from_raw_socket(theirs, Role::Server, None).await;
     server.send(frame(1, "half")).await.unwrap();
     let begun = Instant::now();
-    let ended = converse_until(begun + Duration::from_secs(60), socket, &cat()).await;
+    let ended = converse_until(Some(begun + Duration::from_secs(60)), socket, &cat()).await;
     assert!(matches!(ended, Err(ExecError::Timeout(_))));
     assert_eq!(begun.elapsed().as_secs(), 60);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_falls_silent_is_given_up() {
+    let (ours, theirs) = tokio::io::duplex(1024);
+    let socket = WebSocketStream::from_raw_socket(ours, Role::Client, None).await;
+    let mut server = WebSocketStream::from_raw_socket(theirs, Role::Server, None).await;
+    tokio::spawn(async move {
+        for _ in 0..10 {
+            server.send(frame(1, "more")).await.unwrap();
+            tokio::time::sleep(Duration::from_secs(9)).await;
+        }
+        std::future::pending::<()>().await;
+    });
+    let begun = Instant::now();
+    let command = ExecCommand { timeout: None, idle: Duration::from_secs(10), ..cat() };
+    let ended = converse_until(None, socket, &command).await;
+    assert!(matches!(ended, Err(ExecError::Timeout(_))));
+    assert_eq!(begun.elapsed().as_secs(), 91);
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ use serde_json::Value;
 use crate::request::{ApiRequest, Call, RequestError, Requests};
 
 pub use admission::{Admission, Difference};
+use create::InDoubt;
 pub use create::{CreateError, Created};
 pub use exec::{ExecCommand, ExecError, ExecOutput};
 pub(crate) use read::SeenPods;
@@ -36,6 +37,7 @@ pub struct PodManager {
     namespace: String,
     retry: ReadRetry,
     seen: SeenPods,
+    in_doubt: InDoubt,
 }
 
 /// A consistent list: as new as the moment of the request.
@@ -55,7 +57,7 @@ impl PodManager {
     }
 
     pub(crate) fn sharing(requests: Requests, namespace: String, seen: SeenPods) -> Self {
-        Self { requests, namespace, retry: ReadRetry::default(), seen }
+        Self { requests, namespace, retry: ReadRetry::default(), seen, in_doubt: InDoubt::default() }
     }
 
     /// The same manager with another read retry (see [`read_pod`](Self::read_pod)).
@@ -75,9 +77,9 @@ impl PodManager {
         &self.requests
     }
 
-    /// Notes a pod that was seen in another way (a watch), for what is said when it is not found some day.
-    pub fn saw(&self, pod: &Value) {
-        self.seen.remember(&self.namespace, pod);
+    /// Notes a pod that was seen in another way (a watch; the driver notes what it sees), for what is said when it is not found some day.
+    pub fn saw(&self, pod: &kpo_core::Pod) {
+        self.seen.saw(&self.namespace, pod);
     }
 
     /// Reads the pod once: no read retry, a 404 is an answer. `None`: there is no pod of that name now.
@@ -96,6 +98,14 @@ impl PodManager {
     }
 
     /// Lists the pods that a label selector matches, in pages, as one consistent list. An empty selector matches all.
+    ///
+    /// ```no_run
+    /// # async fn example(hook: kpo::KubernetesHook) -> Result<(), Box<dyn std::error::Error>> {
+    /// use kpo::request::Call;
+    /// let list = hook.pods("batch").list("kpo.rs/task=nightly", Call::forever()).await?;
+    /// println!("{} pods at version {}", list.items.len(), list.resource_version);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// A page that cannot be had. A continuation that has expired (410) is no error: the list is begun anew.

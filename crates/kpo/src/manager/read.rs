@@ -7,8 +7,13 @@ use std::{
     time::Duration,
 };
 
+use kpo_core::{
+    Pod,
+    pod::{Condition, Phase},
+};
+use serde::Deserialize;
 use serde_json::Value;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::PodManager;
 use crate::request::{ApiRequest, Call, RequestError};
@@ -44,7 +49,7 @@ pub struct PodNotFound {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// The waits after which it was read again.
+    /// The waits after which it was read again; fewer than asked for where the call's deadline came first.
     pub waited: Vec<Duration>,
     /// What this process saw of it last. `None`: nothing, ever.
     pub last_seen: Option<LastSeen>,
@@ -57,8 +62,8 @@ pub struct PodNotFound {
 pub struct LastSeen {
     /// Its UID.
     pub uid: String,
-    /// `status.phase`; empty if it had none.
-    pub phase: String,
+    /// `status.phase`.
+    pub phase: Phase,
     /// `spec.nodeName`; `None`: not bound.
     pub node: Option<String>,
     /// Its conditions, `Type=Status` with `(Reason)` where there is one.
@@ -96,7 +101,8 @@ const EVIDENCE_TIME: Duration = Duration::from_secs(5);
 
 impl PodManager {
     /// Reads the pod. On a 404, and only on a 404, it is read again after 2 s, 4 s and 8 s ([`ReadRetry`]). Each single read has the
-    /// request layer's own retries for what is no answer; they neither count here nor are counted.
+    /// request layer's own retries for what is no answer; they neither count here nor are counted. A read that would come after the call's
+    /// deadline is not waited for.
     ///
     /// # Errors
     /// [`ReadError::NotFound`] after the last read, with what was last seen of the pod, and one look at the events.
@@ -109,25 +115,27 @@ impl PodManager {
     /// # Ok(()) }
     /// ```
     pub async fn read_pod(&self, name: &str, call: Call) -> Result<Value, ReadError> {
-        let mut delays = self.retry.delays.iter();
+        let mut waited = 0;
         loop {
             if let Some(pod) = self.get(name, call).await? {
                 return Ok(pod);
             }
-            let Some(delay) = delays.next() else {
-                return Err(ReadError::NotFound(Box::new(self.not_found(name).await)));
+            let in_time = |delay: &&Duration| call.deadline.is_none_or(|deadline| Instant::now() + **delay < deadline);
+            let Some(delay) = self.retry.delays.get(waited).filter(in_time) else {
+                return Err(ReadError::NotFound(Box::new(self.not_found(name, waited).await)));
             };
             tracing::info!(target: "kpo::read", namespace = self.namespace(), pod = name, ?delay, "pod not found; reading it again");
             sleep(*delay).await;
+            waited += 1;
         }
     }
 
-    async fn not_found(&self, name: &str) -> PodNotFound {
+    async fn not_found(&self, name: &str, waited: usize) -> PodNotFound {
         let last_seen = self.seen.last(self.namespace(), name);
         PodNotFound {
             namespace: self.namespace().to_owned(),
             name: name.to_owned(),
-            waited: self.retry.delays.clone(),
+            waited: self.retry.delays[..waited].to_vec(),
             events: self.seek_events(name, last_seen.as_ref()).await,
             last_seen,
         }
@@ -218,29 +226,28 @@ impl PodNotFound {
 }
 
 impl LastSeen {
-    fn of(pod: &Value) -> Option<Self> {
-        let status = &pod["status"];
-        let conditions = status["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let is_disruption = |c: &&Value| c["type"] == "DisruptionTarget" && c["status"] == "True";
-        Some(Self {
-            uid: pod["metadata"]["uid"].as_str()?.to_owned(),
-            phase: status["phase"].as_str().unwrap_or_default().to_owned(),
-            node: pod["spec"]["nodeName"].as_str().filter(|n| !n.is_empty()).map(str::to_owned),
-            conditions: conditions.iter().map(condition_line).collect(),
-            terminating: !pod["metadata"]["deletionTimestamp"].is_null(),
-            disruption: conditions.iter().find(is_disruption).map(|c| {
-                let text = |key: &str| c[key].as_str().unwrap_or_default();
-                format!("condition DisruptionTarget {}: {}", text("reason"), text("message"))
+    fn of(pod: &Pod) -> Self {
+        let Pod { metadata, spec, status } = pod;
+        let is_disruption = |c: &&Condition| c.kind == "DisruptionTarget" && c.status == "True";
+        Self {
+            uid: metadata.uid.clone(),
+            phase: status.phase,
+            node: spec.node_name.clone().filter(|node| !node.is_empty()),
+            conditions: status.conditions.iter().map(condition_line).collect(),
+            terminating: metadata.deletion_timestamp.is_some(),
+            disruption: status.conditions.iter().find(is_disruption).map(|condition| {
+                let text = |text: &Option<String>| text.clone().unwrap_or_default();
+                format!("condition DisruptionTarget {}: {}", text(&condition.reason), text(&condition.message))
             }),
-        })
+        }
     }
 }
 
-fn condition_line(condition: &Value) -> String {
-    let text = |key: &str| condition[key].as_str().unwrap_or_default();
-    match text("reason") {
-        "" => format!("{}={}", text("type"), text("status")),
-        reason => format!("{}={} ({reason})", text("type"), text("status")),
+fn condition_line(condition: &Condition) -> String {
+    let Condition { kind, status, reason, .. } = condition;
+    match reason.as_deref().filter(|reason| !reason.is_empty()) {
+        Some(reason) => format!("{kind}={status} ({reason})"),
+        None => format!("{kind}={status}"),
     }
 }
 
@@ -248,8 +255,7 @@ fn condition_line(condition: &Value) -> String {
 impl fmt::Display for LastSeen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { uid: _, phase, node, conditions, terminating, disruption: _ } = self;
-        let phase = if phase.is_empty() { "unknown" } else { phase };
-        write!(f, "phase {phase}")?;
+        write!(f, "phase {phase:?}")?;
         match node {
             Some(node) => write!(f, ", node {node:?}")?,
             None => f.write_str(", no node")?,
@@ -272,8 +278,18 @@ pub(crate) struct SeenPods(Arc<Mutex<VecDeque<(String, String, LastSeen)>>>);
 const REMEMBERED: usize = 256;
 
 impl SeenPods {
+    /// From an answer's JSON, if it is of a pod.
     pub(crate) fn remember(&self, namespace: &str, pod: &Value) {
-        let (Some(name), Some(seen)) = (pod["metadata"]["name"].as_str(), LastSeen::of(pod)) else { return };
+        if let Ok(pod) = Pod::deserialize(pod) {
+            self.saw(namespace, &pod);
+        }
+    }
+
+    pub(crate) fn saw(&self, namespace: &str, pod: &Pod) {
+        let (name, seen) = (pod.metadata.name.as_str(), LastSeen::of(pod));
+        if name.is_empty() || seen.uid.is_empty() {
+            return;
+        }
         let mut pods = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         pods.retain(|(ns, n, _)| (ns.as_str(), n.as_str()) != (namespace, name));
         if pods.len() == REMEMBERED {

@@ -136,14 +136,34 @@ mod reading {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_read_that_would_come_too_late_is_not_waited_for() {
+        let replies = [Reply::not_found("p"), Reply::not_found("p"), Reply::ok(preempted_event())];
+        let server = ScriptedServer::new(replies);
+        let call = Call::within(Duration::from_secs(3));
+        let ReadError::NotFound(error) = server.hook().pods("ns").read_pod("p", call).await.unwrap_err() else {
+            panic!("a missing pod is no time-out")
+        };
+        silence().await;
+        let at: Vec<_> = server.seen().iter().map(|s| s.at.as_millis()).collect();
+        assert_eq!(at, [0, 2000, 2000]);
+        assert_eq!(error.waited, [Duration::from_secs(2)]);
+        assert!(error.to_string().contains("nor when it was read again after 2 s; this"), "{error}");
+        assert!(error.has_evidence());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn delays_and_count_are_settable() {
         let replies = [Reply::not_found("p"), Reply::not_found("p"), Reply::ok(json!({"items": []}))];
         let server = ScriptedServer::new(replies);
         let retry = ReadRetry { delays: vec![Duration::from_millis(1500)] };
-        let manager = server.hook().pods("ns").with_read_retry(retry);
+        let manager = server.hook().pods("ns").with_read_retry(retry.clone());
         let error = manager.read_pod("p", Call::forever()).await.unwrap_err().to_string();
         let at: Vec<_> = server.seen().iter().map(|s| s.at.as_millis()).collect();
         assert_eq!(at, [0, 1500, 1500]);
+        let server =
+            ScriptedServer::new([Reply::not_found("p"), Reply::not_found("p"), Reply::ok(json!({"items": []}))]);
+        server.hook().with_read_retry(retry).get_pod("ns", "p", Call::forever()).await.unwrap_err();
+        assert_eq!(server.seen().iter().map(|s| s.at.as_millis()).collect::<Vec<_>>(), at);
         assert!(error.contains("read again after 1.5 s;"), "{error}");
         assert!(error.contains("no event tells of it"), "{error}");
     }
@@ -201,6 +221,28 @@ mod creating {
         let created = server.hook().pods("ns").create(&pod("1", "n", ""), Call::forever()).await.unwrap();
         assert!(created.resolved);
         assert_eq!(methods(&server), ["0 POST", "0 GET", "0 GET", "500 POST", "500 GET"]);
+    }
+
+    /// The quota that refuses the second is filled by the pod of the first.
+    #[tokio::test(start_paused = true)]
+    async fn a_create_that_arrived_late_is_found_behind_a_refusal() {
+        let quota = || Reply::status(403, "Forbidden", "pods \"p\" is forbidden: exceeded quota: q");
+        let replies = [Reply::Cut, Reply::not_found("p"), no_events(), quota(), Reply::ok(pod("1", "n", "u"))];
+        let server = ScriptedServer::new(replies);
+        let created = server.hook().pods("ns").create(&pod("1", "n", ""), Call::forever()).await.unwrap();
+        silence().await;
+        assert!(created.resolved);
+        assert_eq!(methods(&server), ["0 POST", "0 GET", "0 GET", "500 POST", "500 GET"]);
+
+        // Later still: the doubt outlives the call.
+        let replies = [Reply::Cut, Reply::not_found("p"), no_events(), quota(), Reply::not_found("p")];
+        let server = ScriptedServer::new(replies.into_iter().chain([quota(), Reply::ok(pod("1", "n", "u"))]));
+        let pods = server.hook().pods("ns");
+        let error = pods.create(&pod("1", "n", ""), Call::forever()).await.unwrap_err();
+        assert!(matches!(error, CreateError::Request(e) if e.failure.is_forbidden()));
+        assert!(pods.create(&pod("1", "n", ""), Call::forever()).await.unwrap().resolved);
+        silence().await;
+        assert_eq!(methods(&server)[3..], ["500 POST", "500 GET", "500 POST", "500 GET"]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -262,12 +304,15 @@ mod creating {
         };
         // 503: its effect is not known, and there is no pod.
         let none = || Reply::ok(json!({"items": []}));
-        let (created, sent) = create(vec![away(), Reply::not_found("p"), none()]).await;
-        assert_eq!((created, sent), (None, vec!["0 POST".to_owned(), "0 GET".to_owned(), "0 GET".to_owned()]));
+        let (created, sent) = create(vec![away(), Reply::not_found("p"), none(), Reply::not_found("p")]).await;
+        assert_eq!((created, sent.join(", ").as_str()), (None, "0 POST, 0 GET, 0 GET, 1 GET"));
+        // It arrived since it was looked for.
+        let late = vec![away(), Reply::not_found("p"), none(), Reply::ok(pod("1", "n", "u-1"))];
+        assert_eq!(create(late).await.0, Some(true));
         // 429: it had none, and the next try is waited for.
         let throttled = Reply::status(429, "TooManyRequests", "slow down");
         let (created, sent) = create(vec![throttled]).await;
-        assert_eq!((created, sent), (None, vec!["0 POST".to_owned()]));
+        assert_eq!((created, sent.join(", ").as_str()), (None, "0 POST"));
         // Its reply was lost, and the pod is there.
         let (created, _) = create(vec![Reply::Cut, Reply::ok(pod("1", "n", "u-1"))]).await;
         assert_eq!(created, Some(true));

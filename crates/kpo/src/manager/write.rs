@@ -117,6 +117,16 @@ impl PodManager {
 
     /// Changes the pod by a JSON merge patch (lists are replaced, `null` removes). The precondition travels in the patch's metadata.
     ///
+    /// ```no_run
+    /// # async fn example(pods: kpo::PodManager) -> Result<(), Box<dyn std::error::Error>> {
+    /// use kpo::{manager::{Precondition, Written}, request::Call};
+    /// let patch = serde_json::json!({"metadata": {"annotations": {"team.example/reviewed": "yes"}}});
+    /// if let Written::Done(pod) = pods.patch("nightly-1", &Precondition::uid("6f0c…"), patch, Call::forever()).await? {
+    ///     println!("now at version {}", pod["metadata"]["resourceVersion"]);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// Any failure but a vanished pod and a conflict.
     pub async fn patch(
@@ -132,6 +142,13 @@ impl PodManager {
     /// Takes one scheduling gate off, and no other, in one request (`schedulingGates` is merged by `name`). `Done` also where it was off
     /// already.
     ///
+    /// ```no_run
+    /// # async fn example(pods: kpo::PodManager) -> Result<(), Box<dyn std::error::Error>> {
+    /// use kpo::request::Call;
+    /// pods.remove_gate("nightly-1", "6f0c…", "team.example/license", Call::forever()).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// Any failure but a vanished pod and a conflict.
     pub async fn remove_gate(&self, name: &str, uid: &str, gate: &str, call: Call) -> Result<Written, RequestError> {
@@ -140,6 +157,13 @@ impl PodManager {
     }
 
     /// Takes one finalizer off, and no other, in one request. `Done` also where it was off already.
+    ///
+    /// ```no_run
+    /// # async fn example(pods: kpo::PodManager) -> Result<(), Box<dyn std::error::Error>> {
+    /// use kpo::request::Call;
+    /// pods.remove_finalizer("nightly-1", "6f0c…", "team.example/archive", Call::forever()).await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// Any failure but a vanished pod and a conflict.

@@ -9,7 +9,8 @@ use tokio::{
 };
 
 use super::{
-    ApiFailure, ApiRequest, Call, Effect, Notice, RequestError, Requests, Target, TransportKind, sooner, transport,
+    ApiFailure, ApiRequest, ByteStream, Call, Effect, Notice, RequestError, Requests, Target, TransportKind, sooner,
+    transport,
 };
 use crate::hook::CredentialError;
 
@@ -92,6 +93,22 @@ impl<'a> Attempts<'a> {
         let inner = &self.requests.inner;
         let timeout = sooner(self.call.timeout.unwrap_or(inner.options.timeout), limit);
         transport::unary(&inner.connection, &make(), timeout).await
+    }
+
+    /// One attempt at opening a stream, with its turn; with [`Call::timeout`] it holds a slot until the headers have come.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub(crate) async fn stream(
+        &mut self,
+        request: &ApiRequest,
+    ) -> Result<transport::Attempt<ByteStream>, RequestError> {
+        let (limit, _slot) = self.begin(self.call.timeout.is_some()).await?;
+        let timeout = match self.call.timeout {
+            Some(timeout) => Some(sooner(timeout, limit)),
+            None => limit.map(|limit| limit.saturating_duration_since(Instant::now())),
+        };
+        Ok(transport::stream(&self.requests.inner.connection, request, timeout).await)
     }
 
     /// Tells of a success that took more than one attempt.

@@ -20,6 +20,7 @@ mod limit;
 mod retry;
 mod target;
 mod transport;
+mod upgrade;
 
 #[cfg(test)]
 mod tests;
@@ -307,28 +308,43 @@ impl Requests {
     pub async fn open(&self, request: &ApiRequest, call: Call) -> Result<ByteStream, RequestError> {
         let mut attempts = self.attempts(request, call);
         loop {
-            let (limit, slot) = attempts.begin(call.timeout.is_some()).await?;
-            let timeout = match call.timeout {
-                Some(timeout) => Some(sooner(timeout, limit)),
-                None => limit.map(|limit| limit.saturating_duration_since(Instant::now())),
+            match attempts.stream(request).await? {
+                (_, Ok(stream)) => return Ok(attempts.succeeded(stream)),
+                (generation, Err(failure)) => attempts.failed(generation, failure).await?,
+            }
+        }
+    }
+
+    /// Reads a stream to its end, all of it. One that breaks, or brings nothing for so long, is begun anew: nobody has had a part of it yet.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub(crate) async fn read(&self, request: &ApiRequest, idle: Duration, call: Call) -> Result<Vec<u8>, RequestError> {
+        let mut attempts = self.attempts(request, call);
+        loop {
+            let (generation, opened) = attempts.stream(request).await?;
+            let read = match opened {
+                Ok(body) => {
+                    self.remember(None);
+                    transport::read(&self.inner.connection, body, idle, call.deadline).await
+                }
+                Err(failure) => Err(failure),
             };
-            let (generation, answer) = transport::stream(&self.inner.connection, request, timeout).await;
-            drop(slot);
-            match answer {
-                Ok(stream) => return Ok(attempts.succeeded(stream)),
+            match read {
+                Ok(bytes) => return Ok(attempts.succeeded(bytes)),
                 Err(failure) => attempts.failed(generation, failure).await?,
             }
         }
     }
 
     /// Opens a websocket. Tried again as long as nothing can have come of it; once opened it is the caller's.
-    pub(crate) async fn websocket(&self, request: &ApiRequest, call: Call) -> Result<transport::Socket, RequestError> {
+    pub(crate) async fn websocket(&self, request: &ApiRequest, call: Call) -> Result<upgrade::Socket, RequestError> {
         let timeout = call.timeout.unwrap_or(self.inner.options.timeout);
         let mut attempts = self.attempts(request, call).never_twice();
         loop {
             let (limit, slot) = attempts.begin(true).await?;
             let (generation, answer) =
-                transport::websocket(&self.inner.connection, request, sooner(timeout, limit)).await;
+                upgrade::websocket(&self.inner.connection, request, sooner(timeout, limit)).await;
             drop(slot);
             match answer {
                 Ok(socket) => return Ok(attempts.succeeded(socket)),
@@ -375,6 +391,16 @@ impl Requests {
         let (_, answer) = transport::unary(&self.inner.connection, request, timeout).await;
         self.remember(answer.as_ref().err());
         answer
+    }
+
+    /// What a connection of another kind came to, in the words of a request's failure.
+    pub(crate) fn no_answer(&self, kind: TransportKind) -> ApiFailure {
+        ApiFailure::Transport { effect: Effect::Unknown, kind, server: self.inner.connection.place(), source: None }
+    }
+
+    /// Whether any server ever answered.
+    pub(crate) fn has_contact(&self) -> bool {
+        self.inner.answered.load(Ordering::Relaxed)
     }
 
     fn remember(&self, failure: Option<&ApiFailure>) {

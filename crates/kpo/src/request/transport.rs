@@ -3,13 +3,13 @@
 use std::{error::Error as StdError, io, sync::Arc, time::Duration};
 
 use futures::{StreamExt, TryStreamExt};
-use http::{Request, Response, header};
+use http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
-use kube::client::{AuthError, Body, UpgradeConnectionError};
+use kube::client::{AuthError, Body};
 use serde_json::Value;
 use tokio::time::{Instant, timeout as within};
 
-use super::{ApiFailure, ApiRequest, ByteStream, Effect, TransportKind};
+use super::{ApiFailure, ApiRequest, ByteStream, Effect, TransportKind, sooner};
 use crate::hook::{Connection, CredentialError};
 
 /// The answer of one attempt, with the generation of the credentials that it used.
@@ -19,7 +19,7 @@ pub(crate) type Attempt<T> = (u64, Result<T, ApiFailure>);
 pub(super) async fn unary(connection: &Connection, request: &ApiRequest, timeout: Duration) -> Attempt<Value> {
     let (generation, client) = connection.current();
     let exchange = async {
-        let answer = send(connection, &client, request, false).await?;
+        let answer = send(connection, &client, request, http_request(request, false)).await?;
         let code = answer.status().as_u16();
         let body = answer.into_body().collect().await;
         let bytes = body.map_err(|error| broken(connection, Box::new(error)))?.to_bytes();
@@ -36,7 +36,7 @@ pub(super) async fn stream(
     timeout: Option<Duration>,
 ) -> Attempt<ByteStream> {
     let (generation, client) = connection.current();
-    let opening = send(connection, &client, request, true);
+    let opening = send(connection, &client, request, http_request(request, true));
     let answer = match timeout {
         Some(timeout) => within(timeout, opening).await.unwrap_or_else(|_| Err(timed_out(connection))),
         None => opening.await,
@@ -44,29 +44,18 @@ pub(super) async fn stream(
     (generation, answer.map(|answer| byte_stream(answer, connection.place())))
 }
 
-/// A websocket as kube opens it.
-pub(crate) type Socket = tokio_tungstenite::WebSocketStream<hyper_util::rt::TokioIo<hyper::upgrade::Upgraded>>;
-
-/// One attempt at opening a websocket within `timeout`.
-pub(super) async fn websocket(connection: &Connection, request: &ApiRequest, timeout: Duration) -> Attempt<Socket> {
-    let (generation, client) = connection.current();
-    let upgrade = Request::get(request.uri()).body(Vec::new()).expect("an encoded path is valid");
-    let answer = match within(timeout, client.connect(upgrade)).await {
-        Ok(Ok(socket)) => Ok(socket.into_stream()),
-        Ok(Err(error)) => Err(not_upgraded(connection, error)),
-        Err(_) => Err(timed_out(connection)),
-    };
-    (generation, answer)
-}
-
-fn not_upgraded(connection: &Connection, error: kube::Error) -> ApiFailure {
-    match error {
-        kube::Error::Api(status) => ApiFailure::from_status_object(&serde_json::to_value(&*status).unwrap_or_default()),
-        kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(code)) => {
-            ApiFailure::Unreadable { code: code.as_u16() }
-        }
-        other => unsent_or_broken(connection, other),
+/// Reads a stream to its end; nothing for `idle` is no answer.
+pub(super) async fn read(
+    connection: &Connection,
+    mut body: ByteStream,
+    idle: Duration,
+    until: Option<Instant>,
+) -> Result<Vec<u8>, ApiFailure> {
+    let mut all = Vec::new();
+    while let Some(chunk) = within(sooner(idle, until), body.next()).await.map_err(|_| timed_out(connection))? {
+        all.extend_from_slice(&chunk?);
     }
+    Ok(all)
 }
 
 fn byte_stream(answer: Response<Body>, server: Arc<str>) -> ByteStream {
@@ -75,17 +64,17 @@ fn byte_stream(answer: Response<Body>, server: Arc<str>) -> ByteStream {
 }
 
 /// Sends, and turns an answer that is no success into its failure.
-async fn send(
+pub(super) async fn send(
     connection: &Connection,
     client: &kube::Client,
     request: &ApiRequest,
-    streaming: bool,
+    http: Request<Body>,
 ) -> Result<Response<Body>, ApiFailure> {
     let begun = Instant::now();
-    let answer = client.send(http_request(request, streaming)).await;
+    let answer = client.send(http).await;
     tell(request, begun, answer.as_ref().map(Response::status).ok());
     let answer = answer.map_err(|error| unsent_or_broken(connection, error))?;
-    if answer.status().is_success() {
+    if answer.status().is_success() || answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Ok(answer);
     }
     let (head, body) = answer.into_parts();
@@ -95,7 +84,7 @@ async fn send(
 }
 
 /// Verb, path and query hold names and selectors; headers and bodies, where secrets are, are not told.
-fn tell(request: &ApiRequest, begun: Instant, status: Option<http::StatusCode>) {
+fn tell(request: &ApiRequest, begun: Instant, status: Option<StatusCode>) {
     let (method, uri, took) = (request.target.verb.method(), request.uri(), begun.elapsed());
     match status {
         Some(status) => tracing::debug!(target: "kpo::request", "{method} {uri}: {} in {took:.1?}", status.as_u16()),
@@ -122,7 +111,7 @@ fn http_request(request: &ApiRequest, streaming: bool) -> Request<Body> {
     builder.body(body).expect("method, encoded path and static headers are valid")
 }
 
-fn timed_out(connection: &Connection) -> ApiFailure {
+pub(super) fn timed_out(connection: &Connection) -> ApiFailure {
     ApiFailure::Transport {
         effect: Effect::Unknown,
         kind: TransportKind::Timeout,
@@ -131,7 +120,7 @@ fn timed_out(connection: &Connection) -> ApiFailure {
     }
 }
 
-fn broken(connection: &Connection, error: Box<dyn StdError + Send + Sync>) -> ApiFailure {
+pub(super) fn broken(connection: &Connection, error: Box<dyn StdError + Send + Sync>) -> ApiFailure {
     transport(connection.place(), Effect::Unknown, error)
 }
 

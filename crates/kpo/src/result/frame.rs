@@ -74,6 +74,8 @@ pub fn decode_frame(report: &[u8], path: &str, limit: usize) -> Result<Report, R
         [MAGIC, "too-large", size] => Err(ResultError::TooLarge { size: size.parse().ok(), limit }),
         [MAGIC, "log", length, sum] => Ok(Report::InLog { length: number(length)?, sha256: sum.to_owned() }),
         [MAGIC, "inline", length, sum] => match checked(content, number(length)?, sum) {
+            // The API server puts U+FFFD where a byte is no text.
+            Err(ResultError::Checksum) if let Some(at) = replaced(content) => Err(ResultError::NotText { at }),
             Err(ResultError::Cut { expected, got }) => {
                 Ok(Report::Cut { length: expected, sha256: sum.to_owned(), got })
             }
@@ -111,7 +113,8 @@ pub fn decode_log(log: &[u8], length: usize, sha256: &str) -> Result<Vec<u8>, Re
 /// array of one that was longer; of any other value that reaches the limit nobody can tell.
 ///
 /// # Errors
-/// [`ResultError::TooLarge`] if the limit is reached by what is no whole object or array; [`ResultError::Missing`] if it is empty.
+/// [`ResultError::TooLarge`] if the limit is reached by what is no whole object or array; [`ResultError::Missing`] if it is empty;
+/// [`ResultError::Replaced`] if a part of it may have been no text.
 pub fn decode_message(message: &str, path: &str, limit: usize) -> Result<String, ResultError> {
     // The cut may have split a character, for which up to three bytes of U+FFFD stand then.
     let reaches = message.len() + 3 >= limit;
@@ -121,20 +124,29 @@ pub fn decode_message(message: &str, path: &str, limit: usize) -> Result<String,
     if message.trim_ascii().is_empty() {
         return Err(ResultError::Missing { path: path.to_owned() });
     }
-    Ok(message.to_owned())
+    match replaced(message.as_bytes()) {
+        Some(at) => Err(ResultError::Replaced { at }),
+        None => Ok(message.to_owned()),
+    }
+}
+
+/// Where the first byte that was no text stood, from 1, if a U+FFFD tells of one.
+fn replaced(content: &[u8]) -> Option<usize> {
+    memchr::memmem::find(content, "\u{fffd}".as_bytes()).map(|at| at + 1)
 }
 
 /// The result as JSON.
 ///
 /// # Errors
-/// [`ResultError::NotJson`] or [`ResultError::NumberTooLarge`], with the place.
+/// [`ResultError::NotText`], [`ResultError::NotJson`] or [`ResultError::NumberTooLarge`], with the place.
 ///
 /// ```
 /// let error = kpo::result::parse_json(b"{\n  \"a\": oops\n}").unwrap_err();
 /// assert_eq!(error.to_string(), "the result is not JSON: line 2, column 8: not the JSON that is expected here");
 /// ```
 pub fn parse_json(bytes: &[u8]) -> Result<Value, ResultError> {
-    serde_json::from_slice(bytes).map_err(|error| match (error.line(), error.column()) {
+    let text = std::str::from_utf8(bytes).map_err(|error| ResultError::NotText { at: error.valid_up_to() + 1 })?;
+    serde_json::from_str(text).map_err(|error| match (error.line(), error.column()) {
         // Of a number of any length it is only known that it is one if nothing has to hold it.
         (line, column) if serde_json::from_slice::<IgnoredAny>(bytes).is_ok() => {
             ResultError::NumberTooLarge { length: bytes.len(), line, column }

@@ -8,8 +8,8 @@
 //! - [`Plan::Message`] (cheapest): the path *is* the termination message of the program's own container. `mv` onto it fails (it is a
 //!   mount), only the last 4096 bytes are read, and nothing carries its length or checksum: a result that reaches the limit counts only if
 //!   it is a whole JSON object or array.
-//! - [`Plan::Exec`] (fallback, for clusters without native sidecars, before 1.29): a plain container keeps the pod alive until the result
-//!   was fetched by exec, as upstream's operator does it.
+//! - [`Plan::Exec`] (fallback, for clusters without native sidecars, before 1.29): a plain container keeps the pod alive while the result
+//!   is fetched by exec, as upstream's operator does it. Whoever attaches may fetch it again; stopped before, it reports as the sidecar does.
 //!
 //! # Guarantees
 //! What comes out is what went in (checked by length and checksum, but for `Message`), and one JSON value. Everything else is a
@@ -25,10 +25,12 @@ mod pod;
 #[cfg(test)]
 mod tests;
 
-use futures::TryStreamExt;
+use std::time::Duration;
+
 use kpo_core::{Pod, ResultBy, pod::Terminated};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::time::sleep;
 
 use crate::request::{ApiRequest, Call, RequestError, Requests};
 
@@ -105,11 +107,6 @@ impl Plan {
     pub fn read_command(path: &str, limit: usize) -> Vec<String> {
         pod::shell(include_str!("read.sh"), &[path, &limit.to_string()])
     }
-
-    /// For [`Plan::Exec`]: the command that lets [`CONTAINER`] end, once the result was read.
-    pub fn release_command(path: &str) -> Vec<String> {
-        pod::shell(": >\"$1\"\n", &[&pod::release_file(path)])
-    }
 }
 
 /// What each of so many containers (init and ephemeral ones too) may write as its termination message, in bytes. The kubelet cuts what is
@@ -159,8 +156,23 @@ pub enum ResultError {
         got: usize,
     },
     /// It is not what the program wrote.
-    #[error("the result was damaged on its way: its checksum does not match (a result must be UTF-8 text)")]
+    #[error("the result was damaged on its way: its checksum does not match")]
     Checksum,
+    /// It is no text.
+    #[error("the result is not UTF-8 text (its byte {at} belongs to no character): write other bytes as base64")]
+    NotText {
+        /// Which byte, from 1.
+        at: usize,
+    },
+    /// Its termination message has U+FFFD, the character that stands there for each byte that is no UTF-8 text.
+    #[error(
+        "the result has the character U+FFFD at byte {at}, which a termination message has where bytes are no UTF-8 text: \
+         write only UTF-8 text; one that means that character must go by the sidecar"
+    )]
+    Replaced {
+        /// Which byte, from 1.
+        at: usize,
+    },
     /// It is no JSON value.
     #[error("the result is not JSON: line {line}, column {column}: {reason}")]
     NotJson {
@@ -200,9 +212,6 @@ pub enum ResultError {
     /// The log with the result could not be read.
     #[error("the log with the result could not be read")]
     Log(#[source] RequestError),
-    /// The log broke off.
-    #[error("the log with the result broke off")]
-    LogBroken(#[source] crate::request::ApiFailure),
 }
 
 fn describe_size(size: Option<u64>) -> String {
@@ -210,11 +219,11 @@ fn describe_size(size: Option<u64>) -> String {
 }
 
 /// Reads a result that needs no exec, from the pod's last status and, where it is large, from the sidecar's log. The result is one JSON
-/// value; its text is returned as the program wrote it.
+/// value; its text is returned as the program wrote it. A log that breaks off or falls silent is read again until the call's deadline.
 ///
 /// # Errors
-/// See [`ResultError`]. [`Plan::Exec`] is not for this function: run [`Plan::read_command`], then [`decode_frame`] and
-/// [`Report::into_bytes`] on its output.
+/// See [`ResultError`]. Of [`Plan::Exec`] it reads what the container left when it was stopped; while that runs, run
+/// [`Plan::read_command`] in it, then [`decode_frame`] and [`Report::into_bytes`] on its output.
 pub async fn read(requests: &Requests, pod: &Pod, plan: &Plan, call: Call) -> Result<String, ResultError> {
     let bytes = match plan {
         Plan::Message { container, path } => {
@@ -222,22 +231,48 @@ pub async fn read(requests: &Requests, pod: &Pod, plan: &Plan, call: Call) -> Re
                 .into_bytes()
         }
         Plan::Sidecar { path, limit } | Plan::Exec { path, limit } => {
+            let log = || read_log(requests, pod, *limit, call);
             match decode_frame(termination_message(pod, CONTAINER)?.as_bytes(), path, *limit)? {
                 Report::Complete(bytes) => bytes,
-                Report::InLog { length, sha256 } => {
-                    decode_log(&read_log(requests, pod, *limit, call).await?, length, &sha256)?
-                }
+                Report::InLog { length, sha256 } => whole(log, |log| decode_log(log, length, &sha256)).await?,
                 // The kubelet cut it. Whatever may be cut stands in the log as well.
                 Report::Cut { length, sha256, got } => {
-                    let log = read_log(requests, pod, *limit, call).await?;
                     let cut = |_| ResultError::Cut { expected: length, got };
-                    decode_log(&log, length, &sha256).map_err(cut)?
+                    whole(log, |log| decode_log(log, length, &sha256).map_err(cut)).await?
                 }
             }
         }
     };
+    text(bytes)
+}
+
+/// The wait before an answer that lacks its end is asked for again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What was read, decoded. Where its end is missing it is read once more, since a server whose own connection breaks may end its answer as if
+/// that were whole; the same again is all there is.
+pub(crate) async fn whole<Fut: Future<Output = Result<Vec<u8>, ResultError>>>(
+    read: impl Fn() -> Fut,
+    decode: impl Fn(&[u8]) -> Result<Vec<u8>, ResultError>,
+) -> Result<Vec<u8>, ResultError> {
+    let mut before = None;
+    loop {
+        let raw = read().await?;
+        match decode(&raw) {
+            Err(ResultError::Cut { .. } | ResultError::Garbled { .. })
+                if before.replace(raw.len()) != Some(raw.len()) =>
+            {
+                sleep(AGAIN).await;
+            }
+            decoded => return decoded,
+        }
+    }
+}
+
+/// The result's text, if it is one JSON value.
+pub(crate) fn text(bytes: Vec<u8>) -> Result<String, ResultError> {
     parse_json(&bytes)?;
-    String::from_utf8(bytes).map_err(|_| ResultError::Checksum)
+    String::from_utf8(bytes).map_err(|error| ResultError::NotText { at: error.utf8_error().valid_up_to() + 1 })
 }
 
 fn termination_message<'a>(pod: &'a Pod, container: &str) -> Result<&'a str, ResultError> {
@@ -257,6 +292,9 @@ fn no_report(container: &str, state: String) -> ResultError {
     ResultError::NoReport { container: container.to_owned(), state }
 }
 
+/// How long the log's headers, and each piece of it, may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// The length and checksum in the pod's own status prove that the log is this pod's.
 async fn read_log(requests: &Requests, pod: &Pod, limit: usize, call: Call) -> Result<Vec<u8>, ResultError> {
     let most = limit / 3 * 4 + limit / 50 + (64 << 10);
@@ -264,12 +302,7 @@ async fn read_log(requests: &Requests, pod: &Pod, limit: usize, call: Call) -> R
         .subresource("log")
         .query("container", CONTAINER)
         .query("limitBytes", most.to_string());
-    let body = requests.open(&request, call).await.map_err(ResultError::Log)?;
-    let append = |mut all: Vec<u8>, chunk: bytes::Bytes| async move {
-        all.extend_from_slice(&chunk);
-        Ok(all)
-    };
-    body.try_fold(Vec::new(), append).await.map_err(ResultError::LogBroken)
+    requests.read(&request, PATIENCE, call.timeout(PATIENCE)).await.map_err(ResultError::Log)
 }
 
 /// The result as JSON.

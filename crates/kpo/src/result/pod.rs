@@ -91,27 +91,36 @@ const VOLUME: &str = CONTAINER;
 /// assert_eq!(pod["spec"]["containers"][0]["volumeMounts"][0]["mountPath"], "/airflow/xcom");
 /// ```
 pub fn add_sidecar(pod: &mut Value, container: &str, options: &SidecarOptions) -> Result<Plan, ManifestError> {
-    let containers = count(pod) + 1;
-    let inline = message_limit(containers) - HEAD;
-    let sure = POD_MESSAGE_LIMIT / (containers + INJECTED) - HEAD;
-    let sizes = [sure.min(options.limit), inline.min(options.limit), options.limit].map(|n| n.to_string());
-    let [sure, inline, most] = sizes.each_ref().map(String::as_str);
-    let command = shell(include_str!("sidecar.sh"), &[&options.path, sure, inline, most]);
-    add(pod, container, options, command, Kind::Sidecar)?;
+    add(pod, container, options, Kind::Sidecar)?;
     Ok(Plan::Sidecar { path: options.path.clone(), limit: options.limit })
 }
 
-/// Adds a plain container that waits until the result was fetched by exec, for clusters without native sidecars.
+/// Adds the same as a plain container, for clusters without native sidecars: it lives on beside the program, whose result is fetched by exec,
+/// and ends with its pod, which goes, or is stopped, when the outcome was taken. Stopped before, it leaves its report as the sidecar does.
+///
+/// ```
+/// use kpo::result::{CONTAINER, SidecarOptions, add_waiter};
+/// let mut pod = serde_json::json!({"spec": {"containers": [{"name": "base", "image": "python:3.14"}]}});
+/// let options = SidecarOptions { path: "/out/result.json".into(), ..SidecarOptions::new("registry.example/busybox:1.37") };
+/// let plan = add_waiter(&mut pod, "base", &options).unwrap();
+/// assert_eq!(plan.by(), kpo_core::ResultBy::Exec);
+/// assert_eq!(pod["spec"]["containers"][1]["name"], CONTAINER);
+/// ```
 ///
 /// # Errors
 /// See [`ManifestError`]; the manifest is unchanged then.
 pub fn add_waiter(pod: &mut Value, container: &str, options: &SidecarOptions) -> Result<Plan, ManifestError> {
-    let command = shell(include_str!("waiter.sh"), &[&release_file(&options.path), &options.limit.to_string()]);
-    add(pod, container, options, command, Kind::Plain)?;
+    add(pod, container, options, Kind::Plain)?;
     Ok(Plan::Exec { path: options.path.clone(), limit: options.limit })
 }
 
 /// Makes the result's path the termination message of the program's container.
+///
+/// ```
+/// let mut pod = serde_json::json!({"spec": {"containers": [{"name": "base", "image": "python:3.14"}]}});
+/// kpo::result::add_message(&mut pod, "base", "/airflow/xcom/return.json").unwrap();
+/// assert_eq!(pod["spec"]["containers"][0]["terminationMessagePath"], "/airflow/xcom/return.json");
+/// ```
 ///
 /// # Errors
 /// See [`ManifestError`]; the manifest is unchanged then.
@@ -141,20 +150,21 @@ pub fn detect(pod: &Value, container: &str) -> Option<Plan> {
     if let Some([_, _, _, _, path, _, _, limit]) = command("/spec/initContainers").as_deref() {
         return Some(Plan::Sidecar { path: path.clone(), limit: limit.parse().ok()? });
     }
-    if let Some([.., release, limit]) = command("/spec/containers").as_deref() {
-        let path = release.strip_suffix(RELEASED)?.to_owned();
-        return Some(Plan::Exec { path, limit: limit.parse().ok()? });
+    if let Some([_, _, _, _, path, _, _, limit]) = command("/spec/containers").as_deref() {
+        return Some(Plan::Exec { path: path.clone(), limit: limit.parse().ok()? });
     }
     let path = named(pod.pointer("/spec/containers")?, container)?.get("terminationMessagePath")?.as_str()?;
     let is_ours = path != DEFAULT_MESSAGE_PATH;
     is_ours.then(|| Plan::Message { path: path.to_owned(), container: container.to_owned() })
 }
 
-const RELEASED: &str = ".kpo-released";
-
-/// The file whose appearance ends the container that waits.
-pub(super) fn release_file(path: &str) -> String {
-    format!("{path}{RELEASED}")
+/// What the container runs in a pod that will have so many: the sizes tell it what surely fits its termination message, and what may.
+fn command(containers: usize, options: &SidecarOptions) -> Vec<String> {
+    let inline = message_limit(containers) - HEAD;
+    let sure = POD_MESSAGE_LIMIT / (containers + INJECTED) - HEAD;
+    let sizes = [sure.min(options.limit), inline.min(options.limit), options.limit].map(|n| n.to_string());
+    let [sure, inline, most] = sizes.each_ref().map(String::as_str);
+    shell(include_str!("sidecar.sh"), &[&options.path, sure, inline, most])
 }
 
 /// A command that runs a script with arguments.
@@ -167,15 +177,10 @@ enum Kind {
     Plain,
 }
 
-fn add(
-    pod: &mut Value,
-    container: &str,
-    options: &SidecarOptions,
-    command: Vec<String>,
-    kind: Kind,
-) -> Result<(), ManifestError> {
+fn add(pod: &mut Value, container: &str, options: &SidecarOptions, kind: Kind) -> Result<(), ManifestError> {
     let directory = directory(&options.path)?.to_owned();
     check_names(pod)?;
+    let command = command(count(pod) + 1, options);
     let user = user(pod, container, options);
     let program = find(pod, container)?;
     let shared = named_mount(program, &directory).cloned();

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::Read,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
     sync::mpsc,
     time::Duration,
@@ -153,6 +153,9 @@ fn the_container_that_waits_for_an_exec() {
     assert_eq!(plan, Plan::Exec { path: "/r/out.json".into(), limit: 4 << 20 });
     assert_eq!(detect(&pod, "base"), Some(plan));
     assert_eq!(pod["spec"]["containers"][2]["name"], "kpo-result");
+    let mut other = program();
+    add_sidecar(&mut other, "base", &options()).expect("it fits");
+    assert_eq!(pod["spec"]["containers"][2]["command"], other["spec"]["initContainers"][1]["command"]);
     assert_eq!(pod["spec"]["containers"][2].get("restartPolicy"), None);
 }
 
@@ -179,6 +182,8 @@ fn reports() {
         (inline("abcdef").replace("abcdef", "abc"), "cut: 3 of 6"),
         (inline("abcdef").replace("abcdef", "abcdeg"), DAMAGED),
         (inline("abc") + "d", DAMAGED),
+        // A byte that was no text: the API server has put a character there.
+        (inline("\"a?\"").replace('?', "\u{fffd}"), NO_TEXT),
         ("kpo-result/1 log 9000 00".into(), "in the log: 9000"),
         ("kpo-result/1 too-large 6000\n".into(), "the result is too large: it has 6000 bytes, the limit is 5000 bytes"),
         (
@@ -200,7 +205,8 @@ fn reports() {
     }
 }
 
-const DAMAGED: &str = "the result was damaged on its way: its checksum does not match (a result must be UTF-8 text)";
+const DAMAGED: &str = "the result was damaged on its way: its checksum does not match";
+const NO_TEXT: &str = "the result is not UTF-8 text (its byte 3 belongs to no character): write other bytes as base64";
 
 #[test]
 fn the_programs_message_counts_at_the_limit_only_if_it_is_whole() {
@@ -220,6 +226,12 @@ fn the_programs_message_counts_at_the_limit_only_if_it_is_whole() {
         assert_eq!(read(message), expected, "{message}");
     }
     assert!(matches!(decode_message(" \n", "/r/o", 20), Err(ResultError::Missing { .. })));
+    let replaced = decode_message("\"a\u{fffd}\"", "/r/o", 20).unwrap_err();
+    assert_eq!(
+        replaced.to_string(),
+        "the result has the character U+FFFD at byte 3, which a termination message has where bytes are no UTF-8 text: \
+         write only UTF-8 text; one that means that character must go by the sidecar"
+    );
 }
 
 #[test]
@@ -235,6 +247,8 @@ fn a_result_is_one_json_value() {
     for text in ["null", "1", "\"x\"", " [1, {\"a\": null}]\n"] {
         parse_json(text.as_bytes()).expect(text);
     }
+    assert_eq!(parse_json(b"\"a\xff\"").expect_err("no text").to_string(), NO_TEXT);
+    assert_eq!(text(b"\"a\xff\"".to_vec()).expect_err("no text").to_string(), NO_TEXT);
 }
 
 async fn read_from(script: Vec<Reply>, pod: &Pod, plan: &Plan) -> (Result<String, String>, Vec<String>) {
@@ -283,10 +297,41 @@ async fn a_large_result_is_one_request_for_the_sidecars_log() {
         (&log.replacen("MTIz", "MTIx", 1), DAMAGED),
         ("nothing", "the report of container \"kpo-result\" is not understood: is its image or command another one?"),
     ] {
-        let script = vec![Reply::foreign(200, log)];
+        // The same twice is all there is.
+        let script = vec![Reply::foreign(200, log), Reply::foreign(200, log)];
         let (result, _) = read_from(script, &ended(CONTAINER, Some(&large)), &sidecar_plan()).await;
         assert_eq!(result, Err(expected.to_owned()));
     }
+}
+
+/// Losing sight of a result is not losing it: the log is read again for as long as it takes.
+#[tokio::test(start_paused = true)]
+async fn a_log_that_breaks_falls_silent_or_ends_too_early_is_read_again() {
+    let content = format!("[{}]", "12345, ".repeat(3000) + "0");
+    let large = format!("kpo-result/1 log {} {}\n", content.len(), sum(content.as_bytes()));
+    let log = log_of(content.as_bytes());
+    let half = || bytes::Bytes::copy_from_slice(&log.as_bytes()[..log.len() / 2]);
+    let unavailable = || Reply::status(503, "ServiceUnavailable", "starting");
+    let script = vec![
+        Reply::Stream { chunks: vec![half()], cut: true },
+        Reply::Timed { steps: vec![(0, half())], end: crate::testing::Ending::Hang },
+        unavailable(),
+        unavailable().header("retry-after", "7"),
+        Reply::Stream { chunks: vec![half()], cut: false },
+        Reply::foreign(200, &log),
+    ];
+    let (result, asked) = read_from(script, &ended(CONTAINER, Some(&large)), &sidecar_plan()).await;
+    assert_eq!(result.as_deref(), Ok(content.as_str()));
+    let at: Vec<_> = asked.iter().map(|line| line.split(' ').next().expect("a time").to_owned()).collect();
+    assert_eq!(at, ["0", "500", "31500", "33500", "40500", "41500"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_may_not_be_read_is_an_error_at_once() {
+    let large = format!("kpo-result/1 log 9000 {}\n", sum(b""));
+    let script = vec![Reply::status(403, "Forbidden", "pods \"a-1\" is forbidden")];
+    let (result, asked) = read_from(script, &ended(CONTAINER, Some(&large)), &sidecar_plan()).await;
+    assert_eq!((result, asked.len()), (Err("the log with the result could not be read".to_owned()), 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -420,7 +465,7 @@ fn the_script_says_what_is_wrong() {
 }
 
 #[test]
-fn the_script_for_exec_prints_the_same_report_and_the_other_ends_the_wait() {
+fn the_script_for_exec_prints_the_same_report() {
     let folder = Folder::new("exec");
     let file = folder.path("out.json");
     let run = |command: Vec<String>| Command::new(&command[0]).args(&command[1..]).output().expect("a shell").stdout;
@@ -430,11 +475,4 @@ fn the_script_for_exec_prints_the_same_report_and_the_other_ends_the_wait() {
     let bytes = decode_frame(&report(9), &file, 9).and_then(Report::into_bytes).expect("whole");
     assert_eq!(bytes, b"[1,\n2]");
     assert_eq!(report(5), b"kpo-result/1 too-large 6\n");
-
-    let mut pod = program();
-    add_waiter(&mut pod, "base", &SidecarOptions { path: file.clone(), ..options() }).expect("it fits");
-    run(Plan::release_command(&file));
-    assert!(Path::new(&(file + ".kpo-released")).exists());
-    // It was released before it began: it ends at once.
-    run(serde_json::from_value(pod["spec"]["containers"][2]["command"].take()).expect("a command"));
 }

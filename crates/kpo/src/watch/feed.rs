@@ -59,9 +59,11 @@ const LONGEST_LINE: usize = 16 << 20;
 const MARGIN: Duration = Duration::from_secs(5);
 /// A watch that lived for so long was no failure: the next one begins at once.
 const LONG_LIVED: Duration = Duration::from_secs(30);
-/// A resumed watch stands if it brings no error for so long: that a position has expired is often said in the first event of an answer 200.
+/// A watch of which that is not sure stands if it brings no error for so long: that a position has expired is often said in the first event of
+/// an answer 200.
 const SETTLED: Duration = Duration::from_secs(1);
-/// Watches that end as soon as they began, before it is called trouble.
+/// Watches that end as soon as they began, before it is called trouble and, where they bring nothing, a list is asked for what they may
+/// withhold.
 const QUICK_ENDS: u32 = 3;
 
 pub(super) struct Feed {
@@ -78,6 +80,8 @@ pub(super) struct Feed {
     settles: Option<Instant>,
     /// Failures and quick ends in a row.
     failures: u32,
+    /// Watches in a row that ended at once, as if there were nothing to tell.
+    empty: u32,
     last_contact: Instant,
     trouble_since: Option<Instant>,
     future_since: Option<Instant>,
@@ -106,6 +110,7 @@ impl Feed {
             in_gap: false,
             settles: None,
             failures: 0,
+            empty: 0,
             last_contact: Instant::now(),
             trouble_since: None,
             future_since: None,
@@ -141,15 +146,20 @@ impl Feed {
 
     async fn watch(&mut self, from: Option<String>) -> Duration {
         let begun = Instant::now();
-        let request = self.watch_request(from);
+        let request = self.watch_request(from.clone());
         let body = match self.requests.open_once(&request, Some(self.options.patience)).await {
             Ok(body) => body,
-            Err(failure) => return self.failed(failure, Duration::ZERO),
+            Err(failure) => {
+                self.empty = 0;
+                return self.failed(failure, Duration::ZERO);
+            }
         };
         self.stands();
         let deadline = begun + self.options.timeout + MARGIN;
         let end = self.follow(Lines::new(body, LONGEST_LINE), deadline).await;
         self.settles = None;
+        let is_empty = matches!(end, End::Closed) && matches!(&self.mode, Mode::Watch(position) if *position == from);
+        self.empty = if is_empty { self.empty + 1 } else { 0 };
         self.ended(end, begun.elapsed())
     }
 
@@ -159,6 +169,7 @@ impl Feed {
             match timeout_at(limit, lines.next()).await {
                 Err(_) if self.settles.is_some() => self.covered(),
                 Err(_) => return End::Silent,
+                Ok(None) if is_foreign(lines.rest()) => return End::Unreadable,
                 Ok(None) => return End::Closed,
                 Ok(Some(Err(Broken::Cut(failure)))) => return End::Failed(failure),
                 Ok(Some(Err(Broken::TooLong))) => return End::Unreadable,
@@ -206,7 +217,7 @@ impl Feed {
     /// What follows the end of a watch that stood: the pause before the next step.
     fn ended(&mut self, end: End, lived: Duration) -> Duration {
         if lived >= LONG_LIVED {
-            (self.failures, self.trouble_since) = (0, None);
+            (self.failures, self.empty, self.trouble_since) = (0, 0, None);
         }
         match end {
             End::Closed if lived >= LONG_LIVED => Duration::ZERO,
@@ -215,6 +226,9 @@ impl Feed {
                 self.lost();
                 if self.failures >= QUICK_ENDS {
                     self.trouble(Why::ClosedAtOnce, pause);
+                }
+                if self.empty >= QUICK_ENDS {
+                    self.give_up_position();
                 }
                 pause
             }
@@ -396,10 +410,10 @@ impl Feed {
         self.options.backoff.delay(self.failures, retry_after)
     }
 
-    /// A watch was opened. Only of one that goes on from before a gap it is not sure that it stands.
+    /// A watch was opened. Of one that goes on from before a gap, or follows many that did not stand, it is not sure that it stands.
     fn stands(&mut self) {
         self.last_contact = Instant::now();
-        if self.in_gap && self.gapless {
+        if self.in_gap && (self.gapless || self.failures >= QUICK_ENDS) {
             self.settles = Some(self.last_contact + SETTLED);
         } else {
             self.covered();
@@ -442,6 +456,11 @@ impl Selection {
             Selection::Tasks { .. } => ("labelSelector", marks::TASK.to_owned()),
         }
     }
+}
+
+/// Whether the end of a body is no beginning of an object, which a watch that was cut has there.
+fn is_foreign(rest: &[u8]) -> bool {
+    rest.trim_ascii().first().is_some_and(|first| *first != b'{')
 }
 
 async fn append(mut all: Vec<u8>, chunk: bytes::Bytes) -> Result<Vec<u8>, ApiFailure> {

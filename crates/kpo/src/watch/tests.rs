@@ -132,16 +132,34 @@ async fn an_ordinary_end_is_followed_at_once_from_the_last_bookmark_and_nothing_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_closes_each_watch_at_once_is_not_flooded() {
-    let script = (0..20).map(|_| body(&[], Ending::Clean)).collect();
-    let (told, asked) = watch_one(script, 100).await;
-    let at: Vec<_> = asked.iter().map(|line| line.split(' ').next().expect("a time")).collect();
-    assert_eq!(at, ["0", "1000", "3000", "7000", "15000", "31000", "61000", "91000"]);
+async fn a_server_that_closes_each_watch_at_once_is_not_flooded_and_at_last_asked_for_lists() {
+    let empty = || body(&[], Ending::Clean);
+    let round = |version| [list(20 + version, &[pod("a", version)]), empty()];
+    let script = vec![empty(), empty(), empty()];
+    let (told, asked) = watch_one(script.into_iter().chain((6..11).flat_map(round)).collect(), 100).await;
+    let kind = |line: &str| if line.contains("watch=true") { "watch" } else { "list" };
+    let asked: Vec<_> = asked.iter().map(|line| (line.split(' ').next().expect("a time"), kind(line))).collect();
+    let rounds = ["7000", "15000", "31000", "61000", "91000"].into_iter().flat_map(|at| [(at, "list"), (at, "watch")]);
+    assert_eq!(
+        asked,
+        [("0", "watch"), ("1000", "watch"), ("3000", "watch")].into_iter().chain(rounds).collect::<Vec<_>>()
+    );
     let trouble: Vec<_> = told.iter().filter(|line| line.contains("trouble")).collect();
     assert_eq!(trouble[0], "3000 trouble since 3000, again in 4s: the API server ends each watch as soon as it began");
     assert_eq!(trouble.len(), 6);
-    assert_eq!(told.len(), trouble.len() + 2);
-    assert_eq!(told[..2], ["0 covered gapless", "0 gap since 0"]);
+    let seen: Vec<_> = told.iter().filter(|line| !line.contains("trouble")).map(String::as_str).collect();
+    let listed =
+        ["7000 Listed a-1 6", "15000 Listed a-1 7", "31000 Listed a-1 8", "61000 Listed a-1 9", "91000 Listed a-1 10"];
+    assert_eq!(seen, [&["0 covered gapless", "0 gap since 0"][..], &listed].concat(), "it never stands");
+}
+
+/// What comes in short watches is no less whole: the position is kept.
+#[tokio::test(start_paused = true)]
+async fn watches_that_end_soon_but_bring_something_are_gone_on_with() {
+    let short = |version| body(&[(0, event("MODIFIED", &pod("a", version)))], Ending::Clean);
+    let (told, asked) = watch_one((6..11).map(short).chain([hang()]).collect(), 60).await;
+    assert!(asked.iter().all(|line| line.contains("watch=true")), "{asked:?}");
+    assert!(!told.iter().any(|line| line.contains("after a gap")), "{told:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -305,7 +323,24 @@ async fn garbage_is_asked_for_again_and_at_last_listed() {
     let (told, asked) = watch_one(vec![garbage(), garbage(), garbage(), list(9, &[pod("a", 8)]), hang()], 60).await;
     let at: Vec<_> = asked.iter().map(|line| line.split(' ').next().expect("a time")).collect();
     assert_eq!(at, ["0", "1000", "3000", "7000", "7000"]);
-    assert_eq!(told[told.len() - 2..], ["7000 Listed a-1 8", "7000 covered after a gap"]);
+    // A list was had; whether this watch stands shows in a second.
+    assert_eq!(told[told.len() - 2..], ["7000 Listed a-1 8", "8000 covered after a gap"]);
+}
+
+/// A page of somebody in between, which ends without a line feed.
+#[tokio::test(start_paused = true)]
+async fn a_page_instead_of_a_watch_is_named() {
+    let page = || body(&[(0, "<html>maintenance</html>".into())], Ending::Clean);
+    let (told, asked) = watch_one(vec![page(), page(), page(), list(9, &[pod("a", 8)]), hang()], 60).await;
+    let at: Vec<_> = asked.iter().map(|line| line.split(' ').next().expect("a time")).collect();
+    assert_eq!(at, ["0", "1000", "3000", "7000", "7000"]);
+    let said = "0 trouble since 0, again in 1s: the API server sent something that is no watch event";
+    assert!(told.iter().any(|line| line == said), "{told:?}");
+
+    // The beginning of an object is a watch that was cut.
+    let half = || body(&[(0, "{\"type\":\"MODI".into())], Ending::Clean);
+    let (told, _) = watch_one(vec![half(), hang()], 60).await;
+    assert!(!told.iter().any(|line| line.contains("trouble")), "{told:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -49,6 +49,7 @@ fn the_credit_of_a_scale_up_ends_after_fifteen_minutes() {
         while let Some((id, command)) = bench.commands().pop() {
             match command {
                 Command::ListEvents { .. } => bench.reply(id, Reply::Events(vec![event("TriggeredScaleUp", began)])),
+                Command::Annotate { .. } => bench.reply(id, Reply::Done),
                 Command::Delete { .. } => deleted = Some(bench.now),
                 other => panic!("{other:?}"),
             }
@@ -63,7 +64,7 @@ fn without_a_node_in_sight_the_scheduling_clock_ends_and_says_what_the_autoscale
     let began = bench.now;
     bench.pass(Duration::from_secs(5));
     bench.tell(vec![event("NotTriggerScaleUp", began + Duration::from_secs(1))]);
-    assert_eq!(bench.deleted().0, "uid-1");
+    assert_eq!(bench.stopped(Reason::ScheduleTimeout).0, "uid-1");
     bench.gone(&Shown::new("t-1", 1).terminating());
     assert_eq!(bench.finish().reason, Some(Reason::ScheduleTimeout));
     let (verdict, _) = bench.ended()[0];
@@ -94,7 +95,7 @@ fn events_that_never_come_do_not_hold_the_scheduling_clock() {
     assert!(matches!(bench.command().1, Command::ListEvents { .. }));
     bench.now = bench.wait().until.expect("the events are not awaited for ever");
     bench.task.handle(bench.now, Input::Tick).unwrap();
-    assert_eq!(bench.deleted().0, "uid-1");
+    assert_eq!(bench.stopped(Reason::ScheduleTimeout).0, "uid-1");
 }
 
 /// The program's own preparation is the user's work: only what does not get on is stopped.
@@ -132,7 +133,7 @@ fn the_running_clock_stops_a_program_and_counts_each_attempt_anew() {
     assert_eq!(wait.until, Some(bench.now + Duration::from_secs(30)));
     assert!(matches!(wait.because, Because::Program { deadline, .. } if deadline == wait.until));
     bench.pass(Duration::from_secs(30));
-    assert_eq!(bench.deleted().0, "uid-1");
+    assert_eq!(bench.stopped(Reason::RunTimeout).0, "uid-1");
     bench.gone(&shown.terminating().exited(143));
     let outcome = bench.finish();
     assert_eq!((outcome.verdict.as_deref(), outcome.reason), (Some("cancelled"), Some(Reason::RunTimeout)));

@@ -24,7 +24,7 @@ fn one_who_takes_over_writes_its_mark_first() {
     bench.reply(id, Reply::Pod(Box::new(taken.pod())));
     bench.silence();
     bench.stop(Stop::User);
-    assert_eq!(bench.deleted().0, "uid-1");
+    assert_eq!(bench.stopped(Reason::CancelledByUser).0, "uid-1");
 }
 
 #[test]
@@ -48,7 +48,8 @@ fn one_who_may_not_delete_says_so_and_leaves_the_pod() {
     let mut bench = Bench::default();
     bench.run(Shown::new("t-1", 1));
     bench.stop(Stop::User);
-    let (id, _) = bench.command();
+    bench.signed(Reason::CancelledByUser);
+    let (id, Command::Delete { .. }) = bench.command() else { panic!("a delete is expected") };
     bench.reply(id, Reply::Refused(forbidden("delete")));
     let outcome = bench.finish();
     assert_eq!(outcome.reason, Some(Reason::CancelledByUser));
@@ -183,6 +184,57 @@ fn without_the_manifest_nothing_is_run_again_and_that_is_said() {
     bench.tell(vec![]);
     bench.finish();
     assert_eq!(bench.ended()[0].1, &Next::End { why: Some(NoRerun::NoManifest) });
+}
+
+/// Whoever else observes the task is told by whom its pod was deleted: it is nobody's whim.
+#[test]
+fn a_follower_takes_a_signed_deletion_for_what_it_is() {
+    for (reason, verdict) in [
+        (Reason::CancelledByUser, "cancelled"),
+        (Reason::Timeout, "cancelled"),
+        (Reason::StartTimeout, "launchFailed"),
+        (Reason::StartedAfterAll, "disrupted"),
+    ] {
+        let shown = Shown::new("t-1", 1).on("node-1").running();
+        let signed = shown.clone().with("/metadata/annotations/kpo.rs~1stopping", json!(reason.code()));
+        let mut follower = attached(false, |shown| vec![shown.on("node-1").running()]);
+        follower.hush();
+        follower.see(&signed);
+        follower.silence();
+        follower.gone(&signed.terminating().exited(137));
+        let outcome = follower.finish();
+        assert_eq!((outcome.verdict.as_deref(), outcome.reason), (Some(verdict), Some(reason)));
+    }
+}
+
+/// The observer died between its signature and the deletion.
+#[test]
+fn who_takes_over_goes_on_with_a_users_cancel_and_not_with_a_launch_that_failed() {
+    for (reason, goes_on) in [(Reason::CancelledByUser, true), (Reason::Timeout, true), (Reason::StartTimeout, false)] {
+        let signed = |shown: Shown| shown.with("/metadata/annotations/kpo.rs~1stopping", json!(reason.code()));
+        let mut bench = attached(true, |shown| vec![signed(shown.on("node-1"))]);
+        let (mark, _) = bench.command();
+        let taken = signed(Shown::new("t-1", 1).on("node-1"));
+        let taken = taken.with("/metadata/annotations/kpo.rs~1observer", json!("you/2"));
+        bench.reply(mark, Reply::Pod(Box::new(taken.pod())));
+        if goes_on {
+            bench.stopped(reason);
+        } else {
+            bench.silence();
+        }
+    }
+}
+
+/// A right that is missing does not keep a pod from being stopped.
+#[test]
+fn what_may_not_be_signed_is_deleted_all_the_same() {
+    let mut bench = Bench::default();
+    bench.run(Shown::new("t-1", 1));
+    bench.stop(Stop::User);
+    let (sign, Command::Annotate { .. }) = bench.command() else { panic!("a signature is expected") };
+    bench.reply(sign, Reply::Refused(forbidden("patch")));
+    assert_eq!(bench.deleted().0, "uid-1");
+    assert!(!bench.events.iter().any(|event| matches!(event, Event::Hindered { .. })));
 }
 
 /// The pod of an ended attempt belongs to whoever watches over the task now.

@@ -53,14 +53,10 @@ fn one_who_is_taken_over_while_it_stops_a_pod_deletes_it_no_more() {
     bench.create(&Shown::new("t-1", 1));
     let shown = Shown::new("t-1", 1).on("node-1");
     bench.see(&shown);
-    let (id, command) = loop {
-        bench.pass(Duration::from_secs(601));
-        let commands = bench.commands();
-        if let Some(delete) = commands.into_iter().find(|(_, c)| matches!(c, Command::Delete { .. })) {
-            break delete;
-        }
-    };
-    assert!(matches!(command, Command::Delete { .. }));
+    bench.silence();
+    bench.pass(Duration::from_secs(601));
+    bench.signed(Reason::StartTimeout);
+    let (id, Command::Delete { .. }) = bench.command() else { panic!("a delete is expected") };
     bench.reply(id, Reply::Conflict);
     let (read, Command::Read { .. }) = bench.command() else { panic!() };
     let taken = shown.with("/metadata/annotations/kpo.rs~1observer", json!("you/2"));
@@ -177,6 +173,7 @@ fn the_log_of_a_pod_that_may_not_be_deleted_is_not_waited_for() {
     let mut bench = Bench::default();
     bench.run(Shown::new("t-1", 1));
     bench.stop(Stop::User);
+    bench.signed(Reason::CancelledByUser);
     let (id, Command::Delete { .. }) = bench.command() else { panic!() };
     let refusal = Refusal { code: 403, reason: "Forbidden".into(), message: "no".into(), retry_after: None };
     bench.reply(id, Reply::Refused(refusal));
@@ -235,7 +232,7 @@ fn held(policy: RerunPolicy) -> (Bench, Shown, Shown) {
 fn what_is_seen_to_the_contrary_wins_also_during_the_backoff() {
     let (mut bench, first, second) = held(RerunPolicy::IfNotStarted);
     bench.see(&first.exited(137));
-    assert_eq!(bench.deleted().0, "uid-2", "the attempt that is held never runs");
+    assert_eq!(bench.stopped(Reason::StartedAfterAll).0, "uid-2", "the attempt that is held never runs");
     bench.gone(&second.terminating());
     let outcome = bench.finish();
     assert_eq!((outcome.verdict.as_deref(), outcome.reason), (Some("disrupted"), Some(Reason::StartedAfterAll)));

@@ -48,7 +48,7 @@ fn a_users_cancel_deletes_with_preconditions_and_ends_when_the_pod_has_ended() {
     let mut bench = Bench::default();
     let shown = bench.run(Shown::new("t-1", 1));
     bench.stop(Stop::User);
-    assert_eq!(bench.deleted().0, "uid-1");
+    assert_eq!(bench.stopped(Reason::CancelledByUser).0, "uid-1");
     bench.see(&shown.clone().terminating());
     bench.gone(&shown.terminating().exited(143));
     let outcome = bench.finish();
@@ -72,7 +72,7 @@ fn a_cancel_before_the_creates_answer_deletes_what_it_made() {
     bench.stop(Stop::User);
     assert_eq!(bench.command().1, Command::Withdraw { create: id });
     bench.reply(id, Reply::Pod(Box::new(Shown::new("t-1", 1).pod())));
-    assert_eq!(bench.deleted().0, "uid-1");
+    assert_eq!(bench.stopped(Reason::CancelledByUser).0, "uid-1");
 }
 
 #[test]
@@ -122,6 +122,7 @@ fn the_deadline_ends_a_task_whose_api_server_is_away() {
     bench.run(Shown::new("t-1", 1));
     bench.silence();
     bench.pass(total);
+    bench.signed(Reason::Timeout);
     assert!(matches!(bench.command().1, Command::Delete { .. }), "which is never answered");
     assert_eq!(bench.wait().until, Some(bench.now + Duration::from_secs(30 + 60)));
     bench.pass(Duration::from_secs(30 + 60));
@@ -140,7 +141,7 @@ fn a_pod_whose_silent_node_never_ends_it_is_left_when_it_should_long_have_ended(
         let mut bench = Bench::new(spec.clone());
         let shown = bench.run(Shown::new("t-1", 1));
         stop(&mut bench);
-        assert_eq!(bench.deleted().0, "uid-1");
+        assert_eq!(bench.stopped(reason).0, "uid-1");
         bench.see(&shown.terminating());
         bench.silence();
         bench.pass(Duration::from_secs(30 + 60));
@@ -237,7 +238,7 @@ fn a_pod_that_admission_altered_is_deleted_and_said() {
     let (id, _) = bench.command();
     let differences = vec!["the container \"base\" was removed or renamed".to_owned()];
     bench.reply(id, Reply::Altered { pod: Box::new(shown.pod()), differences: differences.clone() });
-    assert_eq!(bench.deleted().0, "uid-1");
+    assert_eq!(bench.stopped(Reason::Altered).0, "uid-1");
     bench.gone(&shown.terminating());
     let outcome = bench.finish();
     assert_eq!((outcome.verdict.as_deref(), outcome.reason), (Some("launchFailed"), Some(Reason::Altered)));
@@ -265,7 +266,7 @@ fn a_start_without_progress_ends_after_its_clock_and_the_pod_is_deleted_first() 
         bench.silence();
     }
     bench.pass(Duration::from_secs(50));
-    assert_eq!(bench.deleted().0, "uid-1");
+    assert_eq!(bench.stopped(Reason::Image).0, "uid-1");
     bench.gone(&shown.terminating().never_ran());
     let outcome = bench.finish();
     assert_eq!((outcome.verdict.as_deref(), outcome.reason), (Some("launchFailed"), Some(Reason::Image)));
@@ -289,7 +290,7 @@ fn the_total_clock_counts_all_attempts_and_sets_the_pods_deadline() {
     bench.see(&shown);
     bench.commands();
     bench.pass(Duration::from_secs(100));
-    assert_eq!(bench.deleted().0, "uid-1");
+    assert_eq!(bench.stopped(Reason::Timeout).0, "uid-1");
     bench.gone(&shown.terminating().exited(143));
     let outcome = bench.finish();
     assert_eq!((outcome.verdict.as_deref(), outcome.reason), (Some("cancelled"), Some(Reason::Timeout)));
