@@ -10,6 +10,7 @@ use kpo_lab::process::ProcessOptions;
 use kpo_lab::{Lab, LabOptions, ProcessRuntime, Time, World, script};
 use serde_json::Value;
 use std::path::Path;
+use tokio::sync::mpsc;
 
 /// A cluster that ends with this value.
 pub(crate) type RunningLab = Lab<World>;
@@ -33,6 +34,14 @@ pub(crate) async fn start(script: &str) -> Result<RunningLab, CliError> {
         .map_err(|error| CliError::because(ErrorKind::Local, "the lab cannot start", &error))
 }
 
+/// What of its script comes to nothing from now on, and why.
+pub(crate) fn refusals(lab: &RunningLab) -> mpsc::UnboundedReceiver<String> {
+    let (tell, told) = mpsc::unbounded_channel();
+    // Nobody listens any more: the command is at its end.
+    lab.with(|_, world| world.on_refusal(move |why| drop(tell.send(why.to_owned()))));
+    told
+}
+
 /// In a lab that no script fills with life, a container without command and arguments can never start: said before anything is made.
 pub(crate) fn demand_programs(script: &str, manifest: &Manifest) -> Result<(), CliError> {
     let has = |container: &Value, key: &str| container[key].as_array().is_some_and(|words| !words.is_empty());
@@ -50,9 +59,11 @@ fn read(name: &str) -> Result<script::Script, CliError> {
         return Ok(script);
     }
     let path = Path::new(name);
-    let source = crate::files::read_source(path)
-        .map_err(|error| error.hint(format!("The lab brings along: {}", script::NAMES.join(", "))))?;
-    script::parse(&source.text).map_err(|error| CliError::input(format!("{name}:{error}")))
+    let source = crate::files::read_source(path).map_err(|error| {
+        error.hint(format!("The lab brings along: {}. To write one: kpo help scripts", script::NAMES.join(", ")))
+    })?;
+    script::parse_scenario(&source.text)
+        .map_err(|error| CliError::input(format!("{name}:{error}")).hint("All that can be written: kpo help scripts"))
 }
 
 /// Connects to it as to any cluster.

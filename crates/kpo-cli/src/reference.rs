@@ -14,6 +14,10 @@ pub fn reference() -> String {
     for command in root.get_subcommands().filter(|command| !command.is_hide_set()) {
         section(&mut text, command);
     }
+    for topic in crate::topics::NAMES.iter().filter(|topic| **topic != "exit-codes") {
+        let page = crate::topics::topic(topic).unwrap_or_default();
+        let _ = writeln!(text, "\n## kpo help {topic}\n\n```text\n{}\n```", page.trim_end());
+    }
     text.push_str("\n## Environment\n\n| variable | meaning |\n|---|---|\n");
     for variable in &crate::env::ALL {
         let _ = writeln!(text, "| `{}` | {} |", variable.name, variable.meaning);

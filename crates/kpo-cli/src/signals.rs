@@ -23,6 +23,13 @@ pub(crate) struct Caught {
     pub(crate) exit_code: i32,
 }
 
+impl Caught {
+    /// The signal's number.
+    pub(crate) fn number(self) -> i32 {
+        self.exit_code - 128
+    }
+}
+
 impl Signals {
     /// Catches them from here on.
     pub(crate) fn catch(on_sigterm: OnSigterm) -> Result<Self, CliError> {

@@ -23,10 +23,14 @@ A deletion that nobody signed (no scheduler, autoscaler or node; somebody's kube
 Each attempt finds KPO_TASK, KPO_ATTEMPT and KPO_PREVIOUS_VERDICT in its environment.
 ";
 
+/// Their names.
+pub(crate) const NAMES: [&str; 3] = ["rerun", "scripts", "exit-codes"];
+
 /// The page of that name.
 pub(crate) fn topic(name: &str) -> Option<String> {
     match name {
         "rerun" => Some(RERUN.to_owned()),
+        "scripts" => Some(kpo_lab::script::GRAMMAR.to_owned()),
         "exit-codes" => Some(exit_codes()),
         _ => None,
     }

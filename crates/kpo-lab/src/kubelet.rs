@@ -37,6 +37,17 @@ use crate::world::Cx;
 use machine::{Ended, Machine};
 use worker::{KillOrder, Node, Stage, Worker};
 
+/// What the runtime knows of the containers that ran, after they stopped all at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Records {
+    /// That they ended.
+    Kept,
+    /// Nothing.
+    Lost,
+    /// That they were created: not that they were started.
+    Created,
+}
+
 /// How a kubelet is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Health {
@@ -238,9 +249,10 @@ impl Kubelet {
         self.workers.insert(uid, worker);
     }
 
-    /// The pods that count against the node's resources.
+    /// The pods that count against the node's resources (`GetActivePods`): those of the API that are not terminated. One whose object is gone
+    /// is none of them, though its containers may take a moment to end.
     fn admitted(&self) -> Vec<Arc<Value>> {
-        let active = self.workers.values().filter(|worker| !worker.is_over());
+        let active = self.workers.values().filter(|worker| !worker.gone && !worker.is_terminated());
         active.map(|worker| worker.pod.clone()).collect()
     }
 
@@ -378,11 +390,12 @@ impl Kubelet {
         }
     }
 
-    /// The machine was started anew: no container of before runs. With its runtime's records lost nothing is known of them either.
-    pub(crate) fn reboot(&mut self, cx: &mut Cx<'_>, records_lost: bool) {
+    /// The machine was started anew: no container of before runs.
+    pub(crate) fn reboot(&mut self, cx: &mut Cx<'_>, records: Records) {
         let uids: Vec<String> = self.machine.keys().cloned().collect();
         for uid in uids {
-            self.crash(cx, &uid, records_lost);
+            self.crash(cx, &uid, records);
+            self.take_sandbox_down(&uid);
         }
         if self.health != Health::Off {
             self.set_health(Health::Down);
@@ -394,37 +407,44 @@ impl Kubelet {
     pub(crate) fn power_off(&mut self, cx: &mut Cx<'_>) {
         let uids: Vec<String> = self.machine.keys().cloned().collect();
         for uid in uids {
-            self.crash(cx, &uid, true);
+            self.crash(cx, &uid, Records::Lost);
             cx.runtime.remove_pod(&uid);
         }
         self.machine.clear();
         self.set_health(Health::Off);
     }
 
-    /// The runtime forgets a pod's containers, and those that run are gone.
-    pub(crate) fn lose_records(&mut self, cx: &mut Cx<'_>, uid: &str) {
-        self.crash(cx, uid, true);
+    /// The runtime breaks down: a pod's containers are gone, and this is what it knows of them.
+    pub(crate) fn break_runtime(&mut self, cx: &mut Cx<'_>, uid: &str, records: Records) {
+        self.crash(cx, uid, records);
         if self.health == Health::Up {
             // Who waits for its containers to end need not wait any more.
             self.with(cx, uid, |worker, cx, node, machine| worker.exited(cx, node, machine));
         }
     }
 
-    /// Everything of a pod stops at this instant.
-    fn crash(&mut self, cx: &mut Cx<'_>, uid: &str, records_lost: bool) {
-        let Some(pod) = self.machine.get_mut(uid) else { return };
-        if let Some(sandbox) = &mut pod.sandbox {
+    fn take_sandbox_down(&mut self, uid: &str) {
+        if let Some(sandbox) = self.machine.get_mut(uid).and_then(|pod| pod.sandbox.as_mut()) {
             sandbox.alive = false;
         }
+    }
+
+    /// All containers of a pod stop at this instant.
+    fn crash(&mut self, cx: &mut Cx<'_>, uid: &str, records: Records) {
+        let Some(pod) = self.machine.get_mut(uid) else { return };
         for instance in pod.instances.values_mut().flatten() {
-            if instance.runs() || records_lost {
+            if instance.runs() || records == Records::Lost {
                 cx.runtime.remove(&instance.id);
                 cx.owners.remove(&instance.id);
+            }
+            if records == Records::Created && instance.runs() {
+                instance.only_created = true;
+                continue;
             }
             let lost = Ended { exit_code: 255, reason: "Unknown".into(), message: String::new(), at: cx.now };
             instance.ended.get_or_insert(lost);
         }
-        if records_lost {
+        if records == Records::Lost {
             pod.instances.clear();
             pod.sandbox = None;
         }
@@ -459,6 +479,16 @@ impl Kubelet {
             format!("The node was low on resource: {resource}. Threshold quantity: 100Mi, available: 52Mi. {using}");
         let disruption = Some(message.clone());
         self.kill(cx, uid, KillOrder { reason: "Evicted".into(), message, disruption, grace: Some(0) }, true);
+    }
+
+    /// Whether its machine has something of the pod.
+    pub(crate) fn has(&self, uid: &str) -> bool {
+        self.machine.get(uid).is_some_and(|pod| !pod.instances.is_empty())
+    }
+
+    /// Whether it still works on the pod.
+    pub(crate) fn holds(&self, uid: &str) -> bool {
+        self.workers.get(uid).is_some_and(|worker| !worker.is_over())
     }
 
     /// The container's ID as the API's log, exec and attach need it. `previous`: the one before the last.

@@ -47,6 +47,27 @@ struct Endpoint {
     address: std::net::SocketAddr,
     authority: String,
     token: String,
+    /// Who may ask beside the admin, each with a token.
+    users: Vec<(String, User)>,
+}
+
+impl Endpoint {
+    /// A kubeconfig with a context for each user and token, the first of them the current one.
+    fn kubeconfig<'a>(&self, users: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+        let authority = base64::engine::general_purpose::STANDARD.encode(&self.authority);
+        let (mut contexts, mut credentials) = (String::new(), String::new());
+        for (name, token) in users {
+            contexts +=
+                &format!("- name: {name}\n  context:\n    cluster: lab\n    user: {name}\n    namespace: default\n");
+            credentials += &format!("- name: {name}\n  user:\n    token: {token}\n");
+        }
+        format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: lab\n\
+             clusters:\n- name: lab\n  cluster:\n    server: https://{}\n    certificate-authority-data: {authority}\n\
+             contexts:\n{contexts}users:\n{credentials}",
+            self.address
+        )
+    }
 }
 
 impl<C: Cluster> std::fmt::Debug for Lab<C> {
@@ -82,11 +103,14 @@ impl<C: Cluster> Lab<C> {
     pub async fn serve(cluster: C, options: LabOptions) -> Result<Lab<C>, ServeError> {
         let listening = tls::listen(options.port.unwrap_or(0)).await?;
         let token = tls::random_token()?;
+        let users = cluster.users().into_iter().map(|user| Ok((tls::random_token()?, user)));
+        let users: Vec<(String, User)> = users.collect::<Result<_, ServeError>>()?;
         let mut lab = Lab::new(cluster, options.base.unwrap_or_else(Time::wall_clock));
         lab.grant(&token, User::admin());
+        users.iter().for_each(|(token, user)| lab.grant(token, user.clone()));
         let accept = tls::accept(lab.shared.clone(), (listening.listener, listening.acceptor));
         lab.tasks.push(tokio::spawn(accept));
-        lab.endpoint = Some(Endpoint { address: listening.address, authority: listening.authority, token });
+        lab.endpoint = Some(Endpoint { address: listening.address, authority: listening.authority, token, users });
         Ok(lab)
     }
 
@@ -165,22 +189,17 @@ impl<C: Cluster> Lab<C> {
         self.endpoint.as_ref().map(|endpoint| endpoint.token.as_str())
     }
 
-    /// A kubeconfig for the admin: YAML, with the authority's certificate and the token in it. None without sockets.
+    /// A kubeconfig for the admin, and with a context for each other user: YAML, with the authority's certificate and the tokens in it. None without
+    /// sockets.
     pub fn kubeconfig(&self) -> Option<String> {
-        self.kubeconfig_for(self.token()?)
+        let endpoint = self.endpoint.as_ref()?;
+        let others = endpoint.users.iter().map(|(token, user)| (user.name.as_str(), token.as_str()));
+        Some(endpoint.kubeconfig([("lab", endpoint.token.as_str())].into_iter().chain(others)))
     }
 
     /// A kubeconfig with another token. None without sockets.
     pub fn kubeconfig_for(&self, token: &str) -> Option<String> {
-        let endpoint = self.endpoint.as_ref()?;
-        let authority = base64::engine::general_purpose::STANDARD.encode(&endpoint.authority);
-        Some(format!(
-            "apiVersion: v1\nkind: Config\ncurrent-context: lab\n\
-             clusters:\n- name: lab\n  cluster:\n    server: https://{}\n    certificate-authority-data: {authority}\n\
-             contexts:\n- name: lab\n  context:\n    cluster: lab\n    user: lab\n    namespace: default\n\
-             users:\n- name: lab\n  user:\n    token: {token}\n",
-            endpoint.address
-        ))
+        Some(self.endpoint.as_ref()?.kubeconfig([("lab", token)].into_iter()))
     }
 
     /// Writes the admin's kubeconfig, readable by its owner only.

@@ -7,6 +7,7 @@
 mod encode;
 mod file;
 mod reader;
+mod written;
 
 use std::collections::VecDeque;
 use std::io;
@@ -23,6 +24,7 @@ use file::LogFile;
 pub use encode::PARTIAL_LIMIT;
 pub use file::LogVolume;
 pub use reader::{LogOptions, LogRead, LogReader};
+pub use written::Written;
 
 /// Where a line came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,6 +77,8 @@ struct State {
     /// Where the files are; None in memory.
     path: Option<PathBuf>,
     rotated: VecDeque<PathBuf>,
+    /// All files before the current one, where they are kept ([`ContainerLog::keep_all`]).
+    kept: Option<Vec<Arc<LogFile>>>,
 }
 
 impl ContainerLog {
@@ -102,6 +106,7 @@ impl ContainerLog {
             looked: None,
             path,
             rotated: VecDeque::new(),
+            kept: None,
         };
         Arc::new(Self { state: Mutex::new(state), changed: Notify::new() })
     }
@@ -237,7 +242,10 @@ impl State {
                 }
             },
         };
-        self.current = Arc::new(next);
+        let last = std::mem::replace(&mut self.current, Arc::new(next));
+        if let Some(kept) = &mut self.kept {
+            kept.push(last);
+        }
         self.generation += 1;
     }
 }

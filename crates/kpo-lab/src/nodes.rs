@@ -134,6 +134,19 @@ pub(crate) fn report_reboot(cx: &mut Cx<'_>, node: &str) {
     }
 }
 
+/// The cloud says why it deletes a node.
+pub(crate) fn report_cloud_deletion(cx: &mut Cx<'_>, node: &str) {
+    let Some(object) = cx.store.get(Resource::Nodes, "", node) else { return };
+    let reference = json!({"apiVersion": "v1", "kind": "Node", "name": node, "uid": pod::uid(&object)});
+    let message = format!("Deleting node {node} because it does not exist in the cloud provider");
+    let source = Source {
+        component: "cloud-node-lifecycle-controller",
+        host: String::new(),
+        manager: "cloud-controller-manager",
+    };
+    cx.events.count(cx.store, cx.now, &source, reference, &Report::normal("DeletingNode", message));
+}
+
 /// The condition of a node that is low on `memory`, `disk` or `pids`.
 pub(crate) fn pressure(what: &str) -> &'static str {
     match what {

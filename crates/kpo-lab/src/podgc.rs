@@ -19,34 +19,58 @@ const PERIOD: Duration = Duration::from_secs(20);
 /// How long a node has to be missing (`quarantineTime`).
 const QUARANTINE: Duration = Duration::from_secs(40);
 
-/// How many ended pods a cluster keeps (`--terminated-pod-gc-threshold`).
+/// How many ended pods a cluster keeps by default (`--terminated-pod-gc-threshold`).
 const KEPT: usize = 12_500;
 
 const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 
 /// The collector's memory.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct PodGc {
+    /// How many ended pods are kept.
+    kept: usize,
     /// Nodes with pods but without an object, and since when.
     missing: BTreeMap<String, Time>,
     /// Nodes that may be missing or out of service.
     suspects: BTreeSet<String>,
-    /// Pods created since it last looked.
-    created: usize,
+    /// Pods of no node that are to go.
+    unscheduled: bool,
+    /// Pods that ended since it last looked, and those it kept then.
+    ended: usize,
     /// When it looks next: only while there is something to look at.
     next: Option<Time>,
 }
 
+impl Default for PodGc {
+    fn default() -> Self {
+        Self {
+            kept: KEPT,
+            missing: BTreeMap::new(),
+            suspects: BTreeSet::new(),
+            unscheduled: false,
+            ended: 0,
+            next: None,
+        }
+    }
+}
+
 impl PodGc {
+    /// Sets how many ended pods are kept.
+    pub(crate) fn keep(&mut self, kept: usize) {
+        self.kept = kept;
+    }
+
     /// Takes note of a change.
     pub(crate) fn observe(&mut self, change: &Change) {
-        let (object, added) = (&change.object, change.kind == ChangeKind::Added);
+        let object = &change.object;
         match change.resource {
             Resource::Nodes => {
                 self.suspects.insert(pod::name(object).to_owned());
             }
             Resource::Pods if change.kind != ChangeKind::Deleted => {
-                self.created += usize::from(added);
+                let had_ended = change.old.as_ref().is_some_and(|old| pod::has_ended(old));
+                self.ended += usize::from(pod::has_ended(object) && !had_ended);
+                self.unscheduled |= is_unscheduled_and_terminating(object);
                 let bound = change.old.as_ref().is_none_or(|old| pod::node_name(old).is_empty());
                 if bound || pod::is_terminating(object) {
                     self.suspects.insert(pod::node_name(object).to_owned());
@@ -66,20 +90,20 @@ impl PodGc {
         let odd = |node: &String| {
             !node.is_empty() && cx.store.get(Resource::Nodes, "", node).is_none_or(|node| is_out_of_service(&node))
         };
-        if suspects.iter().any(odd) || self.created > KEPT {
+        if suspects.iter().any(odd) || self.ended > self.kept || self.unscheduled {
             self.next.get_or_insert(cx.now + PERIOD);
         }
         if self.next.is_none_or(|at| at > cx.now) {
             return false;
         }
-        self.created = 0;
+        self.unscheduled = false;
         let pods: Vec<Arc<Value>> = cx.store.list(Resource::Pods, None).cloned().collect();
         self.note_missing(cx, &pods);
         let mut left = !self.missing.is_empty();
         for pod in &pods {
             left |= self.look_at(cx, pod);
         }
-        collect_ended(cx, &pods);
+        self.ended = collect_ended(cx, &pods, self.kept);
         self.next = left.then(|| cx.now + PERIOD);
         true
     }
@@ -87,6 +111,13 @@ impl PodGc {
     /// Collects the pod if it is time. True if it may be later.
     fn look_at(&self, cx: &mut Cx<'_>, pod: &Value) -> bool {
         let node = pod::node_name(pod);
+        if is_unscheduled_and_terminating(pod) {
+            // Finalizers may hold it on; nothing more is done to it then.
+            if !pod::has_ended(pod) {
+                collect(cx, pod, false);
+            }
+            return false;
+        }
         if let Some(since) = self.missing.get(node) {
             if cx.now.since(*since) >= QUARANTINE {
                 collect(cx, pod, true);
@@ -110,6 +141,11 @@ impl PodGc {
             self.missing.entry(node.to_owned()).or_insert(cx.now);
         }
     }
+}
+
+/// `gcUnscheduledTerminating`: only a finalizer can hold such a pod.
+fn is_unscheduled_and_terminating(pod: &Value) -> bool {
+    pod::is_terminating(pod) && pod::node_name(pod).is_empty()
 }
 
 fn is_out_of_service(node: &Value) -> bool {
@@ -140,14 +176,13 @@ fn collect(cx: &mut Cx<'_>, pod: &Value, orphaned: bool) {
     let _ = api::delete(cx.now, cx.store, Resource::Pods, ns, name, &DeleteOptions::grace(0));
 }
 
-/// The oldest of the ended pods, beyond those that are kept.
-fn collect_ended(cx: &mut Cx<'_>, pods: &[Arc<Value>]) {
+/// The oldest of the ended pods, beyond those that are kept. How many are left.
+fn collect_ended(cx: &mut Cx<'_>, pods: &[Arc<Value>], kept: usize) -> usize {
     let mut ended: Vec<&Arc<Value>> = pods.iter().filter(|pod| pod::has_ended(pod)).collect();
-    if ended.len() <= KEPT {
-        return;
-    }
     ended.sort_by(|a, b| pod::meta(a, "creationTimestamp").cmp(pod::meta(b, "creationTimestamp")));
-    for pod in &ended[..ended.len() - KEPT] {
+    let beyond = ended.len().saturating_sub(kept);
+    for pod in &ended[..beyond] {
         collect(cx, pod, false);
     }
+    ended.len() - beyond
 }

@@ -366,6 +366,10 @@ impl Runtime for ProcessRuntime {
         self.pods.get(pod_uid)?.volume(volume).map(|path| usage(&path))
     }
 
+    fn storage_usage(&self, id: &ContainerId) -> Option<u64> {
+        self.containers.get(id).map(|container| usage(container.folder.path()))
+    }
+
     fn remove(&mut self, id: &ContainerId) {
         if let Some(container) = self.containers.remove(id) {
             self.end(container);

@@ -401,6 +401,9 @@ pub trait Runtime: Send {
     /// The size in bytes of what is in a pod's volume; None if there is no such volume.
     fn volume_usage(&self, pod_uid: &str, volume: &str) -> Option<u64>;
 
+    /// Bytes of local storage that a container takes outside of volumes: what it wrote, and its log. None if it is not known.
+    fn storage_usage(&self, id: &ContainerId) -> Option<u64>;
+
     /// Removes a container with its log; one that still runs is killed, and its end is not told.
     fn remove(&mut self, id: &ContainerId);
 

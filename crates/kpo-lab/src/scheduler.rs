@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 pub(crate) mod affinity;
 mod fit;
+mod permit;
 mod preemption;
 
 use crate::events::{self, Report};
@@ -36,15 +37,18 @@ struct Pending {
 pub(crate) struct Scheduler {
     nodes: BTreeMap<String, NodeInfo>,
     pending: BTreeMap<String, Pending>,
+    /// Those of them that were promised a node.
+    promised: BTreeSet<String>,
     /// Pods to be tried in the next round.
     todo: BTreeSet<String>,
     arrivals: u64,
+    permits: permit::Permits,
 }
 
 impl Scheduler {
     /// Forgets everything and reads the store anew.
     pub(crate) fn resync(&mut self, store: &Store) {
-        *self = Scheduler::default();
+        *self = Scheduler { permits: self.permits.without_waiting(), ..Scheduler::default() };
         for node in store.list(Resource::Nodes, None) {
             self.node_changed(node);
         }
@@ -88,8 +92,7 @@ impl Scheduler {
     }
 
     fn pod_gone(&mut self, pod: &Arc<Value>) {
-        self.pending.remove(pod::uid(pod));
-        self.todo.remove(pod::uid(pod));
+        self.dequeue(pod::uid(pod));
         self.release(pod);
     }
 
@@ -106,21 +109,30 @@ impl Scheduler {
             return self.pod_gone(pod);
         }
         if !pod::node_name(pod).is_empty() {
-            self.pending.remove(uid);
-            self.todo.remove(uid);
+            self.dequeue(uid);
             self.nodes.entry(pod::node_name(pod).to_owned()).or_default().add(pod.clone());
             return;
         }
         if pod::is_terminating(pod) || is_gated(pod) || pod["spec"]["schedulerName"] != NAME {
-            self.pending.remove(uid);
-            self.todo.remove(uid);
+            self.dequeue(uid);
             return;
         }
         self.enqueue(pod);
     }
 
+    fn dequeue(&mut self, uid: &str) {
+        self.give_back(uid);
+        self.pending.remove(uid);
+        self.promised.remove(uid);
+        self.todo.remove(uid);
+    }
+
     fn enqueue(&mut self, pod: &Arc<Value>) {
         let uid = pod::uid(pod).to_owned();
+        match pod["status"]["nominatedNodeName"].is_string() {
+            true => drop(self.promised.insert(uid.clone())),
+            false => drop(self.promised.remove(&uid)),
+        }
         match self.pending.get_mut(&uid) {
             Some(known) => {
                 let changed = known.pod["spec"] != pod["spec"];
@@ -154,11 +166,11 @@ impl Scheduler {
         for (_, _, uid) in &order {
             self.schedule(cx, uid);
         }
-        !order.is_empty()
+        self.bind_permitted(cx) || !order.is_empty()
     }
 
     fn schedule(&mut self, cx: &mut Cx<'_>, uid: &str) {
-        let Some(pending) = self.pending.get(uid).cloned() else { return };
+        let Some(pending) = self.pending.get(uid).cloned().filter(|_| !self.permits.holds(uid)) else { return };
         // Watch and store may have parted within this round.
         let current = cx.store.get(Resource::Pods, pod::namespace(&pending.pod), pod::name(&pending.pod));
         let Some(pod) = current.filter(|pod| pod::uid(pod) == uid && pod::node_name(pod).is_empty()) else { return };
@@ -175,6 +187,7 @@ impl Scheduler {
             }
         }
         match best {
+            Some((_, _, Reverse(node))) if self.waits_at_permit(cx.now, &pod, &node) => {}
             Some((_, _, Reverse(node))) => self.bind(cx, &pod, &node),
             None => self.fail(cx, &pod, &misfits),
         }
@@ -182,7 +195,7 @@ impl Scheduler {
 
     /// What pods of at least the same priority, nominated to the node, will need there.
     fn reserved(&self, node: &str, pod: &Value) -> Vec<Arc<Value>> {
-        let others = self.pending.values().map(|pending| &pending.pod);
+        let others = self.promised.iter().filter_map(|uid| self.pending.get(uid)).map(|pending| &pending.pod);
         let nominated = others.filter(|other| {
             other["status"]["nominatedNodeName"] == node
                 && pod::uid(other) != pod::uid(pod)

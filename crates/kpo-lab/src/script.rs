@@ -1,54 +1,13 @@
 //! Scripts: what a cluster consists of, and what happens in it, in a small text format.
 //!
-//! One grammar serves `kpo lab --script`, `kpo run --lab=FILE` and the cluster part of a scenario. A line is a statement; `#` begins a comment;
-//! a line that begins with white space goes on with the one before. Durations are `300ms`, `3s`, `2m`, `1h`; text with spaces is put in
-//! double quotes; `*` in a name stands for any text; a pod is named `NAME` (in the namespace `default`, or in any where it is looked for) or
-//! `NAMESPACE/NAME`.
-//!
-//! ```text
-//! # The cluster
-//! timing upstream                                   # kubelets as slow as real ones; default: quick
-//! distribution k3s                                  # one binary is all components: its name is theirs in managedFields
-//! node node-1 cpu=2 memory=4Gi pods=110 label zone=a taint gpu=yes:NoSchedule
-//! namespace team-a restricted                       # Pod Security "restricted"
-//! priority-class urgent 1000 [default] [never-preempts]
-//! quota team-a pods=5 requests.cpu=2
-//! daemonset kube-system/node-agent cpu=500m priority-class=system-node-critical selector ready=yes
-//! pod default/filler node=node-1 cpu=1 priority-class=urgent grace=5
-//! config-map default/settings key=value             # also: secret
-//! image busybox* pulls in 2s [on node-1]
-//! image nowhere.invalid/* fails "no such host" [after 1s]
-//! container base [of task-*] [image=I] [on node-1] [restart=0] runs 10s exit 3 says "hello" says "late" at 5s
-//! container base runs forever on-term exits 0 after 2s   # or: on-term ignored; runs until result ends
-//! container base oom after 3s                       # or: not-executable "why", cannot-start "why"
-//! container base writes /airflow/xcom/return.json "{}" at 1s
-//! container result runs forever hands-over /airflow/xcom/return.json
-//! webhook injects-mesh                              # or: renames A to B, denies "why"
-//! provisioner karpenter after 300ms [at-most 3]     # or: cluster-autoscaler
-//! provides node-* cpu=4 pods=1 label ready=yes later 700ms
-//!
-//! # What happens
-//! at 3s: preempt pod task-1
-//! when pod task-1 running: delete it
-//! when pod task-* waiting for 2s: node node-1 silent
-//! whenever pod task-* running: evict it             # each such pod once
-//! then after 20s: node node-1 answers               # after the happening before it
-//! ```
-//!
-//! A pod may be: `created`, `gated`, `unschedulable`, `scheduled`, `starting` (the kubelet has spoken), `waiting` (a container waits for another
-//! reason than its creation), `running`, `ended`, `succeeded`, `failed`, `disrupted`, `terminating`, `gone`.
-//!
-//! What can happen to a pod (`it` or `pod NAME`): `delete`, `delete … grace=0`, `evict`, `evict … by karpenter` (or `cluster-autoscaler`),
-//! `preempt`, `evict … for memory` (node pressure), `evict … over volume x`, `kueue-evict`, `lose records of`, `mark … Reason "message"` (the
-//! condition DisruptionTarget alone), `unmark`, `fail … Reason "message" by virtual-kubelet` (phase Failed by another writer), `label … k=v`, `unlabel … k`, `annotate … k=v`, `set-finalizer … name`,
-//! `drop-finalizer … name`. To a node: `node N silent | answers | off | deleted | rebooted [records lost] | shuts down [in 5s] | cordoned |
-//! uncordoned | rejects Reason "message" | accepts | low-on memory | recovered | labelled k=v | tainted k=v:Effect | untainted k`. To a kubelet: `kubelet N stopped | started | restarted`. To the cluster: any
-//! statement of its own part that makes something (`node`, `pod`, `config-map`, `image`, …), `delete config-map NAME`, `compact`. To the API
-//! server's clients: `api down 30s`, `api answers 500 to create pods [2 times] [after all] [retry-after 3] [for 10s]`, `api loses reply to create
-//! pods`, `api drops watch pods`, `api hangs watch pods for 20s`, `api delays get pods by 2s`, `tokens expire [for 5s]` (401 until then).
+//! One grammar serves `kpo lab --script`, `kpo run --lab=FILE` and the cluster part of a scenario:
+#![doc = "```text"]
+#![doc = include_str!("script/scripts.txt")]
+#![doc = "```"]
 
 use std::fmt;
 
+mod act;
 mod behaviour;
 mod builtin;
 mod cluster;
@@ -60,16 +19,39 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::api::Injection;
-use crate::kubelet::{Pull, Timing};
+use crate::api::{Injection, Rule, User};
+use crate::kubelet::{Pull, Records, Timing};
 use crate::nodes::NodeSpec;
 use crate::provisioner::{ProvisionerKind, ProvisionerSpec};
 use crate::resource::Resource;
 use crate::runtime::{MixedRuntime, Runtime};
 use crate::scripted::{Behaviour, Matching, ScriptedRuntime};
 
+pub use behaviour::json_of;
 pub use builtin::{NAMES, built_in};
 pub(crate) use director::Director;
+
+/// The grammar, for people: what `kpo help scripts` prints.
+pub const GRAMMAR: &str = include_str!("script/scripts.txt");
+
+/// The words with which statements begin that a scenario has beside a script's: of its task, of who watches it, of what is expected.
+pub const OF_SCENARIOS: [&str; 15] = [
+    "task",
+    "user",
+    "observer",
+    "permits",
+    "engine-only",
+    "may-prove-less",
+    "sends",
+    "verdict",
+    "says",
+    "outcome",
+    "result",
+    "prints",
+    "keeps",
+    "waits",
+    "requests",
+];
 
 /// A script: a cluster and what happens in it.
 #[derive(Clone, Debug, Default)]
@@ -89,6 +71,8 @@ pub enum Statement {
     Timing(Timing),
     /// One binary is all components, under this name.
     Distribution(String),
+    /// So many ended pods are kept; older ones are collected.
+    PodGc(usize),
     /// A node.
     Node(NodeSpec),
     /// An object, created as by a client.
@@ -97,6 +81,10 @@ pub enum Statement {
     Image(String, Option<String>, Pull),
     /// A mutating webhook for pods.
     Webhook(Injection),
+    /// Pods of such a name wait at the scheduler's Permit for so long.
+    Permit(String, Duration),
+    /// A user, known by a token of his own, and what he may do.
+    Token(String, Rule),
     /// What adds nodes.
     Provisioner(ProvisionerSpec),
     /// One more node that the provisioner adds.
@@ -186,32 +174,8 @@ pub enum Target {
 /// What happens.
 #[derive(Clone, Debug)]
 pub enum Action {
-    /// A pod is deleted by hand; with this grace in seconds, or its own.
-    Delete(Target, Option<i64>),
-    /// A pod is evicted by the eviction API; with the events of `cluster-autoscaler` or `karpenter`, if one of them does it.
-    Evict(Target, Option<ProvisionerKind>),
-    /// The condition DisruptionTarget is set, with this reason and message; nothing else happens.
-    Mark(Target, String, String),
-    /// The condition DisruptionTarget turns False.
-    Unmark(Target),
-    /// A pod's phase turns Failed, with this reason and message, written by this field manager instead of a kubelet.
-    Fail(Target, String, String, String),
-    /// A pod is preempted by one of higher priority.
-    Preempt(Target),
-    /// The kubelet evicts a pod because its node is low on this.
-    EvictForPressure(Target, String),
-    /// The kubelet evicts a pod because this volume of it is over its limit.
-    EvictForVolume(Target, String),
-    /// Kueue takes a pod back.
-    KueueEvict(Target),
-    /// The runtime forgets a pod's containers.
-    LoseRecords(Target),
-    /// A pod's label is set, or removed.
-    Label(Target, String, Option<String>),
-    /// A pod's annotation is set.
-    Annotate(Target, String, String),
-    /// A finalizer is added (true) or removed.
-    Finalizer(Target, String, bool),
+    /// Something happens to a pod.
+    Pod(Target, PodAction),
     /// Something happens to a node, or to its kubelet.
     Node(String, NodeAction),
     /// Something is added to the cluster.
@@ -224,6 +188,39 @@ pub enum Action {
     Api(ApiTrouble),
 }
 
+/// What happens to a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PodAction {
+    /// It is deleted by hand; with this grace in seconds, or its own.
+    Delete(Option<i64>),
+    /// It is evicted by the eviction API; with the events of `cluster-autoscaler` or `karpenter`, if one of them does it.
+    Evict(Option<ProvisionerKind>),
+    /// The condition DisruptionTarget is set, with this reason and message; nothing else happens.
+    Mark(String, String),
+    /// The condition DisruptionTarget turns False.
+    Unmark,
+    /// Its phase turns Failed, with this reason and message, written by this field manager instead of a kubelet.
+    Fail(String, String, String),
+    /// It is preempted by one of higher priority.
+    Preempt,
+    /// The kubelet evicts it because its node is low on this.
+    EvictForPressure(String),
+    /// The kubelet evicts it because this volume of it is over its limit.
+    EvictForVolume(String),
+    /// Kueue takes it back.
+    KueueEvict,
+    /// Its phase turns Unknown, with this reason and message, written by this field manager.
+    LoseSight(String, String, String),
+    /// The runtime breaks down under its containers, and knows this of them afterwards.
+    BreakRuntime(Records),
+    /// A label is set, or removed.
+    Label(String, Option<String>),
+    /// An annotation is set.
+    Annotate(String, String),
+    /// A finalizer is added (true) or removed.
+    Finalizer(String, bool),
+}
+
 /// What happens to a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodeAction {
@@ -233,10 +230,10 @@ pub enum NodeAction {
     Answers,
     /// The machine is off for good.
     Off,
-    /// Its object is deleted; the machine stays.
-    Deleted,
-    /// The machine is started anew; true: with its runtime's records lost.
-    Rebooted(bool),
+    /// Its object is deleted; the machine stays. True: by the cloud's controller, which says why.
+    Deleted(bool),
+    /// The machine is started anew; what its runtime knows then.
+    Rebooted(Records),
     /// It shuts down gracefully, within this time.
     ShutDown(Duration),
     /// It takes no new pods (true), or does again.
@@ -295,6 +292,10 @@ pub enum ApiTroubleKind {
     Delays(Duration),
     /// Nothing more is heard, open streams included.
     Hangs,
+    /// The answer's body breaks after so many bytes.
+    Cuts(u64),
+    /// A stream is answered, and ends at once, properly and empty.
+    Closes,
     /// No token is good any more (401).
     TokensExpire,
 }
@@ -344,6 +345,37 @@ pub fn parse_from(text: &str, first: usize) -> Result<Script, ScriptError> {
     Ok(script)
 }
 
+/// Reads a script, or the part of a scenario that is one: what a scenario says beside is passed over.
+///
+/// # Errors
+/// As [`parse`].
+///
+/// # Example
+/// ```
+/// let scenario = "# Two lives.\nnode node-1\ntask t\nat 5s: delete pod t-1\nsends create t-1\nb outcome none\n";
+/// let script = kpo_lab::script::parse_scenario(scenario)?;
+/// assert_eq!((script.cluster.len(), script.happenings[0].line), (1, 4));
+/// # Ok::<(), kpo_lab::script::ScriptError>(())
+/// ```
+pub fn parse_scenario(text: &str) -> Result<Script, ScriptError> {
+    let mut script = Script::default();
+    for mut line in lex::lines(text, 1)? {
+        if !is_of_a_scenario(&line) {
+            statement(&mut script, &mut line)?;
+            line.end()?;
+        }
+    }
+    Ok(script)
+}
+
+/// Whether a statement is a scenario's alone; one about another observer has his letter first.
+fn is_of_a_scenario(line: &lex::Line) -> bool {
+    let mut words = line.words().map(|word| word.text.trim_end_matches([',', ':']));
+    let first = words.next().unwrap_or_default();
+    let of_scenarios = |word: &str| OF_SCENARIOS.contains(&word);
+    of_scenarios(first) || first.len() == 1 && words.next().is_some_and(of_scenarios)
+}
+
 /// Whether a line begins a statement of a script: for texts that hold other things too.
 pub fn is_statement(line: &str) -> bool {
     let word = line.split_whitespace().next().unwrap_or_default();
@@ -372,6 +404,16 @@ impl Script {
             runtime.add_rule(matching.clone(), behaviour.clone());
         }
         runtime
+    }
+
+    /// The user of that name, with all that the script says he may do.
+    pub fn user(&self, name: &str) -> Option<User> {
+        let rules = self.cluster.iter().filter_map(|statement| match statement {
+            Statement::Token(user, rule) if user == name => Some(rule.clone()),
+            _ => None,
+        });
+        let rules: Vec<Rule> = rules.collect();
+        (!rules.is_empty()).then(|| User::with_rules(name, rules))
     }
 
     /// The same beside a runtime with real containers, which has all that the script says nothing of: for a live lab.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use crate::log::{ContainerLog, LogVolume, Rotation};
+use crate::log::{ContainerLog, LogVolume, Rotation, Stream};
 use crate::runtime::{
     ContainerId, ContainerSpec, ContainerState, ExecRequest, Exit, PodSetup, PrepareError, Runtime, RuntimeEvent,
     Session, SessionError, SessionOutput, Signal, StartError, Waker, attach, termination_message,
@@ -18,8 +18,8 @@ use crate::runtime::{
 use crate::time::Time;
 pub(crate) use behaviour::glob;
 pub use behaviour::{
-    AnswerExec, Behaviour, Content, Ending, ExecReply, Line, MakeMessage, Matching, Message, OnTerm, Run, Start, View,
-    Volume, Write,
+    AnswerExec, Behaviour, Content, Ending, ExecReply, LastWords, Line, MakeMessage, Matching, Message, OnTerm, Run,
+    Start, View, Volume, Write,
 };
 use files::Files;
 
@@ -267,6 +267,9 @@ impl Container {
             Message::File(path) => view.file(path).unwrap_or_default(),
             Message::Made(make) => make(&view),
         };
+        if let Some(LastWords(make)) = &ending.last_words {
+            self.log.write(at, Stream::Stdout, &make(&view));
+        }
         // Set before the log is closed: who waits for the end of the log then knows it.
         self.exit_code.get_or_init(|| ending.exit_code);
         self.log.close(at);
@@ -392,6 +395,12 @@ impl Runtime for ScriptedRuntime {
 
     fn volume_usage(&self, pod_uid: &str, volume: &str) -> Option<u64> {
         self.pods.get(pod_uid)?.files.usage(volume)
+    }
+
+    fn storage_usage(&self, id: &ContainerId) -> Option<u64> {
+        let container = self.containers.get(id)?;
+        let written = self.pods.get(&container.spec.pod.uid).map(|pod| pod.files.own_usage(&container.spec.name));
+        Some(container.log.len() + written.unwrap_or(0))
     }
 
     fn remove(&mut self, id: &ContainerId) {

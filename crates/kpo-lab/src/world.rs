@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::api;
+use crate::api::{self, Rule};
 use crate::daemonsets::DaemonSets;
 use crate::events::EventRecorder;
 use crate::kubelet::{Images, Kubelet, Timing};
@@ -44,6 +44,9 @@ pub(crate) struct Cx<'a> {
     pub owners: &'a mut BTreeMap<ContainerId, (String, String)>,
 }
 
+/// Who is told of what comes to nothing.
+type Tell = Box<dyn Fn(&str) + Send>;
+
 /// A cluster.
 pub struct World {
     pub(crate) store: Store,
@@ -55,7 +58,7 @@ pub struct World {
     pub(crate) scheduler: Scheduler,
     daemonsets: DaemonSets,
     pub(crate) lifecycle: Lifecycle,
-    podgc: PodGc,
+    pub(crate) podgc: PodGc,
     pub(crate) provisioner: Provisioner,
     pub(crate) director: Director,
     pub(crate) timing: Timing,
@@ -65,7 +68,10 @@ pub struct World {
     now: Time,
     next_index: u32,
     livelock: Option<Livelock>,
-    pub(crate) refusals: Vec<String>,
+    /// Users beside the admin, and what they may do.
+    pub(crate) users: BTreeMap<String, Vec<Rule>>,
+    refusals: Vec<String>,
+    tell: Option<Tell>,
 }
 
 impl fmt::Debug for World {
@@ -114,7 +120,9 @@ impl World {
             now,
             next_index: 0,
             livelock: None,
+            users: BTreeMap::new(),
             refusals: Vec::new(),
+            tell: None,
         }
     }
 
@@ -163,9 +171,22 @@ impl World {
         self.provisioner.set(spec);
     }
 
-    /// What the API server refused of what scripts say, in its words: nothing is lost without a word.
+    /// What of what scripts say came to nothing, and why: nothing is lost without a word.
     pub fn refusals(&self) -> &[String] {
         &self.refusals
+    }
+
+    /// Who is told of each such thing from now on, at once. It must not block.
+    pub fn on_refusal(&mut self, tell: impl Fn(&str) + Send + 'static) {
+        self.tell = Some(Box::new(tell));
+    }
+
+    pub(crate) fn refuse(&mut self, why: String) {
+        tracing::warn!(%why, "what the script says comes to nothing");
+        if let Some(tell) = &self.tell {
+            tell(&why);
+        }
+        self.refusals.push(why);
     }
 
     /// The first livelock that was met, if any: tests assert that there was none.
@@ -184,6 +205,7 @@ impl World {
         let components = [
             self.runtime.next_wakeup(),
             self.daemonsets.next_wakeup(),
+            self.scheduler.next_wakeup(),
             self.lifecycle.next_wakeup(),
             self.podgc.next_wakeup(),
             self.provisioner.next_wakeup(),
@@ -219,6 +241,7 @@ impl World {
         let components = [
             self.runtime.next_wakeup(),
             self.daemonsets.next_wakeup(),
+            self.scheduler.next_wakeup(),
             self.lifecycle.next_wakeup(),
             self.podgc.next_wakeup(),
             self.provisioner.next_wakeup(),

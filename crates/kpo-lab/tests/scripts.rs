@@ -32,3 +32,15 @@ async fn the_api_server_is_down_for_as_long_as_the_script_says() {
     assert_eq!(get(&lab, pod).await, Ok(StatusCode::SERVICE_UNAVAILABLE));
     assert_eq!(get(&lab, pod).await, Ok(StatusCode::NOT_FOUND));
 }
+
+#[tokio::test(start_paused = true)]
+async fn trouble_that_nobody_meets_is_told() {
+    let script = script::parse("node node-1\nat 1s: api down 5s\nat 10s: api drops watch pods\n").expect("reads");
+    let mut world = World::new(Lab::EPOCH, 1, Box::new(script.runtime()));
+    world.play(&script);
+    let lab = Lab::in_process(world, LabOptions::default());
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let told = lab.with(|_, world| (world.refusals().to_vec(), world.idle_happenings()));
+    assert_eq!(told.0, ["line 2: it befell no request"]);
+    assert_eq!(told.1, ["line 3: it befell no request"]);
+}

@@ -15,8 +15,8 @@ use kpo_lab::log::Stream;
 use kpo_lab::runtime::{Session, Waker};
 use kpo_lab::scripted::{Behaviour, ExecReply, Line, Matching, Run};
 use kpo_lab::{
-    ApiError, Cluster, ContainerLog, Fault, Lab, LabOptions, Match, NodeSpec, Resource, ScriptedRuntime, Store, Time,
-    World,
+    ApiError, Cluster, ContainerLog, Fault, Lab, LabOptions, Match, NodeSpec, Records, Resource, ScriptedRuntime,
+    Store, Time, World,
 };
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -161,7 +161,9 @@ async fn an_open_log_hangs_with_its_machine_and_breaks_with_its_kubelet() {
         let (lab, response) = followed().await;
         let mut body = response.into_body();
         within(&mut body, 3).await;
-        lab.with(|_, world| if reboot { world.reboot_node("node-1", false) } else { world.stop_kubelet("node-1") });
+        lab.with(
+            |_, world| if reboot { world.reboot_node("node-1", Records::Kept) } else { world.stop_kubelet("node-1") },
+        );
         assert_eq!(within(&mut body, 10).await, (0, Some(true)), "reboot: {reboot}");
     }
 }

@@ -9,11 +9,12 @@ use kpo_lab::runtime::{
 };
 use kpo_lab::{ContainerLog, Resource, ScriptedRuntime, Store, Time};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::lines;
 use crate::transcript::{Record, What};
 
 /// The life of one container, as its runtime saw it.
@@ -104,6 +105,7 @@ impl Runtime for Audited {
         };
         let id = self.inner.start(now, spec)?;
         let log = self.inner.log(&id);
+        log.iter().for_each(|log| log.keep_all());
         self.book.lives().push((id.clone(), Life { log, ..life }));
         Ok(id)
     }
@@ -137,6 +139,10 @@ impl Runtime for Audited {
 
     fn volume_usage(&self, pod_uid: &str, volume: &str) -> Option<u64> {
         self.inner.volume_usage(pod_uid, volume)
+    }
+
+    fn storage_usage(&self, id: &ContainerId) -> Option<u64> {
+        self.inner.storage_usage(id)
     }
 
     fn remove(&mut self, id: &ContainerId) {
@@ -175,7 +181,7 @@ pub enum Invariant {
     NothingLeft,
     /// A task with a live observer, or a pod, is never lost.
     NeverLost,
-    /// Each line of a log once.
+    /// Each line that a container wrote once and in order, and what is missing is a gap, named.
     LinesOnce,
 }
 
@@ -228,12 +234,16 @@ pub(crate) struct Evidence<'a> {
     pub(crate) over: bool,
     /// Whether it was ended while it waited, as the scenario says.
     pub(crate) cut: bool,
+    /// Whether something went wrong that the scenario does not speak of.
+    pub(crate) upset: bool,
     /// Whether an observer left, died, or only follows: then nobody cleans up.
     pub(crate) left: bool,
+    /// Whether an observer that came found no task to go on with.
+    pub(crate) lost: bool,
     /// Why a second life is permitted. `None`: it is not.
     pub(crate) permits: Option<&'a str>,
-    /// Whether logs were read.
-    pub(crate) logs: bool,
+    /// Observers' lives that had an outcome. `None`: no logs were read.
+    pub(crate) finished: Option<&'a [lines::Finished]>,
 }
 
 /// All that did not hold.
@@ -249,8 +259,9 @@ pub(crate) fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
     add(Invariant::FencedDeletes, bare_deletes(evidence));
     add(Invariant::NothingLeft, leftovers(evidence));
     add(Invariant::NeverLost, lost(evidence));
-    if evidence.logs {
-        add(Invariant::LinesOnce, repeated_lines(evidence));
+    add(Invariant::NeverLost, refused(evidence));
+    if let Some(finished) = evidence.finished {
+        add(Invariant::LinesOnce, lines::check(evidence, finished));
     }
     found
 }
@@ -372,38 +383,33 @@ fn kept(evidence: &Evidence<'_>) -> Option<String> {
     outcome.attempts.last().filter(|_| keeps).map(|attempt| attempt.pod.name.clone())
 }
 
-/// Lost is a task without an outcome of which nobody watches any more, or that has no living pod to wait for.
+/// Lost is a task without an outcome of which nobody watches any more, or that has no living pod to wait for; and, in an undisturbed run, one
+/// that has an outcome and no end, though no node holds a pod of it.
 fn lost(evidence: &Evidence<'_>) -> Vec<String> {
-    let has_outcome = evidence.records.iter().any(|record| matches!(record.what, What::Outcome(_)));
     let ended = |pod: &Value| ["Succeeded", "Failed"].contains(&pod["status"]["phase"].as_str().unwrap_or_default());
-    let lives = !evidence.over && pods(evidence).any(|pod| !ended(pod));
-    if evidence.cut || evidence.left || has_outcome || lives {
+    let held =
+        |pod: &Value| pod["metadata"]["deletionTimestamp"].is_string() && pod["metadata"]["finalizers"].is_null();
+    let (what, awaited) = match outcome(evidence).is_some() {
+        true => {
+            let awaited = evidence.over || evidence.upset || pods(evidence).any(|pod| held(pod));
+            ("there is an outcome, and no end of it", awaited)
+        }
+        false => {
+            let lives = !evidence.over && pods(evidence).any(|pod| !ended(pod));
+            ("no outcome came, and nothing more happens", lives)
+        }
+    };
+    if evidence.cut || evidence.left || awaited {
         return Vec::new();
     }
-    vec![format!("no outcome came, and nothing more happens; pods there: {:?}", present(evidence))]
+    vec![format!("{what}; pods there: {:?}", present(evidence))]
 }
 
-/// Each line that an own container wrote, once, in order; what was lost is lost by a named gap, and nothing is made up.
-fn repeated_lines(evidence: &Evidence<'_>) -> Vec<String> {
-    let own = |life: &Life| {
-        life.container == evidence.spec.template.container
-            && evidence.born.pods.iter().any(|(uid, ..)| *uid == life.pod)
-    };
-    let mut written: BTreeMap<String, usize> = BTreeMap::new();
-    for life in evidence.book.read().iter().filter(|life| own(life)) {
-        let text = life.log.as_ref().map(|log| log.last(u64::from(u32::MAX))).unwrap_or_default();
-        for line in String::from_utf8_lossy(&text).lines() {
-            *written.entry(line.to_owned()).or_default() += 1;
-        }
-    }
-    let mut printed: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-    for record in evidence.records {
-        if let What::Line(line) = &record.what {
-            *printed.entry((&record.observer, line)).or_default() += 1;
-        }
-    }
-    let more = printed.iter().filter(|((_, line), count)| **count > written.get(*line).copied().unwrap_or(1));
-    more.map(|((observer, line), count)| format!("{observer} printed {line:?} {count} times")).collect()
+/// Who attaches finds the task for as long as a pod of it carries its label.
+fn refused(evidence: &Evidence<'_>) -> Vec<String> {
+    let found = pods(evidence).any(|pod| pod["metadata"]["labels"][marks::TASK] == evidence.spec.task.as_str());
+    let seen = || "it could not be attached to, though a pod of it is there".to_owned();
+    (evidence.lost && found).then(seen).into_iter().collect()
 }
 
 /// A moment as records count it.

@@ -9,7 +9,7 @@ use crate::expect::{self, Rigour};
 use crate::grammar::{Deed, Doing, Moment, Scenario};
 use crate::seat::{self, Coming, Eyes, Seat};
 use crate::task::TaskPart;
-use crate::transcript::{Record, What};
+use crate::transcript::{Record, Sent, What};
 use kpo_core::{Command, CommandId, Create, Input, Observer, Outcome, Output, Pod, Reply, Stop, Task, Wait, marks};
 use kpo_lab::World;
 use kpo_lab::api::{Request, Response, User};
@@ -59,14 +59,30 @@ pub enum Sabotage {
     Twin,
     /// Whatever happened is taken for a proof that nothing ran.
     BlindRerun,
-    /// Deletes go out without preconditions.
-    BareDelete,
+    /// Deletes go out without the UID.
+    NoUid,
+    /// Deletes go out without the resourceVersion.
+    NoVersion,
     /// Deletes are answered and not done.
     NoDelete,
+    /// kpo's finalizer is not taken off, and that is answered as if it were.
+    NoRelease,
+    /// Whoever attaches finds no pod.
+    RefuseAttach,
     /// Observations are dropped after the first running one.
     BlindEyes,
-    /// Each line is printed twice (on the engine only).
+    /// The second line is printed twice (on the engine only, as those below).
     Stutter,
+    /// The second line is not printed.
+    Swallow,
+    /// After the second line there is one that nobody wrote.
+    Invent,
+    /// The second line comes after the third.
+    Swap,
+    /// Nothing is printed at all.
+    Mute,
+    /// A gap is named where there is none, with times of other lines.
+    Misname,
 }
 
 /// How a run went.
@@ -74,6 +90,8 @@ pub enum Sabotage {
 pub struct Run {
     /// What was done and said.
     pub records: Vec<Record>,
+    /// Every request that reached the API server's door, with its moment; on the engine only.
+    pub requests: Vec<String>,
     /// How it differs from what the scenario expects.
     pub faults: Vec<String>,
     /// The invariants that did not hold.
@@ -97,6 +115,16 @@ impl Run {
     pub fn outcome(&self) -> Option<&Outcome> {
         self.records.iter().rev().find_map(|record| match &record.what {
             What::Outcome(outcome) => Some(&**outcome),
+            _ => None,
+        })
+    }
+
+    /// The verdict on an attempt, in the words of a scenario. `None`: there is none.
+    pub fn verdict(&self, attempt: u32) -> Option<String> {
+        self.records.iter().find_map(|record| match &record.what {
+            What::Said(kpo_core::Event::Ended { attempt: number, verdict, .. }) if *number == attempt => {
+                Some(expect::verdict(verdict))
+            }
             _ => None,
         })
     }
@@ -147,7 +175,7 @@ fn lab_time(time: kpo_core::Time) -> kpo_lab::Time {
 impl<'s> Runner<'s> {
     fn new(scenario: &'s Scenario, upset: Upset, sabotage: Option<Sabotage>) -> Self {
         let began = kpo_lab::Time::from_secs(EPOCH);
-        let (runtime, book) = Audited::new(scenario.script.runtime(), began);
+        let (runtime, book) = Audited::new(scenario.runtime(), began);
         let mut world = World::new(began, 7, Box::new(runtime));
         world.play(&scenario.script);
         world.advance(began);
@@ -319,7 +347,7 @@ impl<'s> Runner<'s> {
 
     fn do_it(&mut self, doing: &Doing) {
         let position = self.seats.iter().position(|seat| seat.name == doing.observer);
-        self.record(&doing.observer, What::Runner(format!("{:?}", doing.deed).to_lowercase()));
+        self.record(&doing.observer, What::Does(doing.deed));
         match (doing.deed, position) {
             (Deed::Cancels, Some(index)) => self.seats[index].inbox.push_back(Input::Stop(Stop::User)),
             (Deed::Leaves, Some(index)) => {
@@ -348,7 +376,7 @@ impl<'s> Runner<'s> {
     fn attach(&mut self, observer: &str, take_over: bool) {
         match self.attached(observer, take_over) {
             Ok((task, eyes)) => {
-                self.seats.push(Seat::new(observer, task, eyes));
+                self.seats.push(Seat { follows: !take_over, ..Seat::new(observer, task, eyes) });
             }
             Err(error) => self.record(observer, What::Runner(format!("attach: {error}"))),
         }
@@ -365,6 +393,9 @@ impl<'s> Runner<'s> {
             nonce: None,
         };
         let (namespace, task) = (spec.namespace.clone(), spec.task.clone());
+        if self.sabotage == Some(Sabotage::RefuseAttach) {
+            return Err(kpo_core::AttachError::NoPod { task });
+        }
         let eyes = Eyes::by_label(self.now(), &mut self.world, &namespace, &task);
         let pods = seat::pods_of(self.world.store(), &namespace, &task);
         Task::attach(core_time(self.now()), &how, pods).map(|task| (task, eyes))
@@ -512,13 +543,17 @@ impl<'s> Runner<'s> {
     fn come_back(&mut self, index: usize) {
         let snapshot = matches!(self.upset, Upset::Crash { snapshot: true, .. });
         let (name, state) = (self.seats[index].name.clone(), self.seats[index].task.state().clone());
+        let follows = self.seats[index].follows;
         let found = match snapshot {
             true => Ok(self.restored(state)),
-            false => self.attached(&format!("{name}-again"), true),
+            false => self.attached(&format!("{name}-again"), !follows),
         };
         match found {
             Ok((task, eyes)) => {
-                self.seats[index] = Seat::new(&name, task, eyes);
+                self.seats[index] = Seat { follows, ..Seat::new(&name, task, eyes) };
+                if self.scenario.has_cancelled(&name, &self.done) {
+                    self.seats[index].inbox.push_back(Input::Stop(Stop::User));
+                }
             }
             Err(error) => {
                 self.record(&name, What::Runner(format!("attach: {error}")));
@@ -570,6 +605,7 @@ impl<'s> Runner<'s> {
             Command::Protect { name, uid } => {
                 seat::written(self.request(observer, "PATCH", name, Some(&seat::with_finalizer(uid))), true)
             }
+            Command::Release { .. } if self.sabotage == Some(Sabotage::NoRelease) => Reply::Done,
             Command::Release { name, uid } => {
                 seat::written(self.request(observer, "PATCH", name, Some(&seat::without_finalizer(uid))), false)
             }
@@ -631,16 +667,21 @@ impl<'s> Runner<'s> {
     fn delete(&mut self, observer: &str, name: &str, body: &Value) -> Reply {
         match self.sabotage {
             Some(Sabotage::NoDelete) => Reply::Done,
-            Some(Sabotage::BareDelete) => {
-                seat::written(self.request(observer, "DELETE", name, Some(&serde_json::json!({}))), false)
-            }
+            Some(Sabotage::NoUid) => self.delete_without(observer, name, body, "uid"),
+            Some(Sabotage::NoVersion) => self.delete_without(observer, name, body, "resourceVersion"),
             _ => seat::written(self.request(observer, "DELETE", name, Some(body)), false),
         }
     }
 
+    fn delete_without(&mut self, observer: &str, name: &str, body: &Value, precondition: &str) -> Reply {
+        let mut bare = body.clone();
+        bare["preconditions"][precondition] = Value::Null;
+        seat::written(self.request(observer, "DELETE", name, Some(&bare)), false)
+    }
+
     /// One request about pods, put down in the transcript. An error is its Status.
     fn request(&mut self, observer: &str, method: &str, pod: &str, body: Option<&Value>) -> Result<Value, Value> {
-        if let Some(sent) = crate::transcript::Sent::of(method, pod, body.unwrap_or(&Value::Null)) {
+        if let Some(sent) = Sent::of(core_time(self.now()), method, pod, body.unwrap_or(&Value::Null)) {
             self.record(observer, What::Sent(sent));
         }
         let answer = self.quiet_request(method, pod, body);
@@ -678,6 +719,7 @@ impl<'s> Runner<'s> {
             _ => Rigour::Conclusions,
         };
         if rigour == Rigour::Exact {
+            faults.extend(seat::without_effect(&self.world));
             faults.extend(expect::compare(&self.scenario.expected, &self.records, rigour));
             faults.extend(self.waits());
             if !self.cut {
@@ -692,17 +734,13 @@ impl<'s> Runner<'s> {
             records: &self.records,
             over: self.seats.iter().all(|seat| seat.task.is_over()),
             cut: self.cut,
+            upset: self.upset != Upset::None,
             left: self.left || self.lost,
+            lost: self.lost,
             permits: self.scenario.permits.as_deref(),
-            logs: false,
+            finished: None,
         };
-        let mut violations = audit::check(&evidence);
-        if self.lost
-            && !seat::pods_of(self.world.store(), &self.part().spec.namespace, &self.part().spec.task).is_empty()
-        {
-            let seen = "it could not be attached to, though a pod of it is there".to_owned();
-            violations.push(Violation { invariant: audit::Invariant::NeverLost, seen });
-        }
+        let violations = audit::check(&evidence);
         Run {
             faults,
             violations,
@@ -713,6 +751,7 @@ impl<'s> Runner<'s> {
             upset: self.has_upset,
             lost: self.lost,
             records: self.records,
+            requests: Vec::new(),
         }
     }
 

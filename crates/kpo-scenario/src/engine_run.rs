@@ -1,11 +1,12 @@
 //! A scenario on the engine: kpo's driver, its requests over the lab's API server in-process, under tokio's paused clock.
 
-use crate::audit::{self, Audited, Book, Evidence, Invariant, Violation};
+use crate::audit::{self, Audited, Book, Evidence};
 use crate::core_run::{BACK_AFTER, Run, Sabotage, Upset, core_time};
 use crate::expect::{self, Expectation, Rigour};
 use crate::grammar::{Deed, Doing, Moment, Scenario};
+use crate::lines::{Finished, Mangler};
 use crate::seat;
-use crate::transcript::What;
+use crate::transcript::{Piece, Printed, What};
 use crate::wire::{Tap, Wire};
 use kpo::KubernetesHook;
 use kpo::driver::{self, AttachRequest, Running, TaskRequest, What as Told};
@@ -34,12 +35,17 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// Runs a scenario once on the engine and the lab. For [`Upset::Crash`], `command` counts writes.
 pub fn run(scenario: &Scenario, upset: Upset, sabotage: Option<Sabotage>) -> Run {
+    run_for(scenario, upset, sabotage, LONGEST)
+}
+
+/// The same, ended after so long of virtual time at the latest.
+pub(crate) fn run_for(scenario: &Scenario, upset: Upset, sabotage: Option<Sabotage>, longest: Duration) -> Run {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     // Only a system without threads or timers refuses.
     let runtime = runtime.expect("a runtime of one thread can be made");
     runtime.block_on(async {
         let mut runner = Runner::new(scenario, upset);
-        runner.sabotage = sabotage;
+        (runner.sabotage, runner.longest) = (sabotage, longest);
         runner.run().await;
         runner.finish()
     })
@@ -85,7 +91,10 @@ struct Runner<'s> {
     crashes: mpsc::UnboundedReceiver<String>,
     began: Instant,
     done: BTreeSet<usize>,
-    partial: BTreeMap<String, Vec<u8>>,
+    /// The beginnings of lines, with their timestamps, by life, pod and container.
+    partial: BTreeMap<(u64, String, String), (kpo_core::Time, Vec<u8>)>,
+    mangler: Mangler,
+    finished: Vec<Finished>,
     because: BTreeMap<String, String>,
     lives: u64,
     told: usize,
@@ -94,19 +103,19 @@ struct Runner<'s> {
     cut: bool,
     upset: Upset,
     sabotage: Option<Sabotage>,
+    longest: Duration,
     stuck: Option<String>,
 }
 
 impl<'s> Runner<'s> {
     fn new(scenario: &'s Scenario, upset: Upset) -> Self {
-        let (runtime, book) = Audited::new(scenario.script.runtime(), Lab::EPOCH);
+        let (runtime, book) = Audited::new(scenario.runtime(), Lab::EPOCH);
         let mut world = World::new(Lab::EPOCH, 7, Box::new(runtime));
         world.play(&scenario.script);
         let lab = Arc::new(Lab::in_process(world, LabOptions::default()));
         let (crash, crashes) = mpsc::unbounded_channel();
         let (tell, heard) = mpsc::unbounded_channel();
-        let spec = scenario.task.spec.clone();
-        let wire = Wire::new(Arc::clone(&lab), spec, upset, crash);
+        let wire = Wire::new(Arc::clone(&lab), scenario, upset, crash);
         let mut runner = Self {
             scenario,
             lab,
@@ -119,6 +128,8 @@ impl<'s> Runner<'s> {
             began: Instant::now(),
             done: BTreeSet::new(),
             partial: BTreeMap::new(),
+            mangler: Mangler::default(),
+            finished: Vec::new(),
             because: BTreeMap::new(),
             lives: 0,
             told: 0,
@@ -127,6 +138,7 @@ impl<'s> Runner<'s> {
             cut: false,
             upset,
             sabotage: None,
+            longest: LONGEST,
             stuck: None,
         };
         runner.start();
@@ -211,7 +223,7 @@ impl<'s> Runner<'s> {
 
     fn is_over(&self) -> bool {
         let to_come = self.pending().any(|(_, doing)| matches!(doing.when, Moment::At(_)));
-        (self.observers.is_empty() && !to_come) || self.began.elapsed() >= LONGEST
+        (self.observers.is_empty() && !to_come) || self.began.elapsed() >= self.longest
     }
 
     fn pending(&self) -> impl Iterator<Item = (usize, &'s Doing)> {
@@ -227,7 +239,7 @@ impl<'s> Runner<'s> {
             Moment::When { .. } => now + LOOK,
         });
         let cut = self.scenario.cut_at().map(|at| self.began + at);
-        moments.chain(cut).chain([self.began + LONGEST]).min().unwrap_or(now)
+        moments.chain(cut).chain([self.began + self.longest]).min().unwrap_or(now)
     }
 
     fn hear(&mut self, (name, life, event): Heard) {
@@ -236,12 +248,12 @@ impl<'s> Runner<'s> {
         }
         self.told += 1;
         match event {
-            Some(event) => self.put_down(&name, event),
+            Some(event) => self.put_down(&name, life, event),
             None => drop(self.observers.remove(&name)),
         }
     }
 
-    fn put_down(&mut self, name: &str, event: driver::Event) {
+    fn put_down(&mut self, name: &str, life: u64, event: driver::Event) {
         let what = match event.what {
             Told::Task(event) => {
                 if let Event::Waiting { because, .. } = &event {
@@ -249,37 +261,49 @@ impl<'s> Runner<'s> {
                 }
                 What::Said(event)
             }
-            Told::Log(piece) => return self.print(name, &piece.container, piece.event),
+            Told::Log(piece) => return self.print(name, life, &piece),
             Told::Trouble(why) => What::Runner(format!("trouble: {why}")),
-            Told::Outcome(delivery) => What::Outcome(Box::new(delivery.taken())),
+            Told::Outcome(delivery) => {
+                let outcome = delivery.taken();
+                let last = outcome.attempts.last().map(|last| (last.number, last.pod.name.clone()));
+                self.finished.push(Finished { life, observer: name.to_owned(), at: self.lab.now(), last });
+                What::Outcome(Box::new(outcome))
+            }
             other => What::Runner(format!("{other:?}")),
         };
         self.wire.record(name, what);
     }
 
-    /// Lines of the task's own container; pieces of one line are put together.
-    fn print(&mut self, name: &str, container: &str, event: LogEvent) {
-        if container != self.scenario.task.spec.template.container {
-            return;
-        }
-        match event {
+    /// What comes of logs; pieces of one line are put together.
+    fn print(&mut self, name: &str, life: u64, piece: &driver::Piece) {
+        match &piece.event {
             LogEvent::Lines(batch) => {
                 for line in batch.iter() {
-                    let open = self.partial.entry(name.to_owned()).or_default();
+                    let key = (life, piece.pod.to_string(), piece.container.to_string());
+                    let (at, mut open) = self.partial.remove(&key).unwrap_or((line.time, Vec::new()));
                     open.extend_from_slice(line.bytes);
-                    if !line.partial {
-                        let text = String::from_utf8_lossy(&std::mem::take(open)).into_owned();
-                        let line = What::Line(text.trim_end_matches(['\n', '\r']).to_owned());
-                        if self.sabotage == Some(Sabotage::Stutter) {
-                            self.wire.record(name, line.clone());
-                        }
-                        self.wire.record(name, line);
+                    if line.partial {
+                        self.partial.insert(key, (at, open));
+                        continue;
                     }
+                    let text = String::from_utf8_lossy(&open).trim_end_matches(['\n', '\r']).to_owned();
+                    self.put_down_piece(name, life, piece, Printed::Line { at, text });
                 }
             }
-            LogEvent::Gap(gap) => self.wire.record(name, What::Gap(format!("{gap:?}"))),
+            LogEvent::Gap(gap) => {
+                let (after, before, cause) = (gap.after, gap.before, format!("{:?}", gap.cause));
+                self.put_down_piece(name, life, piece, Printed::Gap { after, before, cause });
+            }
             LogEvent::Trouble(_) | LogEvent::End => {}
         }
+    }
+
+    fn put_down_piece(&mut self, name: &str, life: u64, piece: &driver::Piece, what: Printed) {
+        let own = *piece.container == *self.scenario.task.spec.template.container;
+        let container = (!own).then(|| piece.container.to_string());
+        let piece = Piece { life, pod: piece.pod.to_string(), container, what };
+        let mangled = self.sabotage.map_or_else(|| vec![piece.clone()], |defect| self.mangler.mangle(defect, &piece));
+        mangled.into_iter().for_each(|piece| self.wire.record(name, What::Log(piece)));
     }
 
     // --- what observers and the user do -------------------------------------------------------------------------------------------
@@ -304,7 +328,7 @@ impl<'s> Runner<'s> {
 
     async fn do_it(&mut self, doing: &Doing) {
         let name = doing.observer.as_str();
-        self.wire.record(name, What::Runner(format!("{:?}", doing.deed).to_lowercase()));
+        self.wire.record(name, What::Does(doing.deed));
         match doing.deed {
             Deed::Cancels => self.stop(name, Stop::User),
             Deed::Leaves => {
@@ -335,13 +359,15 @@ impl<'s> Runner<'s> {
             self.wire.silence(observer.life);
             observer.pump.abort();
         }
-        self.partial.remove(name);
     }
 
     async fn crash(&mut self, name: &str) {
         self.kill(name);
         tokio::time::sleep(BACK_AFTER).await;
         self.attach(name, true).await;
+        if self.scenario.has_cancelled(name, &self.done) {
+            self.stop(name, Stop::User);
+        }
     }
 
     async fn attach(&mut self, name: &str, take_over: bool) {
@@ -376,6 +402,9 @@ impl<'s> Runner<'s> {
             if let Some(livelock) = world.livelock() {
                 from_world.push(format!("the lab: {livelock}"));
             }
+            if self.upset == Upset::None {
+                from_world.extend(seat::without_effect(world));
+            }
             let (spec, store) = (&scenario.task.spec, world.store());
             if self.upset == Upset::None && !self.cut {
                 from_world.extend(expect::keeps(&scenario.expected, store, spec));
@@ -388,20 +417,20 @@ impl<'s> Runner<'s> {
                 records: &records,
                 over,
                 cut: self.cut,
+                upset: self.upset != Upset::None,
                 left: disturbed,
+                lost: self.lost,
                 permits: scenario.permits.as_deref(),
-                logs: self.upset == Upset::None || matches!(self.upset, Upset::LostReply { .. }),
+                finished: Some(&self.finished),
             };
-            let mut violations = audit::check(&evidence);
-            if self.lost && !seat::pods_of(store, &spec.namespace, &spec.task).is_empty() {
-                let seen = "it could not be attached to, though a pod of it is there".to_owned();
-                violations.push(Violation { invariant: Invariant::NeverLost, seen });
-            }
-            violations
+            audit::check(&evidence)
         });
         faults.extend(from_world);
+        let seen = self.lab.journal();
+        let requests = seen.iter().map(|seen| format!("{} {} {} {}", seen.at, seen.verb, seen.resource, seen.name));
         Run {
             records,
+            requests: requests.collect(),
             faults,
             violations,
             commands: writes,

@@ -1,9 +1,11 @@
 //! What a scenario expects, and whether a transcript shows it.
 
+use crate::printed::{self, Prints};
 use crate::text::{Mistake, Statement, Word};
 use crate::transcript::{Record, Sent, What, said};
-use kpo_core::{Because, Class, Event, Next, NoRerun, Proof, Reason, Spec, Started, Verdict};
+use kpo_core::{Because, Class, Event, Next, NoRerun, Outcome, Proof, Reason, Spec, Started, Verdict};
 use kpo_lab::Store;
+use kpo_lab::script::json_of;
 use std::time::Duration;
 
 /// One expectation.
@@ -23,26 +25,43 @@ pub enum Expectation {
     /// The observer sends this next; between so long and so long after what came before it, where that is said. True: or it does
     /// not, for it only is in time to learn that there is no need.
     Sends(Sent, Option<(Duration, Duration)>, bool),
+    /// The observer sends nothing that changes anything, from beginning to end.
+    SendsNothing,
     /// The verdict on an attempt.
     Verdict(u32, String),
     /// It says something that begins so, after what was said before.
     Says(String),
-    /// What it comes to: class, exit code, reason.
-    Outcome(Option<String>, Option<i32>, Option<String>),
-    /// The result.
-    Result(String),
-    /// A line of the task's own container; `None`: there is none.
-    Prints(Option<String>),
-    /// How many lines its own container prints.
-    PrintsLines(u64),
-    /// A gap in the log is named.
-    Gap,
+    /// What it comes to.
+    Outcome(EndsAs),
+    /// The result. `None`: there is none.
+    Result(Option<String>),
+    /// What a container prints.
+    Prints(Prints),
     /// This pod is left at the end.
     Keeps(String),
     /// It waits for this at that moment, where the run is ended.
     Waits(String, Duration),
     /// At most so many requests are made.
     Requests(u64),
+}
+
+/// What a task comes to: its class, and what else is said of it. What is `None` is not looked at, but for the class.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EndsAs {
+    /// The class of the last verdict. `None`: there is none.
+    pub class: Option<String>,
+    /// The exit code.
+    pub exit: Option<i32>,
+    /// The reason's code.
+    pub reason: Option<String>,
+    /// The cause of a disruption.
+    pub cause: Option<String>,
+    /// The last attempt's node.
+    pub node: Option<String>,
+    /// The last attempt's number.
+    pub attempt: Option<u32>,
+    /// A part of the one line.
+    pub saying: Option<String>,
 }
 
 /// The words with which expectations begin.
@@ -56,8 +75,8 @@ pub(crate) fn expectation(start: &Word, statement: &mut Statement) -> Result<Exp
         "verdict" => expected_verdict(statement),
         "says" => Ok(Expectation::Says(rest(statement)?)),
         "outcome" => outcome(statement),
-        "result" => Ok(Expectation::Result(statement.next("the result, in quotation marks")?.text)),
-        "prints" => prints(statement),
+        "result" => result(statement),
+        "prints" => Ok(Expectation::Prints(printed::prints(statement)?)),
         "keeps" => Ok(Expectation::Keeps(statement.next("the pod's name")?.text)),
         "waits" => waits(statement),
         "requests" => {
@@ -78,7 +97,10 @@ fn rest(statement: &mut Statement) -> Result<String, Mistake> {
 }
 
 fn sends(statement: &mut Statement) -> Result<Expectation, Mistake> {
-    let verb = statement.next("create, read, delete, ungate, release or annotate")?;
+    let verb = statement.next("create, read, delete, ungate, protect, release, annotate or nothing")?;
+    if verb.text == "nothing" {
+        return Ok(Expectation::SendsNothing);
+    }
     let known = ["create", "read", "delete", "ungate", "protect", "release", "annotate"];
     let found = known.iter().find(|known| **known == verb.text).ok_or_else(|| verb.unknown(&known))?;
     let mut sent = Sent::new(found, &statement.next("the pod's name")?.text);
@@ -90,6 +112,10 @@ fn sends(statement: &mut Statement) -> Result<Expectation, Mistake> {
             "gated" => sent.gated = true,
             "protected" => sent.protected = true,
             "deadline" => sent.deadline = Some(statement.next("how long")?.duration()?.as_secs()),
+            "expiring" => {
+                statement.expect("in")?;
+                sent.expires = Some(statement.next("how long")?.duration()?);
+            }
             "avoiding" => sent.avoids.push(statement.next("the node")?.text),
             _ => later = Some(span_later(&word, statement)?),
         }
@@ -126,16 +152,20 @@ fn outcome(statement: &mut Statement) -> Result<Expectation, Mistake> {
     if !classes.contains(&class.text.as_str()) {
         return Err(class.unknown(&classes));
     }
-    let (mut exit, mut reason) = (None, None);
+    let mut ends = EndsAs { class: (class.text != "none").then_some(class.text), ..EndsAs::default() };
     while statement.peek().is_some() {
         let word = statement.next("a word")?;
         match word.text.as_str() {
-            "exit" => exit = Some(statement.next("the exit code")?.number()?),
-            "reason" => reason = Some(known_reason(&statement.next("the reason's code")?)?),
-            _ => return Err(word.unknown(&["exit", "reason"])),
+            "by" => ends.cause = Some(statement.next("the cause")?.text),
+            "exit" => ends.exit = Some(statement.next("the exit code")?.number()?),
+            "reason" => ends.reason = Some(known_reason(&statement.next("the reason's code")?)?),
+            "on" => ends.node = Some(statement.next("the node")?.text),
+            "attempt" => ends.attempt = Some(statement.next("the attempt's number")?.number()?),
+            "saying" => ends.saying = Some(statement.next("a part of the line, in quotation marks")?.text),
+            _ => return Err(word.unknown(&["by", "exit", "reason", "on", "attempt", "saying"])),
         }
     }
-    Ok(Expectation::Outcome((class.text != "none").then_some(class.text), exit, reason))
+    Ok(Expectation::Outcome(ends))
 }
 
 fn known_reason(word: &Word) -> Result<String, Mistake> {
@@ -143,16 +173,18 @@ fn known_reason(word: &Word) -> Result<String, Mistake> {
     if known.contains(&word.text.as_str()) { Ok(word.text.clone()) } else { Err(word.unknown(&known)) }
 }
 
-fn prints(statement: &mut Statement) -> Result<Expectation, Mistake> {
-    let word = statement.next("a line in quotation marks, nothing, or how many lines")?;
-    if statement.take("lines") {
-        return Ok(Expectation::PrintsLines(word.number()?));
+/// `result "{}"`, `result json of 5000 bytes`, `result none`.
+fn result(statement: &mut Statement) -> Result<Expectation, Mistake> {
+    let word = statement.next("the result, in quotation marks, json of so many bytes, or none")?;
+    if word.text == "none" {
+        return Ok(Expectation::Result(None));
     }
-    match word.text.as_str() {
-        "nothing" => Ok(Expectation::Prints(None)),
-        "gap" => Ok(Expectation::Gap),
-        line => Ok(Expectation::Prints(Some(line.to_owned()))),
+    if word.text != "json" || !statement.take("of") {
+        return Ok(Expectation::Result(Some(word.text)));
     }
+    let size = statement.next("how many bytes")?.number()?;
+    statement.expect("bytes")?;
+    Ok(Expectation::Result(Some(json_of(size))))
 }
 
 fn waits(statement: &mut Statement) -> Result<Expectation, Mistake> {
@@ -312,7 +344,8 @@ fn steps(expected: &[&Expected], records: &[&Record], rigour: Rigour) -> Vec<Str
         _ => None,
     });
     let wanted: Vec<_> = wanted.collect();
-    if wanted.is_empty() {
+    let silent = expected.iter().any(|expected| expected.what == Expectation::SendsNothing);
+    if wanted.is_empty() && !silent {
         return Vec::new();
     }
     let mut rest = found.as_slice();
@@ -430,67 +463,59 @@ fn end(expected: &[&Expected], records: &[&Record]) -> Vec<String> {
         .collect();
     for expected in expected {
         match &expected.what {
-            Expectation::Outcome(class, exit, reason) => {
-                let Some(found) = outcomes.last() else {
-                    faults.push(format!("line {}: there is no outcome", expected.line));
-                    continue;
-                };
-                let found_reason = found.reason.map(|reason| reason.code().to_owned());
-                let fits = found.verdict == *class
-                    && exit.is_none_or(|exit| found.exit_code == Some(exit))
-                    && (reason.is_none() || found_reason == *reason);
-                if !fits {
-                    faults.push(format!(
-                        "line {}: another outcome: {:?}, exit {:?}, reason {found_reason:?}: {}",
-                        expected.line, found.verdict, found.exit_code, found.message
-                    ));
+            Expectation::Outcome(ends) => match outcomes.last() {
+                None => faults.push(format!("line {}: there is no outcome", expected.line)),
+                Some(found) if !ends.fits(found) => {
+                    faults.push(format!("line {}: another outcome: {}", expected.line, told(found)));
                 }
-            }
+                Some(_) => {}
+            },
             Expectation::Result(text) => {
                 let found = outcomes.last().and_then(|outcome| outcome.result.as_deref());
-                if found != Some(text) {
+                if found != text.as_deref() {
+                    let found = found.map(|found| found.chars().take(80).collect::<String>());
                     faults.push(format!("line {}: another result: {found:?}", expected.line));
                 }
             }
             _ => {}
         }
     }
-    faults.extend(lines(expected, records));
+    faults.extend(printed::compare(expected, records));
     faults
 }
 
-fn lines(expected: &[&Expected], records: &[&Record]) -> Vec<String> {
-    let found: Vec<&str> = records
-        .iter()
-        .filter_map(|record| match &record.what {
-            What::Line(line) => Some(line.as_str()),
+impl EndsAs {
+    fn fits(&self, found: &Outcome) -> bool {
+        let last = found.attempts.last();
+        let cause = last.and_then(|last| match &last.verdict.as_ref()?.verdict.class {
+            Class::Disrupted { cause, .. } => Some(cause.name()),
             _ => None,
-        })
-        .collect();
-    let wanted: Vec<&Option<String>> = expected
-        .iter()
-        .filter_map(|expected| match &expected.what {
-            Expectation::Prints(line) => Some(line),
-            _ => None,
-        })
-        .collect();
-    let wanted_lines: Vec<&str> = wanted.iter().filter_map(|line| line.as_deref()).collect();
-    let mut faults = Vec::new();
-    if !wanted.is_empty() && wanted_lines != found {
-        faults.push(format!("printed: {found:?}; expected: {wanted_lines:?}"));
+        });
+        found.verdict == self.class
+            && self.exit.is_none_or(|exit| found.exit_code == Some(exit))
+            && is(&self.reason, found.reason.map(Reason::code))
+            && is(&self.cause, cause)
+            && is(&self.node, last.and_then(|last| last.pod.node.as_deref()))
+            && self.attempt.is_none_or(|number| last.is_some_and(|last| last.number == number))
+            && self.saying.as_ref().is_none_or(|text| found.message.contains(text))
     }
-    for expected in expected {
-        match &expected.what {
-            Expectation::PrintsLines(count) if *count != found.len() as u64 => {
-                faults.push(format!("line {}: {} lines were printed", expected.line, found.len()));
-            }
-            Expectation::Gap if !records.iter().any(|record| matches!(record.what, What::Gap(_))) => {
-                faults.push(format!("line {}: no gap was named", expected.line));
-            }
-            _ => {}
-        }
-    }
-    faults
+}
+
+fn is(expected: &Option<String>, found: Option<&str>) -> bool {
+    expected.as_deref().is_none_or(|expected| found == Some(expected))
+}
+
+fn told(outcome: &Outcome) -> String {
+    let last = outcome.attempts.last();
+    format!(
+        "{:?}, exit {:?}, reason {:?}, attempt {:?} on {:?}: {}",
+        outcome.verdict,
+        outcome.exit_code,
+        outcome.reason.map(Reason::code),
+        last.map(|last| last.number),
+        last.and_then(|last| last.pod.node.as_deref()),
+        outcome.message
+    )
 }
 
 /// Which of the task's pods are left.

@@ -1,9 +1,13 @@
 //! From a text to a scenario.
 
 use crate::expect::{self, Expected};
+use crate::sidecar;
 use crate::task::{self, TaskPart};
 use crate::text::{Mistake, ScenarioError, Statement, Word, statements};
-use kpo_lab::script::{self, Action, ApiTroubleKind, Script};
+use kpo_lab::ScriptedRuntime;
+use kpo_lab::api::User;
+use kpo_lab::script::{self, Action, ApiTroubleKind, Script, When};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// A scenario: a cluster, a task, what happens, and what is expected.
@@ -11,6 +15,8 @@ use std::time::Duration;
 pub struct Scenario {
     /// What its file is called.
     pub file: String,
+    /// All of it.
+    pub text: String,
     /// Its first comment: what it is about.
     pub title: String,
     /// The cluster, and what happens in it.
@@ -25,6 +31,8 @@ pub struct Scenario {
     pub permits: Option<String>,
     /// Why it runs on the engine only. `None`: it runs on the core too.
     pub engine_only: Option<String>,
+    /// Why it may end as disrupted after a crash or a lost reply: what the undisturbed observer saw cannot be proven then. `None`: it may not.
+    pub may_prove_less: Option<String>,
 }
 
 /// What an observer or the user does.
@@ -78,6 +86,13 @@ const DEEDS: [(&str, Deed); 5] = [
     ("takes-over", Deed::TakesOver),
 ];
 
+impl Deed {
+    /// As a scenario says it.
+    pub fn name(self) -> &'static str {
+        DEEDS.iter().find(|(_, deed)| *deed == self).map_or("", |(name, _)| *name)
+    }
+}
+
 impl Scenario {
     /// Reads a scenario; `file` is what its text is called in messages.
     ///
@@ -103,9 +118,43 @@ impl Scenario {
         draft.finish(file, text, script).map_err(named)
     }
 
-    /// Whether the user cancels.
-    pub(crate) fn is_cancelled(&self) -> bool {
-        self.doings.iter().any(|doing| doing.deed == Deed::Cancels)
+    /// The scenario again for each thing that happens in it, without that thing: its line, and the rest.
+    pub fn without_each(&self) -> Vec<(usize, Scenario)> {
+        let all = &self.script.happenings;
+        let mut variants = Vec::new();
+        for (index, happening) in all.iter().enumerate() {
+            // What comes "then" falls with what it comes after.
+            let after = all[index + 1..].iter().take_while(|next| matches!(next.when, When::Then(_))).count();
+            let mut rest = self.clone();
+            rest.script.happenings.drain(index..=index + after);
+            variants.push((happening.line, rest));
+        }
+        for (index, doing) in self.doings.iter().enumerate() {
+            let mut rest = self.clone();
+            rest.doings.remove(index);
+            variants.push((doing.line, rest));
+        }
+        variants
+    }
+
+    /// Containers do what the script says, and what hands a result over does what kpo made it for.
+    pub(crate) fn runtime(&self) -> ScriptedRuntime {
+        let mut runtime = self.script.runtime();
+        let (matching, behaviour) = sidecar::rule();
+        runtime.add_rule(matching, behaviour);
+        runtime
+    }
+
+    /// Who kpo is to the API server.
+    pub(crate) fn user(&self) -> User {
+        let user = self.task.user.as_ref().and_then(|name| self.script.user(name));
+        user.unwrap_or_else(User::admin)
+    }
+
+    /// Whether the user has told that observer to cancel: the wish dies with a process, and is told to the next one again.
+    pub(crate) fn has_cancelled(&self, observer: &str, done: &BTreeSet<usize>) -> bool {
+        let doings = self.doings.iter().enumerate().filter(|(index, _)| done.contains(index));
+        doings.into_iter().any(|(_, doing)| doing.observer == observer && doing.deed == Deed::Cancels)
     }
 
     /// When the run is ended though the task goes on. `None`: never.
@@ -127,6 +176,7 @@ struct Draft {
     expected: Vec<Expected>,
     permits: Option<String>,
     engine_only: Option<String>,
+    may_prove_less: Option<String>,
 }
 
 impl Draft {
@@ -153,6 +203,7 @@ impl Draft {
                 self.permits = Some(statement.next("why a second life is permitted, in quotation marks")?.text)
             }
             "engine-only" => self.engine_only = Some(statement.next("why, in quotation marks")?.text),
+            "may-prove-less" => self.may_prove_less = Some(statement.next("why, in quotation marks")?.text),
             text if expect::STARTS.contains(&text) => self.expects("a", &word, &mut statement)?,
             text if text.len() == 1 && statement.peek().is_some_and(|next| expect::STARTS.contains(&next)) => {
                 let start = statement.next("what is expected")?;
@@ -200,6 +251,12 @@ impl Draft {
             column: 1,
             message: "a scenario begins with a comment that says what it is about".to_owned(),
         })?;
+        let nobody = |user: &&String| script.user(user).is_none();
+        if let Some(user) = self.task.as_ref().and_then(|task| task.user.as_ref()).filter(nobody) {
+            return Err(nowhere(&format!(
+                "nobody has the token {user}; give him one, as: token {user} may get on pods"
+            )));
+        }
         let task = self.task.ok_or_else(|| nowhere("there is no task; add one, as: task t --rerun=idempotent"))?;
         if self.expected.is_empty() {
             return Err(nowhere("nothing is expected; add what is, as: outcome succeeded, exit 0"));
@@ -207,6 +264,7 @@ impl Draft {
         let engine_only = self.engine_only.or_else(|| needs_engine(&script, &task, &self.expected));
         Ok(Scenario {
             file: file.to_owned(),
+            text: text.to_owned(),
             title: title.to_owned(),
             script,
             task,
@@ -214,19 +272,22 @@ impl Draft {
             expected: self.expected,
             permits: self.permits,
             engine_only,
+            may_prove_less: self.may_prove_less,
         })
     }
 }
 
 /// Whether something in it only means something with logs, results or a way to the API server.
 fn needs_engine(script: &Script, task: &TaskPart, expected: &[Expected]) -> Option<String> {
-    use expect::Expectation::{Gap, Prints, PrintsLines, Requests, Result};
+    use expect::Expectation::{Prints, Requests, Result};
     let transport =
         script.happenings.iter().any(|happening| matches!(happening.action, Action::Api(_) | Action::Compact));
     let expired =
         |action: &Action| matches!(action, Action::Api(trouble) if trouble.kind == ApiTroubleKind::TokensExpire);
-    let logs =
-        |expected: &Expected| matches!(expected.what, Gap | Prints(_) | PrintsLines(_) | Requests(_) | Result(_));
+    let logs = |expected: &Expected| matches!(expected.what, Prints(_) | Requests(_) | Result(_));
+    if task.user.is_some() {
+        return Some("permissions".to_owned());
+    }
     if script.happenings.iter().any(|happening| expired(&happening.action)) {
         return Some("auth".to_owned());
     }
@@ -237,7 +298,7 @@ fn needs_engine(script: &Script, task: &TaskPart, expected: &[Expected]) -> Opti
 }
 
 fn unknown(word: &Word) -> Mistake {
-    let own = "task, user, observer, permits, engine-only";
+    let own = "task, user, observer, permits, engine-only, may-prove-less";
     word.mistake(format!(
         "{:?} begins no statement; those of a scenario: {own}; of what is expected: {}; the cluster's and what happens: see kpo_lab::script",
         word.text,

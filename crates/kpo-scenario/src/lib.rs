@@ -36,7 +36,7 @@
 //! container, `base`, `image=I cpu=C memory=M ephemeral-storage=E mount=VOLUME:PATH`; `init NAME`, `sidecar NAME` (a native one) and `main NAME` add
 //! a container, of which the words after it speak. The command line's flags by their names: `--rerun=idempotent --retries=2 --protect
 //! --on-finish=keep-failed=2h --timeout=1h --set=PATH=VALUE …`. Also: `fixed-name` (the pod is called as the task), `no-gates` (the cluster has
-//! none), `beside-others` (one watch by label, shared, instead of one by name).
+//! none), `beside-others` (one watch by label, shared, instead of one by name), `as=USER` (with that `token`).
 //!
 //! # What observers and the user do
 //! ```text
@@ -48,21 +48,25 @@
 //!
 //! # What is expected
 //! ```text
-//! sends create t-1 [gated] [protected] [deadline 60s] [avoiding node-1]   # also: read, delete, ungate, release, annotate
+//! sends create t-1 [gated] [protected] [deadline 60s] [avoiding node-1]   # also: read, delete, ungate, protect, release
+//! sends annotate t-1 [deadline 1s] [expiring in 2h]
 //! sends ungate t-2 2s..2.4s later             # than the verdict, or what was sent, before it; also: at once
+//! sends nothing
 //! verdict 1: disrupted by preemption, never started, proof never-bound, reason preempted, then rerun
 //! verdict 2: failed, reason programFailed, exit 3, then end budget
 //! says running 1                              # an event; between it and the next others may come
-//! outcome succeeded, exit 0, reason succeeded
+//! outcome succeeded, exit 0, reason succeeded, on node-1, attempt 1, saying "a part of the one line"   # also: disrupted by preemption
 //! keeps t-1                                   # left at the end; without it, nothing is
 //! waits for queue at 2h                       # and the run is ended there
-//! prints "hello"                              # all that its own container prints, line by line; prints nothing; prints 1000 lines
+//! prints "hello" at 2s                        # all that its own container prints, line by line, and when; prints nothing; prints 1000 lines
+//! prints proxy "hi"                           # all that another container prints
 //! prints gap                                  # a gap in its log is named
-//! result "{}"
+//! result "{}"                                 # also: json of 5000 bytes, none
 //! requests at most 5                          # counted by the server
 //! b outcome succeeded                         # of another observer
 //! permits "the user opted into a second life" # why the first two invariants do not count
 //! engine-only "why"
+//! may-prove-less "why"                        # after a crash or a lost reply it may end as disrupted
 //! ```
 //! `sends`, where there is one, is complete and in order, and after the last there is silence; verdicts are complete. On the engine reads are left out: they
 //! are its own affair.
@@ -71,15 +75,19 @@
 //! On the core ([`on_core`]): `kpo_core::Task` and the lab's cluster, synchronous, under virtual time. Then again with a crash of the observer at
 //! each command it gives, before and after its effect, going on from the cluster alone and from a snapshot; and with a lost reply at each
 //! write. On the engine ([`on_engine`]): `kpo`'s driver over the lab's API server in-process, under tokio's paused clock, with a crash before and
-//! after each write, and a lost reply at each. [`Invariant`]s are checked in all runs, against a book that is kept below the kubelets.
+//! after each write, and a lost reply at each. On the engine without each thing that happens in turn ([`without_each`]): a statement without which
+//! nothing differs shows nothing. [`Invariant`]s are checked in all runs, against a book that is kept below the kubelets.
 
 mod audit;
 mod core_run;
 mod engine_run;
 mod expect;
 mod grammar;
+mod lines;
+mod printed;
 mod rerun;
 mod seat;
+mod sidecar;
 mod task;
 mod text;
 mod transcript;
@@ -88,9 +96,10 @@ mod wire;
 pub use audit::{Invariant, Violation};
 pub use core_run::{Run, Sabotage, Upset, run as run_on_core};
 pub use engine_run::run as run_on_engine;
-pub use expect::{Expectation, Expected, Rigour};
+pub use expect::{EndsAs, Expectation, Expected, Rigour};
 pub use grammar::{Deed, Doing, Moment, Scenario};
-pub use rerun::{Report, on_core, on_engine};
+pub use printed::{Prints, PrintsWhat};
+pub use rerun::{Report, on_core, on_engine, without_each};
 pub use task::TaskPart;
 pub use text::ScenarioError;
-pub use transcript::{Record, Sent, What};
+pub use transcript::{Piece, Printed, Record, Sent, What};

@@ -4,7 +4,12 @@ use crate::core_run::{self, Run, Upset};
 use crate::engine_run;
 use crate::expect::{self, Rigour};
 use crate::grammar::Scenario;
+use crate::transcript::{Record, What};
 use std::fmt;
+use std::time::Duration;
+
+/// A run without something that happens is ended so long after the last thing in the whole one.
+const LONGER: Duration = Duration::from_secs(60);
 
 /// How the runs of a scenario went.
 #[derive(Clone, Debug, Default)]
@@ -67,6 +72,7 @@ pub fn on_core(scenario: &Scenario) -> Report {
     for write in 0..base.writes {
         lost_reply(&mut report, scenario, &base, "core", core_run::run(scenario, Upset::LostReply { write }, None));
     }
+    demand_less(&mut report, scenario);
     report
 }
 
@@ -85,7 +91,49 @@ pub fn on_engine(scenario: &Scenario) -> Report {
         }
         lost_reply(&mut report, scenario, &base, "engine", engine_run::run(scenario, Upset::LostReply { write }, None));
     }
+    if scenario.engine_only.is_some() {
+        demand_less(&mut report, scenario);
+    }
     report
+}
+
+/// A file that allows what never comes allows too much.
+fn demand_less(report: &mut Report, scenario: &Scenario) {
+    if scenario.may_prove_less.is_some() && report.safer == 0 && report.failures.is_empty() {
+        report.failures.push(format!("{}: it may prove less, and never does", scenario.file));
+    }
+}
+
+/// Runs a scenario on the engine without each thing in turn that happens in it: something that can be observed must differ. `in_vain`: the
+/// beginnings of the lines that may be without a trace.
+pub fn without_each(scenario: &Scenario, in_vain: &[&str]) -> Report {
+    let base = engine_run::run(scenario, Upset::None, None);
+    // Whatever differs, differs by then: some runs without an end of theirs go on for a day.
+    let longest = base.records.last().map_or(Duration::ZERO, |last| last.at) + LONGER;
+    let again = |rest: &Scenario| observed(engine_run::run_for(rest, Upset::None, None, longest));
+    let (mut report, whole) = (Report { runs: 1, ..Report::default() }, again(scenario));
+    for (line, rest) in scenario.without_each() {
+        report.runs += 1;
+        let words = scenario.text.lines().nth(line - 1).unwrap_or_default();
+        if again(&rest) == whole && !in_vain.iter().any(|start| words.starts_with(start)) {
+            report.failures.push(format!("{}:{line}: nothing differs without it: {words}", scenario.file));
+        }
+    }
+    // Where runs differ by themselves, nothing follows from a difference.
+    if report.runs > 1 && again(scenario) != whole {
+        report.failures.push(format!("{}: it runs differently each time", scenario.file));
+    }
+    report
+}
+
+/// What can be observed of a run: what was said and sent, and each request; at one instant in any order.
+fn observed(run: Run) -> Vec<String> {
+    let shows = |record: &&Record| !matches!(record.what, What::Does(_));
+    // Whether an explanation is still asked for at the instant of a cancel, nobody decides.
+    let requests = run.requests.into_iter().filter(|request| !request.contains(" list events"));
+    let mut all: Vec<String> = run.records.iter().filter(shows).map(ToString::to_string).chain(requests).collect();
+    all.sort_unstable();
+    all
 }
 
 fn crashed(report: &mut Report, scenario: &Scenario, base: &Run, on: &str, run: Run) {
@@ -115,7 +163,7 @@ fn lost_reply(report: &mut Report, scenario: &Scenario, base: &Run, on: &str, ru
         _ if differs.is_empty() => {}
         // Its first sight came a second late: what happened before it is not covered.
         Likeness::Safer => report.safer += 1,
-        Likeness::Same if disrupted && run.created <= base.created => report.safer += 1,
+        Likeness::Same if disrupted && proves_less(scenario, base, &run) => report.safer += 1,
         _ => faults.extend(differs),
     }
     if !faults.is_empty() || !run.violations.is_empty() {
@@ -127,7 +175,7 @@ fn lost_reply(report: &mut Report, scenario: &Scenario, base: &Run, on: &str, ru
 pub(crate) enum Likeness {
     /// The same outcome.
     Same,
-    /// It ended as disrupted, where the observer that had seen all could prove more.
+    /// It ended as disrupted, where the observer that had seen all could prove more, and the file says why.
     Safer,
     /// There was no pod to go on with.
     Gone,
@@ -136,27 +184,25 @@ pub(crate) enum Likeness {
 }
 
 pub(crate) fn likeness(scenario: &Scenario, base: &Run, run: &Run) -> Likeness {
-    if matches!(run.upset_was, Upset::Crash { snapshot: false, .. })
-        && scenario.is_cancelled()
-        && end_of(run) != end_of(base)
-    {
-        // The user's wish died with the process that it was told to.
-        return Likeness::Safer;
-    }
     let (wanted, found) = (end_of(base), end_of(run));
     if wanted == found || !run.upset {
         return Likeness::Same;
     }
-    if run.lost && found.is_none() {
+    if run.lost {
         return match scenario.task.spec.protect && run.created > 0 {
             true => Likeness::Other("a protected task was lost".to_owned()),
             false => Likeness::Gone,
         };
     }
     match found {
-        Some((Some(class), _)) if class == "disrupted" && run.created <= base.created => Likeness::Safer,
+        Some((Some(class), _)) if class == "disrupted" && proves_less(scenario, base, run) => Likeness::Safer,
         found => Likeness::Other(format!("it came to {found:?} after a crash; undisturbed to {wanted:?}")),
     }
+}
+
+/// Whether the file says that it may, and nothing more was done than in the undisturbed run.
+fn proves_less(scenario: &Scenario, base: &Run, run: &Run) -> bool {
+    scenario.may_prove_less.is_some() && run.created <= base.created
 }
 
 fn end_of(run: &Run) -> Option<(Option<String>, Option<i32>)> {

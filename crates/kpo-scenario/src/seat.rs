@@ -34,6 +34,8 @@ pub(crate) struct Seat {
     pub(crate) until: Option<kpo_core::Time>,
     pub(crate) because: Option<Because>,
     pub(crate) tick_due: bool,
+    /// Whether it only follows, and will when it comes again.
+    pub(crate) follows: bool,
     /// Gone since a crash; the next one comes then.
     pub(crate) back_at: Option<Time>,
     /// Sees nothing any more: a defect put in on purpose.
@@ -52,6 +54,7 @@ impl Seat {
             until: None,
             because: None,
             tick_due: false,
+            follows: false,
             back_at: None,
             blind: false,
         }
@@ -290,6 +293,12 @@ pub(crate) fn events(store: &Store, namespace: &str, name: &str) -> Vec<ClusterE
     let all = store.list(Resource::Events, Some(namespace));
     let about = all.filter(|event| event["involvedObject"]["name"] == name);
     about.filter_map(|event| serde_json::from_value((**event).clone()).ok()).collect()
+}
+
+/// What of the cluster's part came to nothing: a scenario that says it shows something else.
+pub(crate) fn without_effect(world: &World) -> Vec<String> {
+    let refused = world.refusals().iter().cloned();
+    refused.chain(world.idle_happenings()).map(|why| format!("without effect: {why}")).collect()
 }
 
 /// Whether any event tells of a pod of that name.

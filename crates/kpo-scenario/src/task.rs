@@ -3,7 +3,7 @@
 use crate::text::{Mistake, Statement, Word};
 use kpo::body::Template;
 use kpo::manifest::{Manifest, Request, Source, manifest};
-use kpo::result::{self, Plan};
+use kpo::result::{self, Plan, SidecarOptions};
 use kpo_core::spec::{ExitZeroAfterTerm, Naming, OnUnsignedDelete, RerunPolicy};
 use kpo_core::{OnFinish, ResultBy, Spec};
 use serde_json::{Value, json};
@@ -20,17 +20,16 @@ pub struct TaskPart {
     pub plan: Option<Plan>,
     /// Whether it is seen by a watch that it shares with others, selected by label, instead of one of its own by name.
     pub beside_others: bool,
+    /// With whose token kpo asks. `None`: the admin's.
+    pub user: Option<String>,
 }
 
 /// The nonce of all tasks: the same file gives the same backoffs.
 pub(crate) const NONCE: &str = "5ce7a210";
 
-/// Where a result is written.
-const RESULT: &str = "/airflow/xcom/return.json";
-
 const CONTAINER: [&str; 6] = ["image=", "cpu=", "memory=", "ephemeral-storage=", "env=", "mount="];
 const POD: [&str; 6] = ["grace=", "deadline=", "priority-class=", "node=", "gate=", "volume="];
-const WORDS: [&str; 6] = ["init", "sidecar", "main", "fixed-name", "no-gates", "beside-others"];
+const WORDS: [&str; 7] = ["init", "sidecar", "main", "fixed-name", "no-gates", "beside-others", "as="];
 
 /// What is being put together.
 struct Draft {
@@ -40,6 +39,7 @@ struct Draft {
     spec: Spec,
     undisturbed: bool,
     beside_others: bool,
+    user: Option<String>,
     set: Vec<String>,
 }
 
@@ -52,11 +52,14 @@ pub(crate) fn task(statement: &mut Statement) -> Result<TaskPart, Mistake> {
         spec: Spec::minimal(&name.text, "default", NONCE),
         undisturbed: true,
         beside_others: false,
+        user: None,
         set: Vec::new(),
     };
     while statement.peek().is_some() {
         let word = statement.next("an option")?;
-        if let Some(flag) = word.text.strip_prefix("--") {
+        if let Some(user) = word.text.strip_prefix("as=") {
+            draft.user = Some(user.to_owned());
+        } else if let Some(flag) = word.text.strip_prefix("--") {
             draft.flag(flag, &word)?;
         } else if let Some((key, value)) = word.pair() {
             draft.option(key, value, &word)?;
@@ -149,7 +152,8 @@ impl Draft {
             "start-timeout" => spec.clocks.start = span(value, word)?,
             "timeout" => spec.clocks.total = span(value, word)?,
             "fail-fast-images" => spec.fail_fast_images = true,
-            "result" => spec.result = Some(ResultBy::Message),
+            "result" => drop(spec.result.get_or_insert(ResultBy::Sidecar)),
+            "results" => spec.result = Some(results(value, word)?),
             "on-finish" => spec.on_finish = on_finish(value, word)?,
             "protect" => spec.protect = true,
             "namespace" => spec.namespace = value.to_owned(),
@@ -167,18 +171,29 @@ impl Draft {
     fn finish(mut self, name: &Word) -> Result<TaskPart, Mistake> {
         let mut manifest = self.manifest().map_err(|error| name.mistake(format!("the task's pod is none: {error}")))?;
         self.spec.template = manifest.template();
-        let plan = self.spec.result.map(|_| result::add_message(&mut manifest.pod, &manifest.container, RESULT));
+        let plan = self.spec.result.map(|by| add_result(by, &mut manifest));
         let plan = plan.transpose().map_err(|error| name.mistake(error.to_string()))?;
         let template =
             Template::new(manifest.pod, self.undisturbed && self.spec.rerun.policy != RerunPolicy::Idempotent);
         let template = template.map_err(|error| name.mistake(error.to_string()))?;
-        Ok(TaskPart { spec: self.spec, template, plan, beside_others: self.beside_others })
+        Ok(TaskPart { spec: self.spec, template, plan, beside_others: self.beside_others, user: self.user })
     }
 
     fn manifest(&self) -> Result<Manifest, kpo::manifest::ManifestError> {
         let file = Source { name: "the task".to_owned(), text: self.pod.to_string() };
         let name = Some(self.spec.task.clone());
         manifest(Request { file: Some(file), name, set: self.set.clone(), ..Request::default() })
+    }
+}
+
+/// Gives the pod a way out for its result, as the command line does.
+fn add_result(by: ResultBy, manifest: &mut Manifest) -> Result<Plan, result::ManifestError> {
+    let (pod, own) = (&mut manifest.pod, &manifest.container);
+    let options = SidecarOptions::new("busybox");
+    match by {
+        ResultBy::Sidecar => result::add_sidecar(pod, own, &options),
+        ResultBy::Exec => result::add_waiter(pod, own, &options),
+        ResultBy::Message => result::add_message(pod, own, result::DEFAULT_PATH),
     }
 }
 
@@ -219,6 +234,10 @@ fn policy(text: &str, word: &Word) -> Result<RerunPolicy, Mistake> {
 
 fn unsigned(text: &str, word: &Word) -> Result<OnUnsignedDelete, Mistake> {
     choose(text, word, &[("end", OnUnsignedDelete::End), ("recreate", OnUnsignedDelete::Recreate)])
+}
+
+fn results(text: &str, word: &Word) -> Result<ResultBy, Mistake> {
+    choose(text, word, &[("sidecar", ResultBy::Sidecar), ("exec", ResultBy::Exec), ("message", ResultBy::Message)])
 }
 
 fn exit_zero(text: &str, word: &Word) -> Result<ExitZeroAfterTerm, Mistake> {

@@ -1,6 +1,7 @@
 //! What a run did and said, in order.
 
-use kpo_core::{Event, Outcome, Stop};
+use crate::grammar::Deed;
+use kpo_core::{Event, Outcome, Stop, Time, marks};
 use serde_json::Value;
 use std::fmt;
 use std::time::Duration;
@@ -25,12 +26,46 @@ pub enum What {
     Said(Event),
     /// What it came to.
     Outcome(Box<Outcome>),
-    /// A line of the task's own container, without its newline.
-    Line(String),
-    /// A gap in its log, named.
-    Gap(String),
-    /// What the runner itself did: a crash, a lost reply, a stop.
+    /// Something of a container's log.
+    Log(Piece),
+    /// What the scenario lets it do.
+    Does(Deed),
+    /// What else the runner notes: a crash, a lost reply, trouble.
     Runner(String),
+}
+
+/// Something of a container's log, as it was handed over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Piece {
+    /// Which of the observer's lives it was: each reads from the log's beginning.
+    pub life: u64,
+    /// The pod.
+    pub pod: String,
+    /// The container; `None`: the task's own.
+    pub container: Option<String>,
+    /// What.
+    pub what: Printed,
+}
+
+/// A line, or what stands for some.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Printed {
+    /// A line.
+    Line {
+        /// Its timestamp.
+        at: Time,
+        /// It, without its line feed.
+        text: String,
+    },
+    /// A gap, named.
+    Gap {
+        /// The time of the line before it. `None`: there is none.
+        after: Option<Time>,
+        /// The time of the line after it. `None`: there is none, or it is not known.
+        before: Option<Time>,
+        /// Its cause.
+        cause: String,
+    },
 }
 
 /// A request about a pod.
@@ -44,8 +79,10 @@ pub struct Sent {
     pub gated: bool,
     /// Of a create: whether it carries kpo's finalizer.
     pub protected: bool,
-    /// Of a create: its `activeDeadlineSeconds`.
+    /// Of a create or an annotate: `activeDeadlineSeconds`.
     pub deadline: Option<u64>,
+    /// Of an annotate: how long from then on the pod is kept.
+    pub expires: Option<Duration>,
     /// Of a create: the nodes it avoids.
     pub avoids: Vec<String>,
     /// Of a delete: whether it names UID and resourceVersion.
@@ -61,13 +98,14 @@ impl Sent {
             gated: false,
             protected: false,
             deadline: None,
+            expires: None,
             avoids: Vec::new(),
             fenced: true,
         }
     }
 
-    /// Reads it off a request: its method, the pod in its path (empty for a create), its body. `None`: it is about no pod.
-    pub fn of(method: &str, pod: &str, body: &Value) -> Option<Self> {
+    /// Reads it off a request at a moment: its method, the pod in its path (empty for a create), its body. `None`: it is about no pod.
+    pub fn of(now: Time, method: &str, pod: &str, body: &Value) -> Option<Self> {
         match (method, pod) {
             ("POST", "") => Some(Self::create(body)),
             ("GET", pod) if !pod.is_empty() => Some(Self::new("read", pod)),
@@ -80,7 +118,11 @@ impl Sent {
                 Some(Self::new("release", pod))
             }
             ("PATCH", pod) if !body["metadata"]["finalizers"].is_null() => Some(Self::new("protect", pod)),
-            ("PATCH", pod) => Some(Self::new("annotate", pod)),
+            ("PATCH", pod) => {
+                let expires = body["metadata"]["annotations"][marks::EXPIRES].as_str().and_then(Time::parse);
+                let deadline = body["spec"]["activeDeadlineSeconds"].as_u64();
+                Some(Self { deadline, expires: expires.map(|at| at.since(now)), ..Self::new("annotate", pod) })
+            }
             _ => None,
         }
     }
@@ -94,8 +136,8 @@ impl Sent {
             values.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
         };
         Self {
-            gated: has(&body["spec"]["schedulingGates"], &|gate| gate["name"] == kpo_core::marks::GATE),
-            protected: has(&body["metadata"]["finalizers"], &|name| name == kpo_core::marks::FINALIZER),
+            gated: has(&body["spec"]["schedulingGates"], &|gate| gate["name"] == marks::GATE),
+            protected: has(&body["metadata"]["finalizers"], &|name| name == marks::FINALIZER),
             deadline: body["spec"]["activeDeadlineSeconds"].as_u64(),
             avoids: terms.as_array().into_iter().flatten().flat_map(avoided).collect(),
             ..Self::new("create", body["metadata"]["name"].as_str().unwrap_or_default())
@@ -121,6 +163,9 @@ impl fmt::Display for Sent {
         if let Some(seconds) = self.deadline {
             write!(f, " deadline {seconds}s")?;
         }
+        if let Some(lifetime) = self.expires {
+            write!(f, " expiring in {lifetime:?}")?;
+        }
         if !self.avoids.is_empty() {
             write!(f, " avoiding {}", self.avoids.join(" "))?;
         }
@@ -130,6 +175,9 @@ impl fmt::Display for Sent {
         Ok(())
     }
 }
+
+/// Characters of a line that are shown.
+const SHOWN: usize = 80;
 
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -144,8 +192,19 @@ impl fmt::Display for Record {
                 outcome.exit_code.map_or("none".to_owned(), |code| code.to_string()),
                 outcome.reason.map_or("none", kpo_core::Reason::code),
             ),
-            What::Line(line) => write!(f, "prints {line:?}"),
-            What::Gap(gap) => write!(f, "gap {gap}"),
+            What::Log(piece) => {
+                let container = piece.container.as_ref().map(|name| format!("{name} ")).unwrap_or_default();
+                match &piece.what {
+                    Printed::Line { text, .. } => {
+                        let shown: String = text.chars().take(SHOWN).collect();
+                        write!(f, "prints {container}{shown:?}{}", if shown.len() < text.len() { " …" } else { "" })
+                    }
+                    Printed::Gap { after, before, cause } => {
+                        write!(f, "prints {container}gap from {after:?} to {before:?}: {cause}")
+                    }
+                }
+            }
+            What::Does(deed) => write!(f, "-- {}", deed.name()),
             What::Runner(text) => write!(f, "-- {text}"),
         }
     }

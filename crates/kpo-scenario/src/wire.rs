@@ -2,11 +2,13 @@
 
 use crate::audit::Born;
 use crate::core_run::Upset;
+use crate::grammar::Scenario;
 use crate::transcript::{Record, Sent, What};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use kpo_core::Spec;
+use kpo_core::{Spec, Time};
 use kpo_lab::Lab;
+use kpo_lab::api::User;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -25,6 +27,7 @@ type Answer = http::Response<kpo_lab::server::Body>;
 pub(crate) struct Wire {
     shared: Arc<Mutex<Shared>>,
     lab: Arc<Lab>,
+    user: User,
     began: Instant,
 }
 
@@ -52,10 +55,10 @@ enum Fate {
 }
 
 impl Wire {
-    pub(crate) fn new(lab: Arc<Lab>, spec: Spec, upset: Upset, crash: mpsc::UnboundedSender<String>) -> Self {
+    pub(crate) fn new(lab: Arc<Lab>, scenario: &Scenario, upset: Upset, crash: mpsc::UnboundedSender<String>) -> Self {
         let shared = Shared {
             records: Vec::new(),
-            spec,
+            spec: scenario.task.spec.clone(),
             born: Born::default(),
             upset,
             has_upset: false,
@@ -63,11 +66,15 @@ impl Wire {
             silenced: BTreeSet::new(),
             crash,
         };
-        Self { shared: Arc::new(Mutex::new(shared)), lab, began: Instant::now() }
+        Self { shared: Arc::new(Mutex::new(shared)), lab, user: scenario.user(), began: Instant::now() }
     }
 
     fn shared(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Time {
+        Time(self.lab.now().0)
     }
 
     /// Puts something down in the transcript.
@@ -151,13 +158,13 @@ impl Tap {
         if self.wire.shared().silenced.contains(&self.life) {
             return std::future::pending().await;
         }
-        let sent = sent(head.method.as_str(), head.uri.path(), &body);
+        let sent = sent(self.wire.now(), head.method.as_str(), head.uri.path(), &body);
         let fate = sent.as_ref().map_or(Fate::Passes, |sent| self.wire.fate(&self.observer, sent));
         if fate == Fate::Crash {
             self.wire.crash(&self.observer).await;
         }
         let request = http::Request::from_parts(head, Full::new(body));
-        let answer = self.wire.lab.service().call(request).await;
+        let answer = self.wire.lab.service_as(self.wire.user.clone()).call(request).await;
         if sent.is_some_and(|sent| sent.verb == "create") {
             self.wire.look();
         }
@@ -170,7 +177,7 @@ impl Tap {
 }
 
 /// The request as a transcript has it, if it is about one pod.
-fn sent(method: &str, path: &str, body: &Bytes) -> Option<Sent> {
+fn sent(now: Time, method: &str, path: &str, body: &Bytes) -> Option<Sent> {
     let mut parts = path.trim_start_matches("/api/v1/namespaces/").split('/').skip(1);
     if parts.next() != Some("pods") {
         return None;
@@ -179,7 +186,7 @@ fn sent(method: &str, path: &str, body: &Bytes) -> Option<Sent> {
     if parts.next().is_some() {
         return None;
     }
-    Sent::of(method, pod, &serde_json::from_slice(body).unwrap_or(Value::Null))
+    Sent::of(now, method, pod, &serde_json::from_slice(body).unwrap_or(Value::Null))
 }
 
 impl Service<http::Request<kube::client::Body>> for Tap {

@@ -1,4 +1,5 @@
-//! Every file of `scenarios/` is a test, on the core and on the engine: see the crate's documentation for the format.
+//! Every file of `scenarios/` is a test: on the core, on the engine, and without each thing that happens in it. See the crate's documentation
+//! for the format.
 //!
 //! `cargo test -p kpo-scenario --test scenarios [FILTER]`; `--transcript` prints what happens in each undisturbed run.
 #![allow(clippy::print_stdout, reason = "a test binary of its own: it prints what cargo's would")]
@@ -107,7 +108,19 @@ struct Test {
 enum On {
     Core,
     Engine,
+    /// On the engine, without each thing in turn that happens in it.
+    Without,
 }
+
+/// What may happen without a trace: the file, how its line begins, and why it stands there all the same.
+const IN_VAIN: [(&str, &str, &str); 2] = [
+    ("taint_eviction_is_cancelled", "at 5s: node node-1 tainted", "an event that must change nothing"),
+    (
+        "taint_eviction_is_cancelled",
+        "at 1m: node node-1 untainted",
+        "where the eviction were not cancelled it came after the deletion",
+    ),
+];
 
 impl Test {
     fn run(&self, asked: &Asked) -> Report {
@@ -121,13 +134,19 @@ impl Test {
         match self.on {
             On::Core => kpo_scenario::on_core(&scenario),
             On::Engine => kpo_scenario::on_engine(&scenario),
+            On::Without => kpo_scenario::without_each(&scenario, &self.in_vain()),
         }
+    }
+
+    fn in_vain(&self) -> Vec<&'static str> {
+        let stem = self.file.file_stem().unwrap_or_default();
+        IN_VAIN.iter().filter(|(file, ..)| stem == *file).map(|(_, start, _)| *start).collect()
     }
 
     fn tell(&self, scenario: &Scenario) {
         let run = match self.on {
             On::Core => kpo_scenario::run_on_core(scenario, kpo_scenario::Upset::None, None),
-            On::Engine => kpo_scenario::run_on_engine(scenario, kpo_scenario::Upset::None, None),
+            On::Engine | On::Without => kpo_scenario::run_on_engine(scenario, kpo_scenario::Upset::None, None),
         };
         println!("# {}", scenario.title);
         run.records.iter().for_each(|record| println!("{record}"));
@@ -158,7 +177,8 @@ fn tests() -> Vec<Test> {
         if !engine_only {
             tests.push(Test { name: format!("core::{stem}"), file: file.clone(), on: On::Core });
         }
-        tests.push(Test { name: format!("engine::{stem}"), file, on: On::Engine });
+        tests.push(Test { name: format!("engine::{stem}"), file: file.clone(), on: On::Engine });
+        tests.push(Test { name: format!("without::{stem}"), file, on: On::Without });
     }
     tests
 }

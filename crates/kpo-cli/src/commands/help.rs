@@ -7,9 +7,9 @@ use crate::topics;
 use clap::Args;
 use std::process::ExitCode;
 
-/// Say more of a command, or of a topic: rerun, exit-codes, preemption, reasons
+/// Say more of a command, or of a topic: rerun, scripts, exit-codes, preemption, reasons
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  kpo help run\n  kpo help rerun\n  kpo help out-of-memory")]
+#[command(after_help = "Examples:\n  kpo help run\n  kpo help rerun\n  kpo help scripts\n  kpo help out-of-memory")]
 pub(crate) struct HelpArgs {
     /// A command, a topic, or a reason
     #[arg(value_name = "COMMAND")]

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct LabArgs {
-    /// What happens in it: quiet, preemption, or a script's file
+    /// What happens in it: quiet, preemption, or a script's file (kpo help scripts)
     #[arg(long, value_name = "SCRIPT", default_value = "quiet", help_heading = "How")]
     pub(crate) script: String,
     /// Write its kubeconfig to this file. Default: a file of its own, removed at the end
@@ -34,7 +34,12 @@ pub(crate) struct LabArgs {
 const EXAMPLES: &str = "\
 Examples:
   kpo lab --kubeconfig lab.yaml                   Runs until Ctrl-C; elsewhere: kubectl --kubeconfig lab.yaml get pods -A
-  kpo lab --script preemption -- kubectl get nodes";
+  kpo lab --script preemption -- kubectl get nodes
+  kpo lab --script examples/lab/evicted-by-drain.lab -- kpo run examples/orange-juice.yaml
+
+'kpo help scripts' says what can be written into one.";
+
+type Refusals = tokio::sync::mpsc::UnboundedReceiver<String>;
 
 pub(super) fn lab(args: LabArgs) -> Done {
     block_on(async move {
@@ -44,14 +49,14 @@ pub(super) fn lab(args: LabArgs) -> Done {
         lab.write_kubeconfig(&path)
             .map_err(|error| CliError::because(ErrorKind::Local, "the lab's kubeconfig", &error))?;
         match args.command.split_first() {
-            Some((program, arguments)) => command(program, arguments, &path).await,
-            None => until_signal(&lab.url().unwrap_or_default(), &path).await,
+            Some((program, arguments)) => command(program, arguments, &path, labs::refusals(&lab)).await,
+            None => until_signal(&lab.url().unwrap_or_default(), &path, labs::refusals(&lab)).await,
         }
     })
 }
 
 /// Says how to use it, and waits for a signal.
-async fn until_signal(url: &str, kubeconfig: &Path) -> Done {
+async fn until_signal(url: &str, kubeconfig: &Path, mut refusals: Refusals) -> Done {
     let mut signals = Signals::catch(OnSigterm::Cancel)?;
     let printer = Printer::plain();
     let path = kubeconfig.display();
@@ -64,20 +69,61 @@ async fn until_signal(url: &str, kubeconfig: &Path) -> Done {
         printer.say(Tone::Plain, format!("  {line}")).await;
     }
     printer.flush().await;
-    signals.next().await;
+    loop {
+        tokio::select! {
+            _ = signals.next() => break,
+            Some(why) = refusals.recv() => in_vain(&printer, &why).await,
+        }
+    }
     printer.finish().await;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs the command with the lab's kubeconfig; its exit code is ours. Signals are its business: it gets them too.
-async fn command(program: &str, arguments: &[String], kubeconfig: &Path) -> Done {
-    let _signals = Signals::catch(OnSigterm::Cancel)?;
+/// Runs the command with the lab's kubeconfig; its exit code is ours, and signals are handed on to it.
+async fn command(program: &str, arguments: &[String], kubeconfig: &Path, mut refusals: Refusals) -> Done {
+    let mut signals = Signals::catch(OnSigterm::Cancel)?;
+    let printer = Printer::plain();
     let mut command = tokio::process::Command::new(program);
     command.args(arguments).env("KUBECONFIG", kubeconfig).kill_on_drop(true);
-    let status = command.status().await;
-    let status = status.map_err(|error| CliError::new(ErrorKind::Input, format!("cannot run {program}: {error}")))?;
+    let unable = |error| CliError::new(ErrorKind::Input, format!("cannot run {program}: {error}"));
+    let mut child = command.spawn().map_err(unable)?;
+    let status = loop {
+        tokio::select! {
+            status = child.wait() => break status.map_err(unable)?,
+            caught = signals.next() => hand_on(&child, caught.number()),
+            Some(why) = refusals.recv() => in_vain(&printer, &why).await,
+        }
+    };
+    printer.finish().await;
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     Ok(crate::app::exit_code(code.unwrap_or(1)))
+}
+
+/// Something that the script says has come to nothing.
+async fn in_vain(printer: &Printer, why: &str) {
+    printer.say(Tone::Odd, format!("the lab's script, {why}")).await;
+    printer.flush().await;
+}
+
+/// Sends a signal on. Ctrl-C and a hangup the terminal has told the command too: a second one would mean more than the first.
+fn hand_on(child: &tokio::process::Child, signal: i32) {
+    let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) else { return };
+    if signal == libc::SIGTERM || !is_in_foreground() {
+        #[allow(unsafe_code)]
+        // SAFETY: it takes two numbers. The child is ours and was not waited for yet, so its number is no other's.
+        unsafe {
+            libc::kill(pid, signal)
+        };
+    }
+}
+
+/// Whether the terminal, if there is one, sends its signals to our process group, to which the command belongs.
+fn is_in_foreground() -> bool {
+    let streams = [libc::STDIN_FILENO, libc::STDOUT_FILENO, libc::STDERR_FILENO];
+    #[allow(unsafe_code)]
+    // SAFETY: they take a number, and answer with one.
+    let is = |stream: &i32| unsafe { libc::tcgetpgrp(*stream) == libc::getpgrp() };
+    streams.iter().any(is)
 }
 
 /// A file that goes with the lab.

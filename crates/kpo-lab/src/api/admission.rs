@@ -26,11 +26,14 @@ pub struct Injection {
 }
 
 impl Injection {
-    /// A service mesh's usual doing: a sidecar container `istio-proxy` and an init container `istio-init`.
+    /// A service mesh's usual doing: a sidecar container `istio-proxy` and an init container `istio-init`. Where images are only names they run
+    /// all the same: the one until it is told to end, the other not at all.
     pub fn mesh() -> Injection {
+        let container =
+            |name: &str, args: &[&str]| Some(json!({ "name": name, "image": "istio/proxyv2", "args": args }));
         Injection {
-            container: Some(json!({ "name": "istio-proxy", "image": "istio/proxyv2", "args": ["proxy", "sidecar"] })),
-            init_container: Some(json!({ "name": "istio-init", "image": "istio/proxyv2", "args": ["istio-iptables"] })),
+            container: container("istio-proxy", &["sh", "-c", "trap 'exit 0' TERM; sleep 1000000 & wait"]),
+            init_container: container("istio-init", &["true"]),
             ..Injection::default()
         }
     }

@@ -33,11 +33,13 @@ pub(crate) struct Instance {
     pub restart_count: u32,
     /// None while it runs.
     pub ended: Option<Ended>,
+    /// The runtime takes it for one that was made and never started: its record is older than its start.
+    pub only_created: bool,
 }
 
 impl Instance {
     pub(crate) fn runs(&self) -> bool {
-        self.ended.is_none()
+        self.ended.is_none() && !self.only_created
     }
 
     pub(crate) fn exit_code(&self) -> Option<i32> {
@@ -58,6 +60,11 @@ pub(crate) struct PodOnMachine {
 impl PodOnMachine {
     pub(crate) fn latest(&self, container: &str) -> Option<&Instance> {
         self.instances.get(container)?.last()
+    }
+
+    /// The latest one, if it was started as far as the runtime knows.
+    pub(crate) fn latest_started(&self, container: &str) -> Option<&Instance> {
+        self.latest(container).filter(|instance| !instance.only_created)
     }
 
     pub(crate) fn running(&self) -> impl Iterator<Item = (&str, &Instance)> {

@@ -173,7 +173,9 @@ impl Sources<'_> {
         if let Some(requests) = container["resources"]["requests"].as_object().filter(|requests| !requests.is_empty()) {
             status["allocatedResources"] = requests.clone().into();
         }
-        if let Some([.., before, _]) = self.seen.instances.get(name).map(Vec::as_slice) {
+        if let Some([.., before, _]) = self.seen.instances.get(name).map(Vec::as_slice)
+            && before.ended.is_some()
+        {
             status["lastState"] = state(before);
         }
         status
@@ -297,6 +299,8 @@ fn mount_status(mount: &Value) -> Value {
 
 fn state(instance: &Instance) -> Value {
     match &instance.ended {
+        // `convertToKubeContainerState`: one that was created and does not run waits, for no reason.
+        _ if instance.only_created => json!({"waiting": {}}),
         None => json!({"running": {"startedAt": instance.started.rfc3339()}}),
         Some(ended) => json!({"terminated": terminated(instance, ended)}),
     }

@@ -93,9 +93,17 @@ impl Worker {
         if machine.is_up() {
             self.plan(cx, node);
             self.go_on_starting(cx, node);
+        } else if self.is_stranded(machine) {
+            self.end_sync(cx.now, node);
         } else {
             self.go(Stage::Sandbox, cx.now + node.timing.sandbox);
         }
+    }
+
+    /// Whether its sandbox is down and is not made again, since it is never restarted and containers of it are known (`computePodActions`): it
+    /// stays as it is.
+    fn is_stranded(&self, machine: &PodOnMachine) -> bool {
+        machine.sandbox.is_some() && pod::restart_policy(&self.pod) == "Never" && !machine.instances.is_empty()
     }
 
     pub(super) fn make_sandbox(&mut self, cx: &mut Cx<'_>, node: &mut Node<'_>, machine: &mut PodOnMachine) {
@@ -114,7 +122,7 @@ impl Worker {
             let name = container["name"].as_str().unwrap_or_default();
             let sidecar = pod::is_sidecar(container);
             let kind = if sidecar { ContainerKind::Sidecar } else { ContainerKind::Init };
-            match self.seen.latest(name).map(Instance::exit_code) {
+            match self.seen.latest_started(name).map(Instance::exit_code) {
                 Some(None) if sidecar => continue,
                 Some(None) => return,
                 Some(Some(0)) if !sidecar => continue,
@@ -136,7 +144,7 @@ impl Worker {
     fn plan_mains(&mut self, cx: &mut Cx<'_>, node: &Node<'_>) {
         for container in pod::containers(&self.pod.clone()) {
             let name = container["name"].as_str().unwrap_or_default();
-            let starts = match self.seen.latest(name).map(Instance::exit_code) {
+            let starts = match self.seen.latest_started(name).map(Instance::exit_code) {
                 Some(None) => false,
                 None => true,
                 Some(Some(code)) => status::restarts(&self.pod, name, code.into()) && self.may_restart(cx, node, name),
@@ -325,14 +333,20 @@ impl Worker {
                 self.report_container(cx, node.name, &next.name, &Report::normal("Started", started));
                 self.reasons.remove(&next.name);
                 cx.owners.insert(id.clone(), (self.key.node.clone(), self.key.uid.clone()));
-                self.add(cx, machine, &next.name, Instance { id, started: cx.now, restart_count: before, ended: None });
+                self.add(
+                    cx,
+                    machine,
+                    &next.name,
+                    Instance { id, started: cx.now, restart_count: before, ended: None, only_created: false },
+                );
                 true
             }
             Err(StartError::NotExecutable { id, message }) => {
                 self.created(cx, node, &next.name);
                 self.fail(cx, node, &next.name, "RunContainerError", &message, &message);
                 let ended = Ended { exit_code: 128, reason: "StartError".into(), message, at: cx.now };
-                let instance = Instance { id, started: Time(0), restart_count: before, ended: Some(ended) };
+                let (started, ended) = (Time(0), Some(ended));
+                let instance = Instance { id, started, restart_count: before, ended, only_created: false };
                 self.add(cx, machine, &next.name, instance);
                 true
             }

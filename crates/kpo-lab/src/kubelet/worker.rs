@@ -291,6 +291,11 @@ impl Worker {
         }
     }
 
+    /// Whether its containers have stopped for good (`IsPodKnownTerminated`).
+    pub(super) fn is_terminated(&self) -> bool {
+        matches!(self.stage, Stage::Terminated | Stage::Done)
+    }
+
     pub(super) fn is_over(&self) -> bool {
         self.stage == Stage::Done
     }

@@ -24,7 +24,7 @@ pub struct LogOptions {
     pub limit_bytes: Option<u64>,
     /// Put each line's timestamp and a space before it; parts within a line have none.
     pub timestamps: bool,
-    /// Go on until the log is closed; on rotation the follower opens the file that is then current.
+    /// Go on until the container has ended. What of rotations a follower sees, and misses, is the kubelet's way.
     pub follow: bool,
     /// One stream only; None for both, as they came.
     pub stream: Option<Stream>,
@@ -61,7 +61,6 @@ pub enum LogRead {
 pub struct LogReader {
     log: Arc<ContainerLog>,
     file: Arc<LogFile>,
-    generation: u64,
     offset: u64,
     options: LogOptions,
     since: Option<Vec<u8>>,
@@ -69,11 +68,15 @@ pub struct LogReader {
     lines_left: Option<u64>,
     bytes_left: u64,
     at_line_start: bool,
+    /// How many rotations it has been told of; None until it has come to an end of its file for the first time, from when on it is told.
+    told: Option<u64>,
+    /// It knows that the container has ended.
+    ended: bool,
 }
 
 impl LogReader {
     pub(super) fn new(log: Arc<ContainerLog>, options: LogOptions) -> Self {
-        let (file, generation, _) = log.current();
+        let (file, ..) = log.current();
         let offset = options.tail.map_or(0, |lines| file.tail_offset(lines));
         let since = options.since.map(|time| {
             let mut text = Vec::with_capacity(STAMP);
@@ -85,11 +88,12 @@ impl LogReader {
             bytes_left: options.limit_bytes.unwrap_or(u64::MAX),
             log,
             file,
-            generation,
             offset,
             options,
             since,
             at_line_start: true,
+            told: None,
+            ended: false,
         }
     }
 
@@ -119,21 +123,36 @@ impl LogReader {
             if self.bytes_left == 0 || self.lines_left == Some(0) {
                 return LogRead::End;
             }
-            // Asked before reading: what was appended before a rotation or the end is then in this file.
-            let (current, generation, closed) = self.log.current();
+            // Asked before reading: what was appended before a rotation is then in this file.
+            let now = self.log.current();
             let block = self.file.read_at(self.offset, BLOCK);
             if block.is_empty() {
-                if generation != self.generation && self.options.follow {
-                    (self.file, self.generation, self.offset) = (current, generation, 0);
-                    continue;
+                match self.at_the_end(now) {
+                    Some(end) => return end,
+                    None => continue,
                 }
-                return if self.options.follow && !closed { LogRead::Pending } else { LogRead::End };
             }
             let text = self.render(&block);
             if !text.is_empty() {
                 return LogRead::Data(text.into());
             }
         }
+    }
+
+    /// The end of the file that is open (`waitLogs`): a follower waits to be told of what changes; None: it reads on. At first it only begins to
+    /// be told, so it never learns of rotations before that. Each one it is told of it takes for one that just happened, and opens the newest
+    /// file, from its beginning. When the container has ended it reads the file that it has open, and no other.
+    fn at_the_end(&mut self, (current, rotations, closed): (Arc<LogFile>, u64, bool)) -> Option<LogRead> {
+        if !self.options.follow || self.ended {
+            return Some(LogRead::End);
+        }
+        match self.told {
+            None => self.told = Some(rotations),
+            Some(_) if closed => self.ended = true,
+            Some(told) if told < rotations => (self.told, self.file, self.offset) = (Some(told + 1), current, 0),
+            Some(_) => return Some(LogRead::Pending),
+        }
+        None
     }
 
     /// Renders the whole lines of a block and moves behind them.

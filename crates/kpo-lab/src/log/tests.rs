@@ -156,18 +156,73 @@ fn rotating(path: Option<&Path>) -> Arc<ContainerLog> {
     path.map_or_else(|| ContainerLog::in_memory(rotation), |path| ContainerLog::in_file(path, rotation).unwrap())
 }
 
+fn follower(log: &Arc<ContainerLog>) -> LogReader {
+    log.reader(LogOptions { follow: true, ..LogOptions::default() })
+}
+
 #[test]
-fn rotation_hides_old_lines_and_a_follower_goes_on_in_the_newest_file() {
+fn rotation_hides_old_lines_and_a_follower_that_keeps_up_misses_none() {
     let folder = Folder::new("rotation");
     for log in [rotating(None), rotating(Some(&folder.0.join("0.log")))] {
-        let mut follower = log.reader(LogOptions { follow: true, ..LogOptions::default() });
+        let mut follower = follower(&log);
         log.write(T, Stdout, b"0\n1\n2\n");
-        log.write(at(1), Stdout, b"3\n4\n5\n");
-        log.write(at(2), Stdout, b"6\n7\n");
-        assert_eq!(log.last(9), b"6\n7\n");
-        // It reads the file that it has open to its end; the second one was never opened: a gap, as at the kubelet.
-        assert_eq!(drain(&mut follower), (b"0\n1\n2\n6\n7\n".to_vec(), LogRead::Pending));
+        assert_eq!(drain(&mut follower), (b"0\n1\n2\n".to_vec(), LogRead::Pending));
+        log.write(at(1), Stdout, b"3\n4\n");
+        assert_eq!(log.last(9), b"3\n4\n");
+        assert_eq!(drain(&mut follower), (b"3\n4\n".to_vec(), LogRead::Pending));
     }
+}
+
+#[test]
+fn a_follower_that_was_never_at_an_end_before_a_rotation_stays_in_its_file_until_the_next() {
+    let log = rotating(None);
+    let mut follower = follower(&log);
+    log.write(T, Stdout, b"0\n1\n2\n");
+    log.write(at(1), Stdout, b"3\n4\n");
+    assert_eq!(drain(&mut follower), (b"0\n1\n2\n".to_vec(), LogRead::Pending), "it was not told of the new file");
+    log.write(at(1), Stdout, b"5\n");
+    assert_eq!(follower.read(), LogRead::Pending);
+    log.write(at(2), Stdout, b"6\n");
+    assert_eq!(drain(&mut follower), (b"6\n".to_vec(), LogRead::Pending));
+}
+
+#[test]
+fn a_follower_that_is_two_rotations_behind_reads_the_newest_file_twice() {
+    let log = rotating(None);
+    let mut follower = follower(&log);
+    log.write(T, Stdout, b"0\n");
+    assert_eq!(drain(&mut follower).1, LogRead::Pending);
+    log.write(T, Stdout, b"1\n2\n");
+    log.write(at(1), Stdout, b"3\n4\n5\n");
+    log.write(at(2), Stdout, b"6\n7\n");
+    assert_eq!(drain(&mut follower), (b"1\n2\n6\n7\n6\n7\n".to_vec(), LogRead::Pending));
+}
+
+#[test]
+fn a_follow_ends_with_the_file_that_is_open_when_the_container_has_ended() {
+    let log = rotating(None);
+    let mut follower = follower(&log);
+    log.write(T, Stdout, b"0\n1\n2\n");
+    log.write(at(1), Stdout, b"3\n");
+    log.close(at(2));
+    assert_eq!(drain(&mut follower), (b"0\n1\n2\n".to_vec(), LogRead::End));
+    assert_eq!(log.last(9), b"3\n", "it would have been there to be read");
+}
+
+#[test]
+fn what_was_written_is_known_whole_however_often_it_was_rotated() {
+    let log = rotating(None);
+    log.keep_all();
+    log.write(T, Stdout, b"0\n1\n2\n");
+    log.write(at(1), Stderr, &[b'x'; 2 * PARTIAL_LIMIT + 1]);
+    log.write(at(2), Stdout, b"3\n");
+    log.write(at(2), Stderr, b"y\n");
+    log.close(at(3));
+    assert_eq!(log.last(9), [b"3\n".as_slice(), b"xy\n"].concat());
+    let written = log.written();
+    let texts: Vec<usize> = written.iter().map(|line| line.text.len()).collect();
+    assert_eq!(texts, [1, 1, 1, 2 * PARTIAL_LIMIT + 2, 1]);
+    assert_eq!((written[3].at, written[3].stream, written[4].text.as_slice()), (at(1), Stderr, b"3".as_slice()));
 }
 
 #[test]

@@ -77,6 +77,10 @@ impl Runtime for MixedRuntime {
         self.scripted.volume_usage(pod_uid, volume).max(self.others.volume_usage(pod_uid, volume))
     }
 
+    fn storage_usage(&self, id: &ContainerId) -> Option<u64> {
+        self.owner(id).storage_usage(id)
+    }
+
     fn remove(&mut self, id: &ContainerId) {
         self.owner_mut(id).remove(id);
     }

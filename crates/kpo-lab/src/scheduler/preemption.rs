@@ -70,8 +70,8 @@ impl Scheduler {
     }
 
     /// Preempts a pod for another, whatever the scheduler would have decided.
-    pub(crate) fn force(&mut self, cx: &mut Cx<'_>, preemptor: &Arc<Value>, victim: &Arc<Value>) {
-        let node = pod::node_name(victim).to_owned();
+    pub(crate) fn force(&mut self, cx: &mut Cx<'_>, preemptor: &Arc<Value>, victim: &Arc<Value>, node: &str) {
+        let node = node.to_owned();
         let nodes = self.nodes.values().filter(|node| node.is_there()).count();
         let message = format!("0/{nodes} nodes are available: {nodes} Insufficient cpu.");
         let report = Report::warning("FailedScheduling", message.clone());
@@ -96,8 +96,13 @@ impl Scheduler {
         self.withdraw_nominations(cx, preemptor, &plan.node);
     }
 
-    fn take_away(&mut self, cx: &mut Cx<'_>, preemptor: &Value, related: Value, victim: &Value, node: &str) {
+    fn take_away(&mut self, cx: &mut Cx<'_>, preemptor: &Value, related: Value, victim: &Arc<Value>, node: &str) {
         let (ns, name) = (pod::namespace(victim), pod::name(victim));
+        let message = format!("Preempted by pod {} on node {node}", pod::uid(preemptor));
+        let report = Report::normal("Preempted", message);
+        if self.reserved_node(pod::uid(victim)).is_some() {
+            return self.reject_waiting(cx, victim, &report, related);
+        }
         if pod::is_terminating(victim) {
             return;
         }
@@ -118,8 +123,6 @@ impl Scheduler {
             Ok(Deletion::Gone(last)) => self.pod_gone(&last),
             Err(_) => return,
         }
-        let message = format!("Preempted by pod {} on node {node}", pod::uid(preemptor));
-        let report = Report::normal("Preempted", message);
         cx.events.scheduler(cx.store, cx.now, "Preempting", events::reference(victim), Some(related), &report);
     }
 
@@ -128,7 +131,8 @@ impl Scheduler {
         let less = |pod: &&Arc<Value>| {
             pod["status"]["nominatedNodeName"] == node && pod::priority(pod) < pod::priority(preemptor)
         };
-        let losers: Vec<Arc<Value>> = self.pending.values().map(|pending| &pending.pod).filter(less).cloned().collect();
+        let others = self.promised.iter().filter_map(|uid| self.pending.get(uid)).map(|pending| &pending.pod);
+        let losers: Vec<Arc<Value>> = others.filter(less).cloned().collect();
         for loser in losers {
             let change = |pod: &mut Value| {
                 if let Some(status) = pod["status"].as_object_mut() {

@@ -11,7 +11,7 @@ use crate::scripted::{Behaviour, Content, Ending, Line as Said, Matching, Messag
 /// The word with which such a statement begins.
 pub(super) const START: &str = "container";
 
-const WORDS: [&str; 19] = [
+pub(super) const WORDS: [&str; 19] = [
     "of",
     "on",
     "image=",
@@ -84,7 +84,7 @@ fn what(line: &mut Line, word: &Word, behaviour: &mut Behaviour) -> Result<bool,
         "logs" => behaviour.volumes.push(volume(line)?),
         "writes" => {
             let path = line.next("the file's path")?.text;
-            let content = line.next("its content, in quotation marks")?.text;
+            let content = content(line)?;
             let after = at(line)?;
             behaviour.writes.push(Write { after, path, content: Content::Bytes(content.into()) });
         }
@@ -109,6 +109,22 @@ fn what(line: &mut Line, word: &Word, behaviour: &mut Behaviour) -> Result<bool,
         _ => return Ok(false),
     }
     Ok(true)
+}
+
+/// What is written: a text, or `json of 5000 bytes`.
+fn content(line: &mut Line) -> Result<String, ScriptError> {
+    let word = line.next("its content, in quotation marks, or json of so many bytes")?;
+    if word.text != "json" || !line.take("of") {
+        return Ok(word.text);
+    }
+    let size = line.next("how many bytes")?.number()?;
+    line.expect("bytes")?;
+    Ok(json_of(size))
+}
+
+/// A JSON value of that many bytes, at least two: a text of `x`.
+pub fn json_of(bytes: usize) -> String {
+    format!("\"{}\"", "x".repeat(bytes.saturating_sub(2)))
 }
 
 fn run(line: &mut Line) -> Result<Run, ScriptError> {

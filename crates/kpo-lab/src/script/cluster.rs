@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::lex::{Line, Word};
 use super::{ScriptError, Statement};
-use crate::api::Injection;
+use crate::api::{Injection, Rule};
 use crate::kubelet::{Pull, Timing};
 use crate::nodes::NodeSpec;
 use crate::provisioner::{ProvisionerKind, ProvisionerSpec};
@@ -14,9 +14,10 @@ use crate::quantity::Quantity;
 use crate::resource::Resource;
 
 /// The words with which such statements begin.
-pub(super) const STARTS: [&str; 14] = [
+pub(super) const STARTS: [&str; 17] = [
     "timing",
     "distribution",
+    "pod-gc",
     "node",
     "namespace",
     "priority-class",
@@ -27,6 +28,8 @@ pub(super) const STARTS: [&str; 14] = [
     "secret",
     "image",
     "webhook",
+    "permit",
+    "token",
     "provisioner",
     "provides",
 ];
@@ -37,6 +40,10 @@ pub(super) fn statement(line: &mut Line) -> Result<Statement, ScriptError> {
     match word.text.as_str() {
         "timing" => timing(line),
         "distribution" => Ok(Statement::Distribution(line.next("the binary's name, such as k3s")?.text)),
+        "pod-gc" => {
+            line.expect("keeps")?;
+            Ok(Statement::PodGc(line.next("how many ended pods")?.number()?))
+        }
         "node" => Ok(Statement::Node(node(line)?)),
         "namespace" => namespace(line),
         "priority-class" => priority_class(line),
@@ -47,6 +54,12 @@ pub(super) fn statement(line: &mut Line) -> Result<Statement, ScriptError> {
         "secret" => data(line, Resource::Secrets, "stringData"),
         "image" => image(line),
         "webhook" => webhook(line),
+        "permit" => {
+            let pattern = line.next("the pods' name")?.text;
+            line.expect("waits")?;
+            Ok(Statement::Permit(pattern, line.next("how long")?.duration()?))
+        }
+        "token" => token(line),
         "provisioner" => provisioner(line),
         "provides" => Ok(Statement::Provides(node(line)?)),
         _ => {
@@ -295,6 +308,17 @@ fn webhook(line: &mut Line) -> Result<Statement, ScriptError> {
         _ => return Err(Line::unknown(&word, &["injects-mesh", "renames", "denies"])),
     };
     Ok(Statement::Webhook(injection))
+}
+
+/// `token runner may get,watch on pods,pods/log [in team-a]`.
+fn token(line: &mut Line) -> Result<Statement, ScriptError> {
+    let name = line.next("the user's name")?.text;
+    line.expect("may")?;
+    let verbs = line.next("the verbs, as get,watch")?.text;
+    line.expect("on")?;
+    let rule = Rule::new(&verbs, &line.next("the resources, as pods,pods/log")?.text);
+    let rule = if line.take("in") { rule.within(&line.next("the namespace")?.text) } else { rule };
+    Ok(Statement::Token(name, rule))
 }
 
 /// `karpenter` or `cluster-autoscaler`.

@@ -4,42 +4,56 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{
-    Action, ApiTrouble, ApiTroubleKind, Happening, NodeAction, PodPattern, PodState, Script, Statement, Target, When,
-    matches,
-};
-use crate::api;
-use crate::events::{self, Report};
+use super::{ApiTrouble, ApiTroubleKind, Happening, PodPattern, PodState, Script, Statement, Target, When, matches};
 use crate::faults::{Fault, FaultGuard, Faults, Match, Reply};
-use crate::nodes;
 use crate::pod;
-use crate::provisioner::{ProvisionerKind, ProvisionerSpec};
+use crate::provisioner::ProvisionerSpec;
 use crate::resource::Resource;
-use crate::store::{Change, ChangeKind, DeleteOptions, Writer};
+use crate::store::{Change, ChangeKind};
 use crate::time::Time;
 use crate::world::World;
 
 /// A pod: namespace, name, UID.
-type PodKey = (String, String, String);
+pub(super) type PodKey = (String, String, String);
 
 /// Waits and acts.
 #[derive(Debug, Default)]
 pub(crate) struct Director {
     happenings: Vec<Happening>,
-    /// Happenings that happen once and have.
-    done: BTreeSet<usize>,
+    /// Happenings that have happened.
+    happened: BTreeSet<usize>,
     /// Happenings of a pod that are planned, or have happened: by pod UID.
     seen: BTreeSet<(usize, String)>,
     due: BTreeMap<(Time, u64), (usize, Option<PodKey>)>,
     planned: u64,
     /// What clients of the API server are to meet, where nobody stands between them and it.
-    troubles: Vec<ApiTrouble>,
+    troubles: Vec<(usize, ApiTrouble)>,
     /// The way to the API server.
     faults: Option<Faults>,
-    /// Faults that end, and when.
-    guards: Vec<(Time, FaultGuard)>,
+    ongoing: Vec<Ongoing>,
+}
+
+/// A fault in force.
+#[derive(Debug)]
+struct Ongoing {
+    /// The script's line.
+    line: usize,
+    /// When it is over; None: never.
+    ends: Option<Time>,
+    guard: FaultGuard,
+}
+
+impl Ongoing {
+    fn is_over(&self, now: Time) -> bool {
+        self.ends.is_some_and(|at| at <= now)
+    }
+
+    /// What is to be said of a fault that nobody met.
+    fn idle(&self) -> Option<String> {
+        (self.guard.hits() == 0).then(|| format!("line {}: it befell no request", self.line))
+    }
 }
 
 impl Director {
@@ -64,8 +78,8 @@ impl Director {
             return;
         }
         for index in 0..self.happenings.len() {
-            let When::Pod { pod, state, lasting, .. } = self.happenings[index].when.clone() else { continue };
-            if self.done.contains(&index) || !fits(&pod, &change.object) || !is(state, change) {
+            let When::Pod { pod, state, lasting, each } = self.happenings[index].when.clone() else { continue };
+            if !each && self.happened.contains(&index) || !fits(&pod, &change.object) || !is(state, change) {
                 continue;
             }
             let key = (index, pod::uid(&change.object).to_owned());
@@ -77,23 +91,19 @@ impl Director {
 
     pub(crate) fn next_wakeup(&self) -> Option<Time> {
         let due = self.due.first_key_value().map(|((at, _), _)| *at);
-        due.into_iter().chain(self.guards.iter().map(|(at, _)| *at)).min()
+        due.into_iter().chain(self.ongoing.iter().filter_map(|fault| fault.ends)).min()
     }
 
-    /// True if a fault is over.
-    fn lift(&mut self, now: Time) -> bool {
-        let before = self.guards.len();
-        self.guards.retain(|(at, _)| *at > now);
-        before > self.guards.len()
+    /// Lifts the faults that are over: how many, and what is to be said of those that nobody met.
+    fn lift(&mut self, now: Time) -> (usize, Vec<String>) {
+        let over: Vec<Ongoing> = self.ongoing.extract_if(.., |fault| fault.is_over(now)).collect();
+        (over.len(), over.iter().filter_map(Ongoing::idle).collect())
     }
 
-    fn trouble(&mut self, now: Time, trouble: &ApiTrouble) {
-        let Some(faults) = &self.faults else { return self.troubles.push(trouble.clone()) };
+    pub(super) fn trouble(&mut self, now: Time, line: usize, trouble: &ApiTrouble) {
+        let Some(faults) = &self.faults else { return self.troubles.push((line, trouble.clone())) };
         let guard = faults.inject(trouble.matching(), trouble.fault());
-        match trouble.lasting {
-            Some(lasting) => self.guards.push((now + lasting, guard)),
-            None => guard.keep(),
-        }
+        self.ongoing.push(Ongoing { line, ends: trouble.lasting.map(|lasting| now + lasting), guard });
     }
 
     fn next(&mut self, now: Time) -> Option<(usize, Option<PodKey>)> {
@@ -157,7 +167,11 @@ impl World {
                     provisioner = Some(ProvisionerSpec { nodes, ..spec.clone() });
                 }
                 Statement::Provides(node) => provisioner.get_or_insert_default().nodes.push(node.clone()),
-                other => self.establish(other),
+                other => {
+                    if let Err(why) = self.establish(other) {
+                        self.refuse(why);
+                    }
+                }
             }
         }
         if provisioner.is_some() {
@@ -171,49 +185,25 @@ impl World {
     pub fn set_faults(&mut self, faults: Faults) {
         let now = self.now();
         self.director.faults = Some(faults);
-        for trouble in std::mem::take(&mut self.director.troubles) {
-            self.director.trouble(now, &trouble);
+        for (line, trouble) in std::mem::take(&mut self.director.troubles) {
+            self.director.trouble(now, line, &trouble);
         }
     }
 
-    /// What clients of the API server are to meet from now on, where no [`World::set_faults`] was. Each is handed out once.
-    pub fn take_api_troubles(&mut self) -> Vec<ApiTrouble> {
-        std::mem::take(&mut self.director.troubles)
-    }
-
-    /// One statement of a cluster. A namespace that an object needs is made along with it.
-    fn establish(&mut self, statement: &Statement) {
-        match statement.clone() {
-            Statement::Timing(timing) => self.set_timing(timing),
-            Statement::Distribution(name) => self.store.set_distribution(Some(name)),
-            Statement::Node(node) => self.add_node(node),
-            Statement::Image(pattern, node, pull) => self.images_mut().set(&pattern, node.as_deref(), pull),
-            Statement::Webhook(injection) => self.store.set_injection(Some(injection)),
-            Statement::Provisioner(spec) => self.set_provisioner(Some(spec)),
-            Statement::Provides(node) => {
-                self.set_provisioner(Some(ProvisionerSpec { nodes: vec![node], ..Default::default() }))
-            }
-            Statement::Object(resource, object) => self.establish_object(resource, object),
-        }
-    }
-
-    fn establish_object(&mut self, resource: Resource, object: Value) {
-        let (now, ns) = (self.now(), pod::namespace(&object).to_owned());
-        let writer = Writer::new("kubectl-create");
-        if !ns.is_empty() && self.store.get(Resource::Namespaces, "", &ns).is_none() {
-            let namespace = json!({"metadata": {"name": ns}});
-            // Just seen to be missing.
-            let _ = api::create(now, &mut self.store, Resource::Namespaces, namespace, &writer);
-        }
-        if let Err(error) = api::create(now, &mut self.store, resource, object, &writer) {
-            tracing::warn!(message = %error.message, "the cluster refuses what the script says");
-            self.refusals.push(error.message);
-        }
+    /// What of the script has not happened so far, or has befallen nobody.
+    pub fn idle_happenings(&self) -> Vec<String> {
+        let director = &self.director;
+        let all = director.happenings.iter().enumerate();
+        let missing = all.filter(|(index, _)| !director.happened.contains(index));
+        let missing = missing.map(|(_, happening)| format!("line {}: it never happened", happening.line));
+        missing.chain(director.ongoing.iter().filter_map(Ongoing::idle)).collect()
     }
 
     /// Lets happen what is due. True if something did.
     pub(crate) fn direct(&mut self) -> bool {
-        let mut busy = self.director.lift(self.now());
+        let (lifted, idle) = self.director.lift(self.now());
+        idle.into_iter().for_each(|why| self.refuse(why));
+        let mut busy = lifted > 0;
         while let Some((index, pod)) = self.director.next(self.now()) {
             busy = true;
             self.happen(index, pod);
@@ -224,19 +214,19 @@ impl World {
     fn happen(&mut self, index: usize, pod: Option<PodKey>) {
         let happening = self.director.happenings[index].clone();
         if let (When::Pod { state, lasting, each, .. }, Some(key)) = (&happening.when, &pod) {
-            if self.director.done.contains(&index) {
+            if !each && self.director.happened.contains(&index) {
                 return;
             }
             if !lasting.is_zero() && !self.still(*state, key) {
                 self.director.seen.remove(&(index, key.2.clone()));
                 return;
             }
-            if !each {
-                self.director.done.insert(index);
-            }
         }
         tracing::debug!(line = happening.line, "happens");
-        self.act(&happening.action, pod.as_ref());
+        self.director.happened.insert(index);
+        if let Err(why) = self.act(happening.line, &happening.action, pod.as_ref()) {
+            self.refuse(format!("line {}: {why}", happening.line));
+        }
         if let Some(When::Then(after)) = self.director.happenings.get(index + 1).map(|next| next.when.clone()) {
             let at = self.now() + after;
             self.director.plan(at, index + 1, pod);
@@ -251,181 +241,19 @@ impl World {
         }
     }
 
-    /// The pod that is meant, if it is there.
-    fn find(&self, target: &Target, it: Option<&PodKey>) -> Option<Arc<Value>> {
+    /// The pod that is meant.
+    pub(super) fn find(&self, target: &Target, it: Option<&PodKey>) -> Result<Arc<Value>, String> {
         match target {
-            Target::It => it.and_then(|(ns, name, _)| self.store.get(Resource::Pods, ns, name)),
-            Target::Pod(pattern) => self.store.list(Resource::Pods, None).find(|pod| fits(pattern, pod)).cloned(),
-        }
-    }
-
-    /// Does what a script's action says. What it is about may be gone by now: then nothing happens.
-    fn act(&mut self, action: &Action, it: Option<&PodKey>) {
-        match action {
-            Action::Delete(target, _)
-            | Action::Evict(target, _)
-            | Action::Mark(target, ..)
-            | Action::Unmark(target)
-            | Action::Fail(target, ..)
-            | Action::Preempt(target)
-            | Action::EvictForPressure(target, _)
-            | Action::EvictForVolume(target, _)
-            | Action::KueueEvict(target)
-            | Action::LoseRecords(target)
-            | Action::Label(target, ..)
-            | Action::Annotate(target, ..)
-            | Action::Finalizer(target, ..) => {
-                if let Some(pod) = self.find(target, it) {
-                    self.act_on_pod(action, &pod);
-                }
+            Target::It => {
+                let (ns, name, uid) = it.ok_or("there is no pod of a condition")?;
+                let found = self.store.get(Resource::Pods, ns, name).filter(|pod| pod::uid(pod) == uid);
+                found.ok_or_else(|| format!("pod {name} is gone by then"))
             }
-            Action::Node(node, what) => self.act_on_node(node, what),
-            Action::Add(statement) => self.establish(statement),
-            Action::DeleteObject(resource, ns, name) => {
-                let _ = api::delete(self.now(), &mut self.store, *resource, ns, name, &DeleteOptions::default());
-            }
-            Action::Compact => self.store.compact(),
-            Action::Api(trouble) => {
-                let now = self.now();
-                self.director.trouble(now, trouble);
+            Target::Pod(pattern) => {
+                let found = self.store.list(Resource::Pods, None).find(|pod| fits(pattern, pod));
+                found.cloned().ok_or_else(|| format!("there is no pod {} then", pattern.name))
             }
         }
-    }
-
-    fn act_on_pod(&mut self, action: &Action, pod: &Arc<Value>) {
-        let (now, ns, name) = (self.now(), pod::namespace(pod), pod::name(pod));
-        // Found just now: that it is gone, or held by a budget, is the story's affair.
-        match action {
-            Action::Delete(_, grace) => {
-                let options = DeleteOptions { grace: *grace, ..DeleteOptions::default() };
-                let _ = api::delete(now, &mut self.store, Resource::Pods, ns, name, &options);
-            }
-            Action::Evict(_, by) => self.evict_by(pod, *by),
-            Action::Mark(_, reason, message) => self.mark(pod, reason, message, true),
-            Action::Unmark(_) => self.mark(pod, "", "", false),
-            Action::Fail(_, reason, message, writer) => self.fail(pod, reason, message, writer),
-            Action::Preempt(_) => self.preempt(pod),
-            Action::EvictForPressure(_, resource) => self.evict_for_pressure(ns, name, resource),
-            Action::EvictForVolume(_, volume) => self.evict_for_volume(ns, name, volume),
-            Action::KueueEvict(_) => self.kueue_evict(pod),
-            Action::LoseRecords(_) => self.lose_records(ns, name),
-            Action::Label(_, key, value) => {
-                self.write(pod, |pod| set(&mut pod["metadata"], "labels", key, value.as_deref()))
-            }
-            Action::Annotate(_, key, value) => {
-                self.write(pod, |pod| set(&mut pod["metadata"], "annotations", key, Some(value)))
-            }
-            Action::Finalizer(_, finalizer, add) => self.write(pod, |pod| set_finalizer(pod, finalizer, *add)),
-            _ => {}
-        }
-    }
-
-    fn write(&mut self, pod: &Value, change: impl FnOnce(&mut Value)) {
-        let (now, ns, name) = (self.now(), pod::namespace(pod), pod::name(pod));
-        let _ = self.store.update_status(now, Resource::Pods, ns, name, change, &Writer::new("kubectl-edit"));
-    }
-
-    /// What who scales down does beside the eviction: the cluster autoscaler speaks before, Karpenter afterwards.
-    fn evict_by(&mut self, pod: &Arc<Value>, by: Option<ProvisionerKind>) {
-        let now = self.now();
-        let say = |world: &mut World, report: &Report| {
-            if let Some(by) = by {
-                world.events.count(&mut world.store, now, &by.source(), events::reference(pod), report);
-            }
-        };
-        if by == Some(ProvisionerKind::ClusterAutoscaler) {
-            say(self, &Report::normal("ScaleDown", "deleting pod for node scale down"));
-        }
-        let (ns, name) = (pod::namespace(pod), pod::name(pod));
-        let evicted = api::evict(now, &mut self.store, ns, name, &DeleteOptions::default());
-        if by == Some(ProvisionerKind::Karpenter) && evicted.is_ok() {
-            say(self, &Report::normal("Evicted", "Evicted pod: Underutilized"));
-        }
-    }
-
-    fn mark(&mut self, pod: &Value, reason: &str, message: &str, on: bool) {
-        let (now, ns, name) = (self.now(), pod::namespace(pod), pod::name(pod));
-        let change = |pod: &mut Value| {
-            let old = pod::condition(pod, "DisruptionTarget").cloned().unwrap_or_default();
-            let text = |new: &str, field: &str| if on { new.into() } else { old[field].clone() };
-            let condition = json!({
-                "lastProbeTime": null, "lastTransitionTime": now.rfc3339(), "message": text(message, "message"),
-                "observedGeneration": pod["metadata"]["generation"], "reason": text(reason, "reason"),
-                "status": if on { "True" } else { "False" }, "type": "DisruptionTarget",
-            });
-            pod::set_condition(pod, condition);
-        };
-        let writer = Writer::status("kube-controller-manager");
-        let _ = self.store.update_status(now, Resource::Pods, ns, name, change, &writer);
-    }
-
-    fn fail(&mut self, pod: &Value, reason: &str, message: &str, writer: &str) {
-        let (now, ns, name) = (self.now(), pod::namespace(pod), pod::name(pod));
-        let change = |pod: &mut Value| {
-            pod["status"]["phase"] = "Failed".into();
-            pod["status"]["reason"] = reason.into();
-            pod["status"]["message"] = message.into();
-        };
-        let _ = self.store.update_status(now, Resource::Pods, ns, name, change, &Writer::status(writer));
-    }
-
-    fn kueue_evict(&mut self, pod: &Value) {
-        let (now, ns, name) = (self.now(), pod::namespace(pod), pod::name(pod));
-        let condition = json!({
-            "lastProbeTime": null, "lastTransitionTime": now.rfc3339(),
-            "message": "Preempted to accommodate a workload in the ClusterQueue", "reason": "StoppedByKueue", "status": "True",
-            "type": "TerminationTarget",
-        });
-        let change = |pod: &mut Value| pod::set_condition(pod, condition);
-        let _ = self.store.update_status(now, Resource::Pods, ns, name, change, &Writer::status("kueue"));
-        let _ = api::delete(now, &mut self.store, Resource::Pods, ns, name, &DeleteOptions::default());
-    }
-
-    fn act_on_node(&mut self, node: &str, what: &NodeAction) {
-        match what {
-            NodeAction::Silent => self.silence_node(node),
-            NodeAction::KubeletStopped => self.stop_kubelet(node),
-            NodeAction::Answers | NodeAction::KubeletStarted => self.bring_back_kubelet(node),
-            NodeAction::KubeletRestarted => {
-                self.stop_kubelet(node);
-                self.bring_back_kubelet(node);
-            }
-            NodeAction::Off => self.power_off_node(node),
-            NodeAction::Deleted => self.delete_node(node),
-            NodeAction::Rebooted(lost) => self.reboot_node(node, *lost),
-            NodeAction::ShutDown(grace) => self.shut_down_node(node, *grace),
-            NodeAction::Cordoned(on) => self.cordon_node(node, *on),
-            NodeAction::Rejects(why) => self.reject_on_node(node, why.clone()),
-            NodeAction::LowOn(what) => self.set_pressure(node, what.as_deref()),
-            NodeAction::Labelled(key, value) => self.label_node(node, key, Some(value)),
-            NodeAction::Tainted(key, value, effect) => {
-                let taint = nodes::taint(key, value, effect);
-                self.change_taints(node, |taints| taints.push(taint));
-            }
-            NodeAction::Untainted(key) => {
-                self.change_taints(node, |taints| taints.retain(|taint| taint["key"] != key.as_str()))
-            }
-        }
-    }
-}
-
-fn set(meta: &mut Value, map: &str, key: &str, value: Option<&str>) {
-    match value {
-        Some(value) => meta[map][key] = value.into(),
-        None => drop(meta.get_mut(map).and_then(Value::as_object_mut).and_then(|map| map.remove(key))),
-    }
-}
-
-fn set_finalizer(pod: &mut Value, finalizer: &str, add: bool) {
-    let mut all = pod::list(&pod["metadata"], "finalizers").to_vec();
-    all.retain(|known| known != finalizer);
-    // A new finalizer is refused once the deletion has begun, as by the API server.
-    if add && !pod::is_terminating(pod) {
-        all.push(finalizer.into());
-    }
-    match all.is_empty() {
-        true => drop(pod["metadata"].as_object_mut().and_then(|meta| meta.remove("finalizers"))),
-        false => pod["metadata"]["finalizers"] = all.into(),
     }
 }
 
@@ -462,6 +290,8 @@ impl ApiTrouble {
             ApiTroubleKind::LosesReply => Fault::DropReplyAfterEffect,
             ApiTroubleKind::Delays(by) => Fault::Delay(*by),
             ApiTroubleKind::Hangs => Fault::HalfOpen,
+            ApiTroubleKind::Cuts(bytes) => Fault::CutAfter(*bytes),
+            ApiTroubleKind::Closes => Fault::CloseEmpty,
             ApiTroubleKind::TokensExpire => Fault::Status(Reply::status(401)),
             ApiTroubleKind::Answers { code, retry_after, done } => {
                 let reply = Reply { retry_after: *retry_after, ..Reply::status(*code) };

@@ -5,15 +5,16 @@ use std::time::Duration;
 use super::cluster::{self, pair, read_taint};
 use super::lex::{Line, Word};
 use super::{
-    Action, ApiTrouble, ApiTroubleKind, Happening, NodeAction, PodPattern, PodState, ScriptError, Statement, Target,
-    When,
+    Action, ApiTrouble, ApiTroubleKind, Happening, NodeAction, PodAction, PodPattern, PodState, ScriptError, Statement,
+    Target, When,
 };
+use crate::kubelet::Records;
 use crate::resource::Resource;
 
 /// The words with which such statements begin.
 pub(super) const STARTS: [&str; 4] = ["at", "when", "whenever", "then"];
 
-const STATES: [(&str, PodState); 13] = [
+pub(super) const STATES: [(&str, PodState); 13] = [
     ("created", PodState::Created),
     ("gated", PodState::Gated),
     ("unschedulable", PodState::Unschedulable),
@@ -29,7 +30,7 @@ const STATES: [(&str, PodState); 13] = [
     ("gone", PodState::Gone),
 ];
 
-const ACTIONS: [&str; 21] = [
+pub(super) const ACTIONS: [&str; 23] = [
     "delete",
     "evict",
     "preempt",
@@ -38,6 +39,8 @@ const ACTIONS: [&str; 21] = [
     "fail",
     "kueue-evict",
     "lose",
+    "forget",
+    "lose-sight-of",
     "label",
     "unlabel",
     "annotate",
@@ -53,7 +56,7 @@ const ACTIONS: [&str; 21] = [
     "image",
 ];
 
-const NODE_ACTIONS: [&str; 15] = [
+pub(super) const NODE_ACTIONS: [&str; 15] = [
     "silent",
     "answers",
     "off",
@@ -143,6 +146,9 @@ fn action(line: &mut Line, it: bool) -> Result<Action, ScriptError> {
     if text == "node" || text == "kubelet" {
         return node_or_kubelet(line);
     }
+    if text == "token" {
+        return Err(word.error("a token is there from the beginning; write it as a line of its own, without a time"));
+    }
     if cluster::STARTS.contains(&text) {
         return Ok(Action::Add(Box::new(cluster::statement(line)?)));
     }
@@ -150,19 +156,25 @@ fn action(line: &mut Line, it: bool) -> Result<Action, ScriptError> {
     match text {
         "delete" => delete(line, it),
         "evict" => evict(line, it),
-        "preempt" => Ok(Action::Preempt(target(line, it)?)),
+        "preempt" => Ok(Action::Pod(target(line, it)?, PodAction::Preempt)),
         "mark" => {
             let target = target(line, it)?;
             let reason = line.next("the reason, such as DeletionByGCPControllerManager")?.text;
-            Ok(Action::Mark(target, reason, line.next("the message, in quotation marks")?.text))
+            Ok(Action::Pod(target, PodAction::Mark(reason, line.next("the message, in quotation marks")?.text)))
         }
-        "unmark" => Ok(Action::Unmark(target(line, it)?)),
+        "unmark" => Ok(Action::Pod(target(line, it)?, PodAction::Unmark)),
         "fail" => fail(line, it),
-        "kueue-evict" => Ok(Action::KueueEvict(target(line, it)?)),
+        "kueue-evict" => Ok(Action::Pod(target(line, it)?, PodAction::KueueEvict)),
+        "lose-sight-of" => lose_sight(line, it),
         "lose" => {
             line.expect("records")?;
             line.expect("of")?;
-            Ok(Action::LoseRecords(target(line, it)?))
+            Ok(Action::Pod(target(line, it)?, PodAction::BreakRuntime(Records::Lost)))
+        }
+        "forget" => {
+            line.expect("start")?;
+            line.expect("of")?;
+            Ok(Action::Pod(target(line, it)?, PodAction::BreakRuntime(Records::Created)))
         }
         "label" | "unlabel" | "annotate" | "set-finalizer" | "drop-finalizer" => change(line, it, text),
         "compact" => Ok(Action::Compact),
@@ -189,49 +201,63 @@ fn delete(line: &mut Line, it: bool) -> Result<Action, ScriptError> {
     }
     let target = target(line, it)?;
     let Some(word) = line.peek().filter(|word| word.text.starts_with("grace=")).cloned() else {
-        return Ok(Action::Delete(target, None));
+        return Ok(Action::Pod(target, PodAction::Delete(None)));
     };
     line.next("the grace")?;
     let seconds = pair(&word)?.1.parse().map_err(|_| word.error("write grace=0, grace=30, …"))?;
-    Ok(Action::Delete(target, Some(seconds)))
+    Ok(Action::Pod(target, PodAction::Delete(Some(seconds))))
 }
 
 fn evict(line: &mut Line, it: bool) -> Result<Action, ScriptError> {
     let target = target(line, it)?;
     if line.take("for") {
-        return Ok(Action::EvictForPressure(target, line.next("what the node is low on, such as memory")?.text));
+        let what = line.next("what the node is low on, such as memory")?.text;
+        return Ok(Action::Pod(target, PodAction::EvictForPressure(what)));
     }
     if line.take("over") {
         line.expect("volume")?;
-        return Ok(Action::EvictForVolume(target, line.next("the volume's name")?.text));
+        return Ok(Action::Pod(target, PodAction::EvictForVolume(line.next("the volume's name")?.text)));
     }
     let by = if line.take("by") { Some(cluster::provisioner_kind(line)?) } else { None };
-    Ok(Action::Evict(target, by))
+    Ok(Action::Pod(target, PodAction::Evict(by)))
 }
 
 fn fail(line: &mut Line, it: bool) -> Result<Action, ScriptError> {
     let target = target(line, it)?;
-    let reason = line.next("the reason, such as ProviderFailed")?.text;
+    let (reason, message, writer) = words(line, "ProviderFailed", "virtual-kubelet")?;
+    Ok(Action::Pod(target, PodAction::Fail(reason, message, writer)))
+}
+
+fn lose_sight(line: &mut Line, it: bool) -> Result<Action, ScriptError> {
+    let target = target(line, it)?;
+    let (reason, message, writer) = words(line, "NodeLost", "kube-controller-manager")?;
+    Ok(Action::Pod(target, PodAction::LoseSight(reason, message, writer)))
+}
+
+/// Reason, message and writer of a phase.
+fn words(line: &mut Line, reason: &str, writer: &str) -> Result<(String, String, String), ScriptError> {
+    let reason = line.next(&format!("the reason, such as {reason}"))?.text;
     let message = line.next("the message, in quotation marks")?.text;
     line.expect("by")?;
-    Ok(Action::Fail(target, reason, message, line.next("the writer, such as virtual-kubelet")?.text))
+    Ok((reason, message, line.next(&format!("the writer, such as {writer}"))?.text))
 }
 
 fn change(line: &mut Line, it: bool, what: &str) -> Result<Action, ScriptError> {
     let target = target(line, it)?;
     let word = line.next("what to set")?;
-    Ok(match what {
+    let action = match what {
         "label" => {
             let (key, value) = pair(&word)?;
-            Action::Label(target, key, Some(value))
+            PodAction::Label(key, Some(value))
         }
-        "unlabel" => Action::Label(target, word.text, None),
+        "unlabel" => PodAction::Label(word.text, None),
         "annotate" => {
             let (key, value) = pair(&word)?;
-            Action::Annotate(target, key, value)
+            PodAction::Annotate(key, value)
         }
-        other => Action::Finalizer(target, word.text, other == "set-finalizer"),
-    })
+        other => PodAction::Finalizer(word.text, other == "set-finalizer"),
+    };
+    Ok(Action::Pod(target, action))
 }
 
 /// What happens to a node or its kubelet; or, as in the cluster's part, a node that is added.
@@ -265,14 +291,14 @@ fn node_action(line: &mut Line) -> Result<NodeAction, ScriptError> {
         "silent" => NodeAction::Silent,
         "answers" => NodeAction::Answers,
         "off" => NodeAction::Off,
-        "deleted" => NodeAction::Deleted,
-        "rebooted" => {
-            let lost = line.take("records");
-            if lost {
-                line.expect("lost")?;
+        "deleted" => {
+            let by_cloud = line.take("by");
+            if by_cloud {
+                line.expect("cloud")?;
             }
-            NodeAction::Rebooted(lost)
+            NodeAction::Deleted(by_cloud)
         }
+        "rebooted" => NodeAction::Rebooted(records(line)?),
         "shuts" => {
             line.expect("down")?;
             let grace =
@@ -308,6 +334,19 @@ fn node_action(line: &mut Line) -> Result<NodeAction, ScriptError> {
     })
 }
 
+/// `records lost`, `containers created`.
+fn records(line: &mut Line) -> Result<Records, ScriptError> {
+    if line.take("records") {
+        line.expect("lost")?;
+        return Ok(Records::Lost);
+    }
+    if line.take("containers") {
+        line.expect("created")?;
+        return Ok(Records::Created);
+    }
+    Ok(Records::Kept)
+}
+
 fn api(line: &mut Line) -> Result<ApiTrouble, ScriptError> {
     let word = line.next("what the API server does")?;
     let mut trouble = ApiTrouble::default();
@@ -330,12 +369,27 @@ fn api(line: &mut Line) -> Result<ApiTrouble, ScriptError> {
             trouble.kind = ApiTroubleKind::Hangs;
             requests(line, &mut trouble)?;
         }
+        "closes" => {
+            requests(line, &mut trouble)?;
+            trouble.kind = ApiTroubleKind::Closes;
+        }
+        "cuts" => {
+            requests(line, &mut trouble)?;
+            line.expect("after")?;
+            trouble.kind = ApiTroubleKind::Cuts(line.next("how many bytes")?.number()?);
+            line.expect("bytes")?;
+        }
         "delays" => {
             requests(line, &mut trouble)?;
             line.expect("by")?;
             trouble.kind = ApiTroubleKind::Delays(line.next("how much")?.duration()?);
         }
-        _ => return Err(Line::unknown(&word, &["down", "answers", "loses", "drops", "hangs", "delays"])),
+        _ => {
+            return Err(Line::unknown(
+                &word,
+                &["down", "answers", "loses", "drops", "hangs", "delays", "cuts", "closes"],
+            ));
+        }
     }
     api_options(line, &mut trouble)?;
     Ok(trouble)

@@ -56,6 +56,10 @@ pub(super) struct Line {
 }
 
 impl Line {
+    pub(super) fn words(&self) -> impl Iterator<Item = &Word> {
+        self.words.iter()
+    }
+
     pub(super) fn peek(&self) -> Option<&Word> {
         self.words.get(self.at)
     }

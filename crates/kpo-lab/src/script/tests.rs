@@ -6,15 +6,34 @@ fn error(text: &str) -> String {
     parse(text).expect_err("no script").to_string()
 }
 
+/// The lines of the grammar that are statements, with all that may be left out.
+fn shown() -> Vec<String> {
+    let lines = GRAMMAR.lines().filter(|line| line.starts_with("  "));
+    lines.map(|line| line.trim().replace(['[', ']'], "")).collect()
+}
+
 #[test]
-fn the_example_in_the_documentation_is_a_script() {
-    let source = include_str!("../script.rs");
-    let example = source.split("```text").nth(1).and_then(|rest| rest.split("```").next()).expect("there is one");
-    let text: String =
-        example.lines().map(|line| line.trim_start_matches("//!").trim_start().to_owned() + "\n").collect();
-    let text: String = text.replace(" [default] [never-preempts]", " default").replace(['[', ']'], "");
-    let script = parse(&text).expect("reads");
-    assert!(script.cluster.len() > 10 && script.happenings.len() == 5 && script.behaviours.len() == 5);
+fn what_the_grammar_shows_can_be_read() {
+    let script = parse(&shown().join("\n")).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!((script.cluster.len(), script.behaviours.len(), script.happenings.len()), (19, 14, 44));
+}
+
+#[test]
+fn every_word_that_can_be_written_is_in_the_grammar() {
+    let words: Vec<&str> = GRAMMAR.split(|c: char| !(c.is_alphanumeric() || c == '-' || c == '=')).collect();
+    let all = [&happen::STARTS[..], &happen::ACTIONS, &happen::NODE_ACTIONS, &cluster::STARTS, &behaviour::WORDS];
+    for word in all.into_iter().flatten().chain(happen::STATES.iter().map(|(word, _)| word)) {
+        let known = |other: &&str| other == word || word.ends_with('=') && other.starts_with(word);
+        assert!(words.iter().any(known), "{word}");
+    }
+}
+
+#[test]
+fn of_a_scenario_only_the_script_is_read() {
+    let text = "# Title\ntask t --rerun=idempotent\n  init setup\nnode node-1\nb sends nothing\nat 3s: compact\nuser cancels at 3s\n";
+    let script = parse_scenario(text).expect("reads");
+    assert_eq!((script.cluster.len(), script.happenings[0].line), (1, 6));
+    assert_eq!(parse_scenario("task t\nnod n").expect_err("a mistake is one").line, 2);
 }
 
 #[test]
@@ -35,7 +54,7 @@ fn happenings_say_when_and_what() {
     let pod = PodPattern { namespace: None, name: "task-*".into() };
     let when = When::Pod { pod, state: PodState::Running, lasting: Duration::from_secs(2), each: false };
     assert_eq!(script.happenings[1].when, when);
-    assert!(matches!(script.happenings[1].action, Action::Delete(Target::It, Some(0))));
+    assert!(matches!(script.happenings[1].action, Action::Pod(Target::It, PodAction::Delete(Some(0)))));
     assert!(matches!(&script.happenings[2].action, Action::Node(node, NodeAction::Silent) if node == "n"));
 }
 

@@ -118,6 +118,8 @@ pub struct Ending {
     pub oom_killed: bool,
     /// Its termination message.
     pub message: Message,
+    /// What it still writes to standard output, made of what it can see. None: nothing.
+    pub last_words: Option<LastWords>,
 }
 
 impl Ending {
@@ -140,6 +142,16 @@ impl Ending {
     pub fn saying(mut self, message: impl Into<Bytes>) -> Self {
         self.message = Message::Text(message.into());
         self
+    }
+}
+
+/// Makes the last words of a container.
+#[derive(Clone)]
+pub struct LastWords(pub Arc<MakeMessage>);
+
+impl fmt::Debug for LastWords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LastWords")
     }
 }
 

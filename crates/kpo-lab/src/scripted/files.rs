@@ -59,6 +59,12 @@ impl Files {
         self.contents.retain(|place, _| !matches!(place, Place::Own(container, _) if container == name));
     }
 
+    /// Bytes that a container wrote outside of volumes.
+    pub(super) fn own_usage(&self, name: &str) -> u64 {
+        let own = |place: &Place| matches!(place, Place::Own(container, _) if container == name);
+        self.contents.iter().filter(|(place, _)| own(place)).map(|(_, content)| content.len()).sum()
+    }
+
     /// Bytes in a volume; None if the pod has none of that name.
     pub(super) fn usage(&self, volume: &str) -> Option<u64> {
         self.volumes.iter().any(|name| name == volume).then(|| {

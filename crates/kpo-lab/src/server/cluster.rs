@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::api::admission::quota;
-use crate::api::{LogTarget, SessionTarget, namespaces};
+use crate::api::{LogTarget, SessionTarget, User, namespaces};
 use crate::error::ApiError;
 use crate::faults::Faults;
 use crate::kubelet::{Connection, Health};
@@ -47,6 +47,11 @@ pub trait Cluster: Send + 'static {
 
     /// Sets who is told that something happened on its own.
     fn set_waker(&mut self, waker: Waker);
+
+    /// Who may ask beside the admin.
+    fn users(&self) -> Vec<User> {
+        Vec::new()
+    }
 
     /// Hands over the way to the API server, for a cluster whose script has something to say of it.
     fn set_faults(&mut self, _faults: Faults) {}
@@ -118,6 +123,10 @@ impl Cluster for World {
             false => self.runtime_mut().exec(now, &target.container, target.request.clone()),
         };
         opened.map_err(refused)
+    }
+
+    fn users(&self) -> Vec<User> {
+        self.users.iter().map(|(name, rules)| User::with_rules(name, rules.clone())).collect()
     }
 
     fn set_faults(&mut self, faults: Faults) {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Cx, World};
 use crate::api;
-use crate::kubelet::{Health, Kubelet};
+use crate::kubelet::{Health, Kubelet, Records};
 use crate::nodes::{self, NodeSpec};
 use crate::pod;
 use crate::resource::Resource;
@@ -85,11 +85,11 @@ impl World {
         }
     }
 
-    /// The machine is started anew: no container of before runs. `records_lost`: its runtime knows of none either.
-    pub fn reboot_node(&mut self, node: &str, records_lost: bool) {
+    /// The machine is started anew: no container of before runs; what its runtime knows of them.
+    pub fn reboot_node(&mut self, node: &str, records: Records) {
         if let Some(kubelet) = self.kubelets.get_mut(node).filter(|kubelet| kubelet.health != Health::Off) {
             self.lifecycle.answers(node);
-            kubelet.reboot(&mut cx!(self), records_lost);
+            kubelet.reboot(&mut cx!(self), records);
             nodes::report_ready(&mut cx!(self), node);
             nodes::report_reboot(&mut cx!(self), node);
         }
@@ -103,6 +103,12 @@ impl World {
             }
             kubelet.power_off(&mut cx!(self));
         }
+    }
+
+    /// The cloud's controller finds no such machine: it says so, and deletes the node's object (`node_lifecycle_controller.go`).
+    pub fn delete_node_as_cloud(&mut self, node: &str) {
+        nodes::report_cloud_deletion(&mut cx!(self), node);
+        self.delete_node(node);
     }
 
     /// The node's object is deleted; the machine and what runs on it stay.
@@ -120,9 +126,9 @@ impl World {
         }
     }
 
-    /// The runtime forgets a pod's containers, and they are gone.
-    pub fn lose_records(&mut self, ns: &str, name: &str) {
-        self.on_kubelet(ns, name, |kubelet, cx, pod| kubelet.lose_records(cx, pod::uid(pod)));
+    /// The runtime breaks down and is there again: a pod's containers are gone, and this is what it knows of them.
+    pub fn break_runtime(&mut self, ns: &str, name: &str, records: Records) {
+        self.on_kubelet(ns, name, |kubelet, cx, pod| kubelet.break_runtime(cx, pod::uid(pod), records));
     }
 
     /// The kubelet evicts a pod because its node is low on `resource` (`memory`, `ephemeral-storage`).
@@ -172,9 +178,10 @@ impl World {
         nodes::set_taints(&mut cx!(self), node, taints);
     }
 
-    /// Preempts a bound pod: a pod of a higher priority is made, pinned to its node, that needs what it has.
+    /// Preempts a pod that is bound, or whose room on a node is reserved: a pod of a higher priority is made, pinned to its node, that needs what it has.
     pub(crate) fn preempt(&mut self, victim: &Arc<Value>) {
-        let node = pod::node_name(victim);
+        let reserved = self.scheduler.reserved_node(pod::uid(victim)).map(str::to_owned);
+        let node = reserved.unwrap_or_else(|| pod::node_name(victim).to_owned());
         if node.is_empty() {
             return;
         }
@@ -183,10 +190,10 @@ impl World {
         let _ =
             api::create(self.now, &mut self.store, Resource::PriorityClasses, class, &Writer::new("kubectl-create"));
         let own = pod::requests(victim).get("cpu").copied().unwrap_or(0);
-        let cpu = if own > 0 { self.scheduler.free(node, "cpu") + own } else { 1 };
-        let pod = preemptor(pod::namespace(victim), node, cpu);
+        let cpu = if own > 0 { self.scheduler.free(&node, "cpu") + own } else { 1 };
+        let pod = preemptor(pod::namespace(victim), &node, cpu);
         if let Ok(made) = api::create(self.now, &mut self.store, Resource::Pods, pod, &Writer::new("kubectl-create")) {
-            self.scheduler.force(&mut cx!(self), &made, victim);
+            self.scheduler.force(&mut cx!(self), &made, victim, &node);
         }
     }
 

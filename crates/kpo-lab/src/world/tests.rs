@@ -8,6 +8,8 @@ use crate::nodes::NodeSpec;
 use crate::scripted::ScriptedRuntime;
 use crate::store::{DeleteOptions, Writer};
 
+mod taken;
+
 fn world() -> World {
     let mut world = World::new(Time::from_secs(1_000), 7, Box::new(ScriptedRuntime::new()));
     world.add_node(NodeSpec::named("node-1"));
@@ -47,18 +49,18 @@ fn a_pod_is_scheduled_and_runs_to_its_end() {
 }
 
 #[test]
-fn many_pods_settle_and_then_all_is_quiet() {
+fn thousands_of_pods_settle_and_then_all_is_quiet() {
     let mut world = world();
-    for node in 2..=4 {
+    for node in 2..=30 {
         world.add_node(NodeSpec::named(format!("node-{node}")));
     }
-    for index in 0..300 {
+    for index in 0..3_000 {
         create(&mut world, &format!("task-{index}"), plain());
     }
     run_for(&mut world, 10);
     let succeeded =
         world.store().list(Resource::Pods, None).filter(|pod| pod["status"]["phase"] == "Succeeded").count();
-    assert_eq!(succeeded, 300);
+    assert_eq!(succeeded, 3_000);
     assert_eq!(world.next_wakeup(), None);
 }
 
@@ -486,6 +488,9 @@ impl Runtime for Restless {
     fn volume_usage(&self, pod_uid: &str, volume: &str) -> Option<u64> {
         self.0.volume_usage(pod_uid, volume)
     }
+    fn storage_usage(&self, id: &ContainerId) -> Option<u64> {
+        self.0.storage_usage(id)
+    }
     fn remove(&mut self, id: &ContainerId) {
         self.0.remove(id);
     }
@@ -536,6 +541,41 @@ fn a_deleted_daemonset_takes_its_pods_along() {
 fn what_the_cluster_refuses_of_a_script_is_told() {
     let world = played("node node-1\npod Not_A_Name\n");
     assert!(world.refusals()[0].contains("Not_A_Name"), "{:?}", world.refusals());
+}
+
+#[test]
+fn what_a_script_says_in_vain_is_told_with_its_line() {
+    for (happening, why) in [
+        ("evict pod nosuch", "there is no pod nosuch then"),
+        ("delete config-map nosuch", "configmaps \"nosuch\" not found"),
+        ("node nosuch silent", "there is no node nosuch"),
+        ("node node-1 answers", "the kubelet of node-1 is heard of"),
+        ("node node-1 untainted key", "it changes nothing"),
+        ("node node-1 uncordoned", "it changes nothing"),
+        ("node node-1 recovered", "it changes nothing"),
+        ("node node-1 cpu=2", "node node-1 is there already"),
+        ("unlabel pod task key", "it changes nothing"),
+        ("unmark pod task", "pod task has no condition DisruptionTarget"),
+        ("drop-finalizer pod task key", "it changes nothing"),
+        ("evict pod ended for memory", "pod ended has ended"),
+        ("preempt pod unbound", "pod unbound has no node"),
+        ("lose records of pod unbound", "no runtime has a record of pod unbound"),
+    ] {
+        let mut world = played(&format!(
+            "node node-1\npod task node=node-1\npod ended node=node-1 command=true image=x\npod unbound cpu=1k\nat 5s: {happening}\n"
+        ));
+        run_for(&mut world, 10);
+        assert_eq!(world.refusals(), [format!("line 5: {why}")], "{happening}");
+        assert_eq!(world.idle_happenings(), Vec::<String>::new(), "{happening}");
+    }
+}
+
+#[test]
+fn what_has_not_happened_is_known() {
+    let mut world = played("node node-1\nwhen pod nosuch running: delete it\nthen after 1s: compact\nat 1h: compact\n");
+    run_for(&mut world, 10);
+    let never = |line: usize| format!("line {line}: it never happened");
+    assert_eq!(world.idle_happenings(), [never(2), never(3), never(4)]);
 }
 
 /// What a monkey may do, in the script's words; `%N` stands for a node, `%P` for a pod.
@@ -665,6 +705,16 @@ fn kubelets_reject_for_their_own_reasons() {
     assert_eq!(pod::node_name(&pod(&world, "c")), "", "the taint keeps it away");
     run_for(&mut world, 2);
     assert_eq!(pod::phase(&pod(&world, "c")), "Running");
+}
+
+#[test]
+fn a_kubelet_counts_no_pod_whose_object_is_gone() {
+    let mut world = played(
+        "node node-1 cpu=2\npriority-class urgent 1000\npod victim cpu=2 grace=0\nat 2s: pod urgent cpu=2 priority-class=urgent\n",
+    );
+    run_for(&mut world, 3);
+    assert!(!is_there(&world, "victim"));
+    assert_eq!(pod(&world, "urgent")["status"]["phase"], "Running", "{}", pod(&world, "urgent")["status"]);
 }
 
 #[test]

@@ -65,7 +65,7 @@ pub enum AttachFailure {
 pub async fn attach(hook: &KubernetesHook, request: AttachRequest) -> Result<Running, AttachFailure> {
     let pods = hook.pods(&request.namespace);
     // Looking begins before the list, so that nothing falls in between.
-    let watch = Watch::start(pods.requests().clone(), &request.namespace, WatchOptions::default());
+    let watch = Watch::start(pods.requests().clone(), &request.namespace, WatchOptions::of(pods.requests()));
     let eyes = watch.subscribe(&request.task).expect("a new watch has no subscriber");
     let found = pods_of(&pods, &request.task).await?;
     let template = request.template.or_else(|| found.iter().rev().find_map(carried_template));

@@ -58,7 +58,9 @@ impl Logs {
             uid: uid.to_owned(),
             container: container.to_owned(),
         };
-        let options = LogOptions { name_is_reused, ..LogOptions::default() };
+        let mut options = LogOptions { name_is_reused, ..LogOptions::default() };
+        // The process's one source: without jitter a run is the same each time.
+        options.backoff.jitter = self.pods.requests().options().backoff.jitter.clone();
         let stream = LogStream::start(self.pods.requests().clone(), target, options);
         let (ended, is_ended) = watch::channel(false);
         let task = tokio::spawn(pump(stream, is_ended, pod.into(), container.into(), self.clock, self.out.clone()));

@@ -24,7 +24,12 @@ impl Eyes {
                 // The one before the last is long gone: a successor was only made when it had ended.
                 let old = watches.len().saturating_sub(1);
                 watches.drain(..old);
-                watches.push(Watch::pod(pods.requests().clone(), pods.namespace(), pod, WatchOptions::default()));
+                watches.push(Watch::pod(
+                    pods.requests().clone(),
+                    pods.namespace(),
+                    pod,
+                    WatchOptions::of(pods.requests()),
+                ));
             }
             Eyes::Shared(subscription, _) => subscription.expect(pod),
         }
@@ -33,7 +38,8 @@ impl Eyes {
     /// A read found a pod that no longer has the task's label: from there on it is seen by its name.
     pub(super) fn look_at_stray(&mut self, pods: &PodManager, pod: &PodVersion) {
         if let Eyes::Shared(_, stray) = self {
-            *stray = Some(Watch::pod(pods.requests().clone(), pods.namespace(), pod, WatchOptions::default()));
+            *stray =
+                Some(Watch::pod(pods.requests().clone(), pods.namespace(), pod, WatchOptions::of(pods.requests())));
         }
     }
 

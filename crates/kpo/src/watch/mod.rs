@@ -180,6 +180,15 @@ pub struct WatchOptions {
     pub queue: usize,
 }
 
+impl WatchOptions {
+    /// The default, with the process's one source of jitter: without jitter a run is the same each time.
+    pub(crate) fn of(requests: &Requests) -> Self {
+        let mut options = Self::default();
+        options.backoff.jitter = requests.options().backoff.jitter.clone();
+        options
+    }
+}
+
 impl Default for WatchOptions {
     fn default() -> Self {
         Self {
