@@ -14,7 +14,8 @@ events and in `kpo why`. This page is made from the registry (`kpo_core::Reason`
 rewrites it.
 
 The exit code of `kpo run`, `attach` and `wait` is the container's own where the program ended by itself, also after running out of
-memory or time. The code named below is kpo's, where there is none to return.
+memory or time. The code named below is kpo's, where there is none to return. A run that was left by a signal, with its pod under way, exits
+with 128 and the signal's number (129 for SIGHUP, 143 for SIGTERM; `kpo run --help`, `--on-sigterm`).
 ";
 
 /// kpo's own exit codes, and what they mean.

@@ -104,7 +104,7 @@ pub(super) async fn create_pod(
     let created = match create.sent_before {
         Some(since) => {
             let since = Timestamp::from_nanosecond(i128::from(since.0)).unwrap_or(Timestamp::UNIX_EPOCH);
-            pods.create_again(&create.name, body, since, Call::forever(), &withdrawn).await
+            Box::pin(pods.create_again(&create.name, body, since, Call::forever(), &withdrawn)).await
         }
         None => pods.create_when_due(&create.name, body, Call::forever(), &withdrawn).await,
     };

@@ -146,10 +146,9 @@ impl Driver {
         let (pods, spec, template) = (self.pods.clone(), self.core.spec().clone(), self.template.clone());
         let withdrawn = CancellationToken::new();
         self.creating = Some((id, withdrawn.clone()));
-        let created = perform::create_pod(pods, spec, template, create, withdrawn);
         let (events, clock) = (self.events.clone(), self.clock);
         Box::pin(async move {
-            let (reply, costs) = created.await;
+            let (reply, costs) = perform::create_pod(pods, spec, template, create, withdrawn).await;
             if !costs.is_empty() {
                 // Nobody listens any more: the task goes on all the same.
                 let _ = events.send(Box::new(Event { at: clock.now(), what: What::Admitted(costs) }));
@@ -180,13 +179,11 @@ impl Driver {
                 Reply::Result(Err("how the result leaves the pod is not known here".to_owned()))
             });
         };
-        let sights = self.sights.of(&uid);
-        let read = super::result::read(self.pods.clone(), plan, sights, name, uid);
-        let overdue = self.result_due.clone().cancelled_owned();
+        let (pods, sights, due) = (self.pods.clone(), self.sights.of(&uid), self.result_due.clone());
         Box::pin(async move {
             tokio::select! {
-                read = read => Reply::Result(read),
-                () = overdue => Reply::Result(Err("the outcome did not wait for it".to_owned())),
+                read = super::result::read(pods, plan, sights, name, uid) => Reply::Result(read),
+                () = due.cancelled() => Reply::Result(Err("the outcome did not wait for it".to_owned())),
             }
         })
     }

@@ -100,11 +100,14 @@ impl PodManager {
         let mut sent_in_doubt = self.in_doubt.take(name);
         loop {
             let turn = match withdrawn.run_until_cancelled(attempts.begin(true)).await {
-                None => return self.withdrawn(name, pod(), sent_in_doubt, call).await,
-                Some(Err(error)) => return self.refused(name, pod(), sent_in_doubt, error, call).await.map(Some),
+                None => return Box::pin(self.withdrawn(name, pod(), sent_in_doubt, call)).await,
+                Some(Err(error)) => {
+                    return Box::pin(self.refused(name, pod(), sent_in_doubt, error, call)).await.map(Some);
+                }
                 Some(Ok(turn)) => turn,
             };
-            let (generation, failure) = match attempts.unary_in(turn, make).await {
+            // Boxed, as all that only comes to be then: who waits for its turn takes up no room for it.
+            let (generation, failure) = match Box::pin(attempts.unary_in(turn, make)).await {
                 (_, Ok(answer)) => return Ok(Some(self.created(attempts.succeeded(answer), false))),
                 (generation, Err(failure)) => (generation, failure),
             };
@@ -112,21 +115,23 @@ impl PodManager {
             sent_in_doubt |= in_doubt;
             if !in_doubt && !matches!(failure, ApiFailure::AlreadyExists(_)) {
                 match withdrawn.run_until_cancelled(attempts.failed(generation, failure)).await {
-                    None => return self.withdrawn(name, pod(), sent_in_doubt, call).await,
-                    Some(Err(error)) => return self.refused(name, pod(), sent_in_doubt, error, call).await.map(Some),
+                    None => return Box::pin(self.withdrawn(name, pod(), sent_in_doubt, call)).await,
+                    Some(Err(error)) => {
+                        return Box::pin(self.refused(name, pod(), sent_in_doubt, error, call)).await.map(Some);
+                    }
                     Some(Ok(())) => continue,
                 }
             }
-            match self.look_for(name, sent_in_doubt, call).await? {
+            match Box::pin(self.look_for(name, sent_in_doubt, call)).await? {
                 Some(found) if is_same_attempt(&found, &pod()) => {
                     return Ok(Some(self.created(attempts.succeeded(found), true)));
                 }
                 Some(other) => return Err(name_taken(name, &other)),
-                None if in_doubt => self.never_existed(name, begun).await?,
+                None if in_doubt => Box::pin(self.never_existed(name, begun)).await?,
                 None => (),
             }
             match withdrawn.run_until_cancelled(attempts.again(failure)).await {
-                None => return self.withdrawn(name, pod(), sent_in_doubt, call).await,
+                None => return Box::pin(self.withdrawn(name, pod(), sent_in_doubt, call)).await,
                 Some(again) => again?,
             }
         }
