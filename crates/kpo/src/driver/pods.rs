@@ -2,7 +2,7 @@
 
 use crate::manager::PodManager;
 use crate::watch::{Observation, PodVersion, Subscription, Watch, WatchOptions};
-use kpo_core::pod::Metadata;
+use kpo_core::pod::{Metadata, Status};
 use kpo_core::{Pod, marks};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -109,7 +109,7 @@ impl LastSights {
     }
 }
 
-/// The sight's identity, spec and status. It is kept for as long as the task waits, and the core keeps what it needs itself.
+/// The sight's identity, its spec, and how its containers are. It is kept for as long as the task waits, and the core keeps what it needs itself.
 fn needed(pod: &Pod) -> Pod {
     let seen = &pod.metadata;
     let metadata = Metadata {
@@ -119,5 +119,6 @@ fn needed(pod: &Pod) -> Pod {
         resource_version: seen.resource_version.clone(),
         ..Metadata::default()
     };
-    Pod { metadata, spec: pod.spec.clone(), status: pod.status.clone() }
+    let status = Status { conditions: Vec::new(), ..pod.status.clone() };
+    Pod { metadata, spec: pod.spec.clone(), status }
 }
