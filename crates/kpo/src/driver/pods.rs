@@ -2,7 +2,7 @@
 
 use crate::manager::PodManager;
 use crate::watch::{Observation, PodVersion, Subscription, Watch, WatchOptions};
-use kpo_core::pod::{Metadata, Status};
+use kpo_core::pod::{Metadata, PodStatus};
 use kpo_core::{Pod, marks};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -119,6 +119,6 @@ fn needed(pod: &Pod) -> Pod {
         resource_version: seen.resource_version.clone(),
         ..Metadata::default()
     };
-    let status = Status { conditions: Vec::new(), ..pod.status.clone() };
+    let status = PodStatus { conditions: Vec::new(), ..pod.status.clone() };
     Pod { metadata, spec: pod.spec.clone(), status }
 }
