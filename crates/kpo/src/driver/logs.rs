@@ -24,7 +24,7 @@ pub struct Piece {
 
 /// A piece on its way to the reader, and the room that it takes up in its stream until then.
 pub(super) struct OnItsWay {
-    pub(super) event: Box<Event>,
+    pub(super) event: Event,
     _room: Option<OwnedSemaphorePermit>,
 }
 
@@ -32,7 +32,7 @@ pub(super) struct OnItsWay {
 pub(super) struct Logs {
     pods: PodManager,
     clock: Clock,
-    out: mpsc::Sender<OnItsWay>,
+    out: mpsc::Sender<Box<OnItsWay>>,
     /// Containers that are kpo's own business: their logs are not the task's.
     hidden: Vec<String>,
     pumps: BTreeMap<String, Vec<Pump>>,
@@ -44,7 +44,7 @@ struct Pump {
 }
 
 impl Logs {
-    pub(super) fn new(pods: PodManager, clock: Clock, out: mpsc::Sender<OnItsWay>, hidden: Vec<String>) -> Self {
+    pub(super) fn new(pods: PodManager, clock: Clock, out: mpsc::Sender<Box<OnItsWay>>, hidden: Vec<String>) -> Self {
         Self { pods, clock, out, hidden, pumps: BTreeMap::new() }
     }
 
@@ -95,7 +95,7 @@ async fn pump(
     pod: Arc<str>,
     container: Arc<str>,
     clock: Clock,
-    out: mpsc::Sender<OnItsWay>,
+    out: mpsc::Sender<Box<OnItsWay>>,
 ) {
     let mut told = false;
     loop {
@@ -110,8 +110,8 @@ async fn pump(
         let waiting = waiting.filter(|waiting| !matches!(waiting.event, LogEvent::End));
         let Some(Waiting { event, room: _room }) = waiting else { return };
         let piece = Piece { pod: Arc::clone(&pod), container: Arc::clone(&container), event };
-        let event = Box::new(Event { at: clock.now(), what: What::Log(piece) });
-        if out.send(OnItsWay { event, _room }).await.is_err() {
+        let event = Event { at: clock.now(), what: What::Log(piece) };
+        if out.send(Box::new(OnItsWay { event, _room })).await.is_err() {
             // Nobody reads: the task goes on, its log is left on the node.
             return;
         }

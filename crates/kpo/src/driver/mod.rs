@@ -122,7 +122,7 @@ pub struct Running {
     template: Option<Template>,
     clock: Clock,
     events: mpsc::UnboundedReceiver<Boxed>,
-    logs: mpsc::Receiver<logs::OnItsWay>,
+    logs: mpsc::Receiver<Box<logs::OnItsWay>>,
     outcome: Option<Boxed>,
     stops: mpsc::UnboundedSender<Stop>,
     /// Ends in whether the task is over, or was left. `None`: its end was taken note of.
@@ -141,11 +141,11 @@ impl Running {
                     Some(event) => return Some(*event),
                     None => return self.crashed().await,
                 },
-                Some(piece) = self.logs.recv() => return Some(*piece.event),
+                Some(piece) = self.logs.recv() => return Some(piece.event),
             }
         }
         match self.logs.try_recv() {
-            Ok(piece) => Some(*piece.event),
+            Ok(piece) => Some(piece.event),
             Err(_) => self.outcome.take().map(|outcome| *outcome),
         }
     }
