@@ -220,8 +220,8 @@ pub struct End {
     pub located: bool,
     /// When, by the node's clock. `None`: not told.
     pub finished: Option<Time>,
-    /// Whether its termination message starts with `committed`.
-    pub committed: bool,
+    /// Whether its termination message says `committed`. `None`: its beginning may have been cut off.
+    pub committed: Option<bool>,
     /// How often it had been started again by then.
     pub restarts: i64,
 }
@@ -347,7 +347,7 @@ impl Ledger {
     /// Whether the program wrote its commit marker (`until-commit`). `None`: no status of the runtime's says so or otherwise.
     pub fn committed(&self, template: &Template) -> Option<bool> {
         let end = self.own_end(template)?;
-        (end.located && !end.is_lost()).then_some(end.committed)
+        end.committed.filter(|_| end.located && !end.is_lost())
     }
 }
 

@@ -25,6 +25,9 @@ const ERRORS: [&str; 14] = [
     "CrashLoopBackOff",
 ];
 
+/// A termination message that is shorter is whole, unless a pod has more than twelve containers.
+const LEAST_CUT: usize = 1024;
+
 /// Field managers of distributions in which one binary is all components, the kubelet and the controllers under one name
 /// (k3s, microk8s' kubelite, MicroShift).
 const SINGLE_BINARIES: [&str; 3] = ["k3s", "kubelite", "microshift"];
@@ -172,7 +175,7 @@ impl Ledger {
     }
 
     fn runs(&mut self, now: Time, status: &ContainerStatus) {
-        self.progress = now;
+        self.gets_on(now, status);
         self.pull_failures = 0;
         self.ends.remove(&status.name);
     }
@@ -198,6 +201,13 @@ impl Ledger {
         }
     }
 
+    /// What a container does for the first time is progress. One that is started again and again gets nowhere.
+    fn gets_on(&mut self, now: Time, status: &ContainerStatus) {
+        if status.restart_count == 0 {
+            self.progress = now;
+        }
+    }
+
     /// The first end stands: a restarted kubelet may lose or rewrite it. Only a container that was started again ends again.
     fn ended(&mut self, now: Time, status: &ContainerStatus, end: &Terminated) {
         let located = end.reason.as_deref() != Some("ContainerStatusUnknown");
@@ -205,20 +215,21 @@ impl Ledger {
         if self.ends.get(&status.name).is_some_and(stands) {
             return;
         }
-        self.progress = now;
+        self.gets_on(now, status);
         let fact = Fact::ContainerEnded {
             container: status.name.clone(),
             exit_code: end.exit_code,
             reason: end.reason.clone(),
         };
-        let entry = if self.ends.contains_key(&status.name) { self.note(now, fact) } else { self.keep(now, fact) };
+        let again = status.restart_count > 0 || self.ends.contains_key(&status.name);
+        let entry = if again { self.note(now, fact) } else { self.keep(now, fact) };
         let end = End {
             entry,
             exit_code: end.exit_code,
             reason: end.reason.clone(),
             located,
             finished: end.finished_at.as_deref().and_then(Time::parse),
-            committed: end.message.as_deref().is_some_and(|message| message.starts_with("committed")),
+            committed: committed(end.message.as_deref().unwrap_or_default()),
             restarts: status.restart_count,
         };
         self.ends.insert(status.name.clone(), end);
@@ -272,6 +283,13 @@ impl Ledger {
             Sight::Deleted => self.doubtful = true,
         }
     }
+}
+
+/// Whether a termination message says `committed`. `None`: it is so long that its beginning may have been cut off (each container of a pod has
+/// 12 KiB divided by their number, and 4 KiB at most: `pkg/kubelet/container/runtime.go`, `MaxPodTerminationMessageLogLength`).
+fn committed(message: &str) -> Option<bool> {
+    let says = message.contains("committed");
+    (says || message.len() < LEAST_CUT).then_some(says)
 }
 
 /// A value that was not there before, or another.

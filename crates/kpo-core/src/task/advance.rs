@@ -2,9 +2,9 @@
 //! follow one another until none changes anything.
 
 use super::hold::is_gated;
-use super::{Leaving, Stage, Task};
+use super::{Stage, Task};
 use crate::classify;
-use crate::contract::{Command, Create, Event, Next, Refusal, Reply, Stop};
+use crate::contract::{Command, Create, Event, Next, Refusal, Reply, Sight, Stop};
 use crate::ledger::OVERDUE;
 use crate::pod::Pod;
 use crate::reason::Reason;
@@ -39,6 +39,7 @@ impl Task {
             return self.go(Stage::Detached { from: Box::new(self.state.stage.clone()) });
         }
         match self.state.stage.clone() {
+            Stage::Creating { .. } | Stage::Delaying { .. } if !self.is_active() => self.step_back(),
             Stage::Creating { again_at: None, withdrawn } => self.step_created(withdrawn),
             Stage::Creating { again_at: Some(at), .. } => self.step_creating(at),
             Stage::Delaying { until } => self.step_delaying(until),
@@ -75,6 +76,11 @@ impl Task {
 
     /// Sends the create of the current attempt.
     pub(super) fn create(&mut self) {
+        self.send_create(None);
+    }
+
+    /// The same where somebody may have sent it since that moment.
+    pub(super) fn send_create(&mut self, sent_before: Option<Time>) {
         if self.state.is_released() {
             self.state.current.not_before = None;
         }
@@ -89,7 +95,7 @@ impl Task {
             previous_verdict: state.previous_verdict(),
             observer: state.observer.mark(),
             state: state.carried(),
-            sent_before: None,
+            sent_before,
         };
         self.command(Command::Create(Box::new(create)));
     }
@@ -101,10 +107,31 @@ impl Task {
             let why = "the API server never answered: whether the pod was created is not known";
             return self.end_without_pod(class, reason, Some(why.to_owned()));
         }
-        let create = self.state.pending.iter().find(|(_, command)| matches!(command, Command::Create(_)));
-        let Some(create) = create.map(|(id, _)| *id).filter(|_| !withdrawn) else { return false };
-        self.command(Command::Withdraw { create });
+        if withdrawn {
+            return false;
+        }
+        self.withdraw();
         self.go(Stage::Creating { again_at: None, withdrawn: true })
+    }
+
+    /// Another observer has taken over before this one's attempt had a pod: it makes the attempt, or has. What this one was about to create is
+    /// withdrawn, and the attempt before is the newest that is known.
+    fn step_back(&mut self) -> bool {
+        self.withdraw();
+        let before = self.state.leaving.iter().rposition(|leaving| leaving.attempt.number < self.state.current.number);
+        let Some(before) = before else { return false };
+        self.state.current = self.state.leaving.remove(before).attempt;
+        let number = self.state.current.number;
+        self.state.past.retain(|record| record.number < number);
+        self.await_successor(Duration::ZERO)
+    }
+
+    /// A create that is still to be answered is not to be sent any more.
+    pub(super) fn withdraw(&mut self) {
+        let create = self.state.pending.iter().find(|(_, command)| matches!(command, Command::Create(_)));
+        if let Some(create) = create.map(|(id, _)| *id) {
+            self.command(Command::Withdraw { create });
+        }
     }
 
     fn step_creating(&mut self, at: Time) -> bool {
@@ -116,11 +143,17 @@ impl Task {
                 self.state.refusal.clone().filter(|_| class == Class::LaunchFailed).map(|(_, message)| message);
             return self.end_without_pod(class, reason, message);
         }
-        if at > self.state.now {
+        if at > self.state.now || !self.may_create() {
             return false;
         }
         self.create();
         self.go(Stage::CREATING)
+    }
+
+    /// Whether the attempts before know of this one, if it runs as soon as it is there.
+    fn may_create(&mut self) -> bool {
+        let gated = self.state.can_gate() && !self.state.is_released();
+        gated || self.tell_predecessors()
     }
 
     /// Why no pod is to be created any more: a stop, or the end of the clock that runs.
@@ -139,6 +172,8 @@ impl Task {
             Reply::Altered { pod, differences } if awaited || (same && self.state.stage == Stage::Following) => {
                 self.altered(&pod, create.gated, &differences);
             }
+            // What it made may be news: nobody waits for it any more, and it is to be cleaned up.
+            Reply::Pod(pod) | Reply::Altered { pod, .. } if !awaited => self.seen(Sight::Present, &pod),
             _ if !awaited => {}
             Reply::Pod(pod) => self.born(&pod, create.gated),
             Reply::Withdrawn => {
@@ -177,12 +212,13 @@ impl Task {
             backoff,
         });
         self.go(Stage::Following);
+        self.claim();
         self.yield_to_other_observer();
         self.tidy();
     }
 
     /// The create's answer was lost, and what it made is gone: whether it ran is not known.
-    fn vanished_unseen(&mut self) {
+    pub(super) fn vanished_unseen(&mut self) {
         let class = Class::Disrupted { cause: Cause::Vanished, started: Started::Unknown };
         self.end_without_pod(class, Reason::Vanished, None);
     }
@@ -224,9 +260,10 @@ impl Task {
             return self.end_held();
         }
         self.ask_for_predecessors();
-        let held = !self.state.can_gate() && !self.state.is_released();
-        if until > self.state.now || held || self.state.predecessor_is_there() {
-            self.tidy();
+        self.tidy();
+        let asked = self.awaits(|command| matches!(command, Command::Create(_)));
+        let held = asked || (!self.state.can_gate() && !self.state.is_released());
+        if until > self.state.now || held || self.state.predecessor_is_there() || !self.may_create() {
             return false;
         }
         self.create();
@@ -286,11 +323,15 @@ impl Task {
     }
 
     fn step_explaining(&mut self, until: Time) -> bool {
+        if self.is_taking_over() {
+            return false;
+        }
         let awaits_events = self.awaits_events();
         let awaits_successor = self.state.current.verdict.is_some() && !self.is_active();
         if (awaits_events || awaits_successor) && until > self.state.now {
             return false;
         }
+        self.take_over_unmarked();
         match self.state.current.verdict.clone().or_else(|| self.verdict(None)) {
             Some(verdict) => self.conclude(verdict),
             None => false,
@@ -317,9 +358,7 @@ impl Task {
         let next = self.attempt(self.state.current.number + 1);
         let ended = std::mem::replace(&mut self.state.current, next);
         self.state.past.push(ended.record(&self.state.spec.namespace));
-        let protected = self.state.spec.protect;
-        let delete = ended.is_there();
-        self.state.leaving.push(Leaving::new(self.state.now, ended, protected, delete));
+        self.leave(ended, true);
         let until = self.state.now + backoff;
         self.state.current.not_before = Some(until);
         if self.state.can_gate() {
@@ -349,7 +388,10 @@ impl Task {
 
     /// Says what it waits for, when that is something new.
     fn say_wait(&mut self) {
-        if !matches!(self.state.stage, Stage::Following | Stage::Creating { again_at: Some(_), .. }) {
+        if !matches!(
+            self.state.stage,
+            Stage::Following | Stage::Delaying { .. } | Stage::Creating { again_at: Some(_), .. }
+        ) {
             return;
         }
         let because = self.because();

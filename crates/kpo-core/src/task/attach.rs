@@ -11,6 +11,11 @@ use crate::{STATE_VERSION, marks};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+/// Events are kept for an hour (kube-apiserver, `--event-ttl`): what happened within this is still told.
+const EVENTS_LAST: Duration = Duration::from_secs(50 * 60);
+/// More than any task makes: what a label says beyond it is nonsense.
+const MOST_ATTEMPTS: u32 = 1_000_000;
+
 /// Why a task cannot be attached to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AttachError {
@@ -79,6 +84,7 @@ impl Task {
         pods.sort_by_key(number);
         let current = pods.pop().ok_or_else(|| AttachError::NoPod { task: how.task.clone() })?;
         let carried = carried(how, &current)?;
+        let is_newest = carried.attempts.iter().all(|record| record.number < number(&current));
         let mut task = Self::over(found(now, how, &current, carried));
         pods.into_iter().for_each(|pod| task.find_leaving(&pod));
         task.state.current.ledger.observe(now, Sight::Present, &current);
@@ -91,8 +97,29 @@ impl Task {
             follows: !how.take_over,
             recreates: how.has_manifest,
         });
+        if !is_newest {
+            task.miss_successor(&current);
+        }
         task.advance();
         Ok(task)
+    }
+
+    /// The newest pod says that there was an attempt after its own, which was about to run: it is gone, and whether it ran is not known. Where no
+    /// gate held it, it may also never have been made: its create is found out about.
+    fn miss_successor(&mut self, pod: &Pod) {
+        let found = self.state.current.number;
+        self.find_leaving(pod);
+        self.state.current = self.attempt(found + 1);
+        let told = self.state.past.last().and_then(|record| record.times.ended).unwrap_or(self.state.began);
+        if self.state.observer.takes_over {
+            (self.state.observer.follows, self.state.observer.takes_over) = (false, false);
+        }
+        let may_be_told = told + EVENTS_LAST > self.state.now && self.is_active();
+        if self.state.can_gate() || !may_be_told || self.state.barred.is_some() {
+            return self.vanished_unseen();
+        }
+        self.send_create(Some(told));
+        self.go(Stage::CREATING);
     }
 
     /// Goes on from a snapshot, also of one whose observer has left. Commands without a reply are given again: each finds out what of it has
@@ -161,8 +188,9 @@ impl Task {
         attempt.logs_closed = true;
         attempt.ledger.observe(self.state.now, Sight::Present, pod);
         let protected = attempt.is_protected();
-        let leaving = Leaving::new(self.state.now, attempt, protected, !pod.is_terminating());
-        self.state.leaving.push(Leaving { asked_at: None, ..leaving });
+        let succeeded = written(pod).is_some_and(|carried| carried.attempts.iter().any(|a| a.number >= attempt.number));
+        let leaving = Leaving::new(self.state.now, attempt, protected, true);
+        self.state.leaving.push(Leaving { asked_at: None, succeeded, ..leaving });
     }
 
     /// A pod found behind kpo's gate: what is left of its backoff is not known, so it is waited anew. The same where the attempt before is
@@ -234,7 +262,7 @@ impl Task {
             self.born(pod, self.state.current.not_before.is_some());
             return;
         }
-        let carried = pod.annotation(marks::STATE).and_then(|text| Carried::from_json(text).ok());
+        let carried = written(pod);
         if let Some(carried) = &carried {
             self.learn_verdict(carried);
         }
@@ -277,10 +305,15 @@ impl Task {
         let agrees = |a: &AttemptRecord, b: &AttemptRecord| a.number == b.number && a.reason() == b.reason();
         let richer = |record: AttemptRecord| own.iter().find(|own| agrees(own, &record)).cloned().unwrap_or(record);
         self.state.past = written.map_or_else(|| own.clone(), |written| written.into_iter().map(richer).collect());
-        let delete = self.state.observer.takes_over && ended.is_there() && !ended.is_terminating();
         let protected = self.state.observer.takes_over && ended.is_protected();
+        let delete = self.state.observer.takes_over && ended.is_there();
         self.state.leaving.push(Leaving::new(self.state.now, ended, protected, delete));
     }
+}
+
+/// What was written on it of the task. `None`: nothing that can be read.
+fn written(pod: &Pod) -> Option<Carried> {
+    pod.annotation(marks::STATE).and_then(|text| Carried::from_json(text).ok())
 }
 
 /// The pods of the one task that is meant. A pod that only has its label is an impostor, and left alone.
@@ -316,7 +349,8 @@ fn found_times(pod: &Pod, template: &Template) -> Times {
 }
 
 fn number(pod: &Pod) -> u32 {
-    pod.metadata.labels.get(marks::ATTEMPT).and_then(|number| number.parse().ok()).unwrap_or(1)
+    let number = pod.metadata.labels.get(marks::ATTEMPT).and_then(|number| number.parse().ok());
+    number.filter(|number| *number < MOST_ATTEMPTS).unwrap_or(1)
 }
 
 /// Whether it carries the state of a task of its own nonce and id, in whatever version.
@@ -345,7 +379,7 @@ fn found(now: Time, how: &Attach, pod: &Pod, carried: Carried) -> State {
     let epoch = Observer::epoch_of(pod.annotation(marks::OBSERVER).unwrap_or_default());
     let observer = Observer {
         id: how.observer.clone(),
-        epoch: epoch + u64::from(how.take_over),
+        epoch: epoch.saturating_add(how.take_over.into()),
         follows: true,
         takes_over: how.take_over,
     };

@@ -40,6 +40,9 @@ pub struct Attempt {
     /// Not before this is it written to again, after conflicts. `None`: at once.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub write_again_at: Option<Time>,
+    /// Since when it is not to be found, while what happened to it may still be shown. `None`: it is not so.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub absent_since: Option<Time>,
     /// Whether it is left where it is: its deletion was refused, or not seen to be carried out.
     pub left_behind: bool,
     /// What was last said of it, so that each thing is said once.
@@ -82,6 +85,9 @@ pub struct Leaving {
     pub protected: bool,
     /// Whether it is to be deleted.
     pub delete: bool,
+    /// Whether it says (as far as that can be had) that there is an attempt after it: who finds only this pod must not make that attempt again.
+    #[serde(default)]
+    pub succeeded: bool,
     /// Whether the last try to write was refused: it is left, and said.
     pub given_up: bool,
     /// When it was last asked whether it is still there, since it holds the next attempt; at first, since when it is seen. `None`: it may
@@ -92,7 +98,7 @@ pub struct Leaving {
 impl Leaving {
     /// One that is watched, and of which nothing has been done about yet.
     pub(super) fn new(now: Time, attempt: Attempt, protected: bool, delete: bool) -> Self {
-        Self { attempt, protected, delete, given_up: false, asked_at: Some(now) }
+        Self { attempt, protected, delete, succeeded: false, given_up: false, asked_at: Some(now) }
     }
 }
 
@@ -111,6 +117,7 @@ impl Attempt {
             logs_closed: false,
             conflicts: 0,
             write_again_at: None,
+            absent_since: None,
             left_behind: false,
             said: Said::default(),
         }

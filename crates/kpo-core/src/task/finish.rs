@@ -119,8 +119,15 @@ impl Task {
         if keep {
             self.keep_current();
         }
-        let (attempt, protected) = (self.state.current.clone(), self.state.spec.protect);
+        let attempt = self.state.current.clone();
         let delete = !keep && !attempt.left_behind;
+        self.leave(attempt, delete);
+    }
+
+    /// An ended attempt's pod still needs a hand.
+    pub(super) fn leave(&mut self, attempt: Attempt, delete: bool) {
+        let protected = self.state.spec.protect || attempt.is_protected();
+        let delete = delete && attempt.is_there();
         self.state.leaving.push(Leaving::new(self.state.now, attempt, protected, delete));
     }
 
@@ -330,9 +337,11 @@ impl Leaving {
         self.attempt.name == name && self.attempt.is_there() && !self.given_up
     }
 
-    /// Whether anything is left to do about it.
+    /// Whether anything is left to do about it. What is being deleted already, by whomever, is not waited for: a finalizer of others may hold it
+    /// for ever.
     fn needs_a_hand(&self) -> bool {
-        let write = self.attempt.is_there() && !self.given_up && (self.delete || self.protected);
+        let deletes = self.delete && !self.attempt.is_terminating();
+        let write = self.attempt.is_there() && !self.given_up && (deletes || self.protected);
         write || !self.attempt.logs_closed
     }
 }

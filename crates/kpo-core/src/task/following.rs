@@ -220,14 +220,19 @@ impl Task {
         }
         match reply {
             Reply::Done | Reply::Pod(_) => {}
-            Reply::NotFound => self.read(),
             Reply::Refused(refusal) => self.cannot_delete(&refusal),
+            // It was gone before, and not by this.
+            Reply::NotFound => self.was_not_deleted(),
             _ => {
                 self.state.current.met_conflict(self.state.now);
-                self.state.current.ledger.our_delete = false;
-                self.read();
+                self.was_not_deleted();
             }
         }
+    }
+
+    fn was_not_deleted(&mut self) {
+        self.state.current.ledger.our_delete = false;
+        self.read();
     }
 
     /// It may not delete what it is to stop: it says so, and leaves the pod as it is.

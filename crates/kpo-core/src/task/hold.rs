@@ -3,6 +3,7 @@
 use super::{Leaving, State, Task};
 use crate::classify;
 use crate::contract::{Command, Event, Hindrance, Refusal, Reply};
+use crate::ledger::Absence;
 use crate::pod::Pod;
 use crate::reason::Reason;
 use crate::spec::RerunPolicy;
@@ -135,8 +136,47 @@ impl Task {
         }
     }
 
+    /// Writes onto each pod that is still there what became of its attempt, and by that that there is another: an observer that dies leaves a
+    /// pod which was never started, and whose successor may have run and be gone. Whether that is done, so that the current attempt may run.
+    pub(super) fn tell_predecessors(&mut self) -> bool {
+        let untold = |leaving: &&Leaving| leaving.attempt.is_there() && !leaving.succeeded;
+        let untold: Vec<_> =
+            self.state.leaving.iter().filter(untold).map(|l| (l.attempt.name.clone(), l.attempt.uid())).collect();
+        for (name, uid) in &untold {
+            if !self.awaits(|c| matches!(c, Command::Annotate { uid: asked, .. } if asked == uid)) {
+                self.command(Command::Annotate {
+                    name: name.clone(),
+                    uid: uid.clone(),
+                    annotations: vec![(marks::STATE.to_owned(), self.state.carried().to_json())],
+                    active_deadline_seconds: None,
+                    resource_version: None,
+                });
+            }
+        }
+        untold.is_empty()
+    }
+
+    /// Whether that annotation is a predecessor's.
+    pub(super) fn is_telling(&self, uid: &str, annotations: &[(String, String)]) -> bool {
+        self.state.current.ledger.uid() != Some(uid) && annotations.iter().any(|(key, _)| key == marks::STATE)
+    }
+
+    /// The answer to a predecessor's annotation. What may not be written is said, and is no reason to wait for ever.
+    pub(super) fn told_predecessor(&mut self, uid: &str, reply: Reply) {
+        let now = self.state.now;
+        let Some(leaving) = self.state.leaving.iter_mut().find(|l| l.attempt.ledger.uid() == Some(uid)) else { return };
+        leaving.succeeded = !matches!(reply, Reply::Conflict);
+        match reply {
+            Reply::Pod(pod) => self.seen(Sight::Present, &pod),
+            Reply::NotFound => leaving.attempt.ledger.gone(now, Absence::Unobserved),
+            Reply::Refused(refusal) => self.hinder(Hindrance::Annotate, &refusal),
+            _ => {}
+        }
+    }
+
     pub(super) fn lift_gate(&mut self) {
-        if self.state.is_released() && !self.awaits(|c| matches!(c, Command::Ungate { .. })) {
+        let due = self.state.is_released() && !self.awaits(|c| matches!(c, Command::Ungate { .. }));
+        if due && self.tell_predecessors() {
             let (name, uid) = (self.state.current.name.clone(), self.state.current.uid());
             self.command(Command::Ungate { name, uid });
         }
@@ -172,8 +212,9 @@ impl Task {
         let mut held = std::mem::replace(&mut self.state.current, again);
         self.state.current.not_before = held.not_before;
         held.logs_closed = true;
-        let protected = held.is_protected();
-        self.state.leaving.push(Leaving::new(self.state.now, held, protected, true));
+        self.withdraw();
+        self.state.disowned.extend(held.ledger.uid().map(str::to_owned));
+        self.leave(held, true);
         self.go(Stage::Delaying { until: self.state.now });
     }
 }

@@ -22,7 +22,7 @@ pub use unwatched::Unwatched;
 use crate::contract::{
     Because, Command, CommandId, Event, Hindrance, Input, NoRerun, Output, Refusal, Reply, Sight, Stop, Wait,
 };
-use crate::ledger::Absence;
+use crate::ledger::{Absence, OVERDUE};
 use crate::outcome::AttemptRecord;
 use crate::pod::Pod;
 use crate::reason::Reason;
@@ -104,6 +104,9 @@ pub struct State {
     /// The last thing said that could not be done, and the server's words.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub hindrance: Option<(Hindrance, String)>,
+    /// Pods of the current attempt that were given up before they could run: nothing that is seen of them is the attempt's.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub disowned: Vec<String>,
     /// That watching is forbidden, as far as that is so.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub unwatched: Option<Unwatched>,
@@ -259,7 +262,8 @@ impl Task {
         }
         let number = pod.metadata.labels.get(marks::ATTEMPT).and_then(|n| n.parse().ok()).unwrap_or(0);
         let current = &self.state.current;
-        let known = self.state.leaving.iter().any(|leaving| leaving.attempt.is(pod));
+        let known = self.state.leaving.iter().any(|leaving| leaving.attempt.is(pod))
+            || self.state.disowned.contains(&pod.metadata.uid);
         let asked_for = number == current.number && pod.metadata.name == current.name && !known;
         let unborn = current.ledger.uid().is_none() && asked_for;
         let next = self.state.observer.follows && number > current.number && attach::is_genuine(pod);
@@ -327,6 +331,9 @@ impl Task {
             Command::Delete { uid, .. } => self.deleted(&uid, reply),
             Command::Ungate { uid, .. } => self.ungated(&uid, reply),
             Command::Release { uid, .. } => self.released(&uid, reply),
+            Command::Annotate { uid, annotations, .. } if self.is_telling(&uid, &annotations) => {
+                self.told_predecessor(&uid, reply);
+            }
             Command::Annotate { uid, .. } => self.annotated(&uid, reply),
             Command::Protect { uid, .. } => self.protected(&uid, reply),
             Command::ListEvents { uid, .. } => self.told(&uid, reply),
@@ -349,12 +356,27 @@ impl Task {
             _ => return,
         };
         let now = self.state.now;
-        if found.as_ref().is_none_or(|pod| pod.metadata.uid != asked) {
+        let is_absent = found.as_ref().is_none_or(|pod| pod.metadata.uid != asked);
+        if is_absent && !self.may_be_shown_yet(asked) {
             self.attempts_mut(asked).for_each(|attempt| attempt.ledger.gone(now, Absence::Unobserved));
         }
         if let Some(pod) = found {
             self.seen(Sight::Present, &pod);
         }
+    }
+
+    /// Whether the watch, which is interrupted, may still show how an absent pod went. It is asked for again until it is seen or a while is over.
+    fn may_be_shown_yet(&mut self, uid: &str) -> bool {
+        let (now, state) = (self.state.now, &mut self.state);
+        if state.current.ledger.uid() != Some(uid) || !state.blind || state.unwatched.is_some() {
+            return false;
+        }
+        let waits = *state.current.absent_since.get_or_insert(now) + OVERDUE > now;
+        if waits {
+            state.current.ledger.doubtful = true;
+            state.read_again_at = Some(now + advance::TRY_AGAIN);
+        }
+        waits
     }
 
     fn told(&mut self, uid: &str, reply: Reply) {
@@ -432,8 +454,8 @@ impl Task {
     /// over comes after that one: of two who try at once each would else believe to be the one. Who sees its own mark has taken over: the
     /// answer to its write may have been lost.
     fn yield_to_other_observer(&mut self) {
-        let Some(mark) = self.state.current.mark() else { return };
-        let (epoch, observer) = (Observer::epoch_of(mark), &mut self.state.observer);
+        let Some(mark) = self.state.mark().map(str::to_owned) else { return };
+        let (mark, epoch, observer) = (mark.as_str(), Observer::epoch_of(&mark), &mut self.state.observer);
         if mark == observer.mark() && observer.takes_over {
             (observer.takes_over, observer.follows) = (false, false);
         }
@@ -441,11 +463,30 @@ impl Task {
             return;
         }
         if observer.takes_over {
-            observer.epoch = epoch + 1;
+            observer.epoch = epoch.saturating_add(1);
         } else if !observer.follows {
             let by = mark.to_owned();
             observer.follows = true;
             self.say(Event::TakenOver { by });
+        }
+    }
+
+    /// A create of ours was answered with a pod that another observer made, who has been taken over since: from now on it is written to under
+    /// our mark alone.
+    fn claim(&mut self) {
+        let observer = &mut self.state.observer;
+        let foreign =
+            self.state.current.mark().is_some_and(|mark| mark != observer.mark() && !observer.yields_to(mark));
+        if foreign && !observer.follows {
+            (observer.follows, observer.takes_over) = (true, true);
+        }
+    }
+
+    /// There is no pod any more to take the task over on: nobody has made the next attempt in all the time in which it was looked for.
+    fn take_over_unmarked(&mut self) {
+        let (blind, observer) = (self.state.blind, &mut self.state.observer);
+        if observer.takes_over && !blind && self.state.current.verdict.is_some() {
+            (observer.follows, observer.takes_over) = (false, false);
         }
     }
 
@@ -457,6 +498,14 @@ impl Task {
 }
 
 impl State {
+    /// The mark by which another observer may be known: the current pod's; before there is one, that of the newest attempt whose pod is there.
+    fn mark(&self) -> Option<&str> {
+        match self.current.ledger.uid() {
+            Some(_) => self.current.mark(),
+            None => self.leaving.iter().rev().find(|leaving| leaving.attempt.is_there())?.attempt.mark(),
+        }
+    }
+
     fn blank(now: Time, spec: Spec, observer: Observer, current: Attempt) -> Self {
         Self {
             version: STATE_VERSION,
@@ -477,6 +526,7 @@ impl State {
             barred: None,
             blind: false,
             hindrance: None,
+            disowned: Vec::new(),
             unwatched: None,
             read_again_at: None,
         }

@@ -9,6 +9,7 @@ mod races;
 mod reruns;
 mod restores;
 mod stopping;
+mod successors;
 mod unwatched;
 
 use super::*;
@@ -263,6 +264,18 @@ impl Bench {
     fn stopped(&mut self, reason: Reason) -> (String, String) {
         self.signed(reason);
         self.deleted()
+    }
+
+    /// That a pod which is still there says that there is an attempt after its own, answered.
+    fn told(&mut self, pod: &str) -> String {
+        let (id, command) = self.command();
+        let Command::Annotate { uid, annotations, resource_version: None, .. } = command else {
+            panic!("the predecessor is told: {command:?}")
+        };
+        let [(key, state)] = &annotations[..] else { panic!("{annotations:?}") };
+        assert_eq!((uid.as_str(), key.as_str()), (pod, marks::STATE));
+        self.reply(id, Reply::Done);
+        state.clone()
     }
 
     fn finished(&mut self) {

@@ -165,3 +165,44 @@ fn what_an_attempt_has_used_of_its_limit_is_known_to_who_attaches() {
     assert_eq!(times.assigned, Time::parse("2026-11-23T22:10:08Z"));
     assert_eq!(times.started, Time::parse("2026-11-23T22:10:09Z"));
 }
+
+/// A native sidecar is restarted as often as it ends, and the program waits for it: that is no progress.
+#[test]
+fn a_sidecar_that_is_started_again_and_again_does_not_hold_the_start_clock() {
+    let mut bench = Bench::default();
+    bench.create(&Shown::new("t-1", 1));
+    bench.silence();
+    let restarted = |times: u32, running: bool| {
+        let started = json!({"running": {"startedAt": "2026-11-23T22:10:09Z"}});
+        let ended = json!({"terminated": {"exitCode": 1, "startedAt": "2026-11-23T22:10:09Z"}});
+        let status = json!([{"name": "mesh", "restartCount": times, "state": if running { started } else { ended }}]);
+        Shown::new("t-1", 1).on("node-1").with("/status/initContainerStatuses", status)
+    };
+    let began = bench.now;
+    for times in 0..20 {
+        bench.see(&restarted(times, true));
+        bench.hush();
+        if bench.given.iter().any(|(_, command)| matches!(command, Command::Annotate { .. })) {
+            break;
+        }
+        bench.pass(Duration::from_secs(150));
+        bench.hush();
+        bench.see(&restarted(times, false));
+        bench.hush();
+        bench.pass(Duration::from_secs(150));
+        bench.hush();
+    }
+    assert!(matches!(bench.task.state().stage, Stage::Stopping { reason: Reason::StartTimeout, .. }));
+    assert!(bench.now.since(began) <= Duration::from_secs(1_200), "{:?}", bench.now.since(began));
+    assert!(bench.task.state().current.ledger.entries.len() < 60);
+}
+
+#[test]
+fn a_wait_in_memory_is_said() {
+    let mut spec = Spec::minimal("t", "default", "n");
+    spec.gates = false;
+    let mut bench = preempted_before_start(spec);
+    bench.silence();
+    let said = |event: &Event| matches!(event, Event::Waiting { attempt: 2, because: Because::Backoff });
+    assert!(bench.events.iter().any(said), "{:?}", bench.events);
+}

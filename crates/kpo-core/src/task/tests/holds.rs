@@ -72,6 +72,7 @@ fn a_replacement_is_held_as_long_as_the_attempt_before_may_run() {
         shown.exited(3).with("/status/containerStatuses", statuses)
     };
     bench.see(&all_ended(first.terminating()));
+    bench.told("uid-1");
     let (_, command) = bench.command();
     assert_eq!(command, Command::Ungate { name: "t-2".to_owned(), uid: "uid-2".to_owned() });
 }
@@ -88,6 +89,11 @@ fn a_silent_nodes_attempt_is_outlived_only_where_the_user_took_the_risk() {
         bench.task.handle(bench.now, Input::Tick).unwrap();
         match bench.commands().pop() {
             Some((_, Command::Ungate { .. })) => break,
+            Some((id, Command::Annotate { .. })) => {
+                bench.reply(id, Reply::Done);
+                assert!(matches!(bench.command().1, Command::Ungate { .. }));
+                break;
+            }
             Some((_, Command::Read { .. })) | None => {}
             other => panic!("{other:?}"),
         }

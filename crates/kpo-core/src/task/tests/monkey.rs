@@ -178,8 +178,9 @@ impl Game {
                 Input::Reply { to, reply: answer(&mut self.dice, &spec, &command, &carried) }
             }
             0..=10 => {
-                let ahead = u32::from(self.dice.one_in(4));
-                let shown = pod(&mut self.dice, &spec, self.bench.task.state().current.number + ahead, &carried);
+                let current = self.bench.task.state().current.number;
+                let number = self.dice.pick(&[current, current, current, current + 1, current.max(2) - 1]);
+                let shown = pod(&mut self.dice, &spec, number, &carried);
                 let sight = self.dice.pick(&[Sight::Present, Sight::Present, Sight::Deleted]);
                 self.bench.versions += 1;
                 let mut pod = shown.pod();

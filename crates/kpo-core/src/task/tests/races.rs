@@ -246,6 +246,7 @@ fn a_program_that_may_run_twice_is_not_held_back_by_it() {
     let wait = bench.wait();
     assert_eq!(wait.because, Because::Backoff);
     bench.pass(Duration::from_secs(3));
+    bench.told("uid-1");
     assert!(matches!(bench.command().1, Command::Ungate { .. }));
 }
 

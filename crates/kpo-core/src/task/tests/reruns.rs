@@ -193,3 +193,31 @@ fn a_refusal_that_repeats_is_said_once() {
     let said = bench.events.iter().filter(|event| matches!(event, Event::Hindered { .. }));
     assert_eq!(said.count(), 1);
 }
+
+/// The kubelet keeps the end of a message that is too long: where the marker is not in what is left, it may have been before that.
+#[test]
+fn under_until_commit_a_message_tells_as_long_as_its_marker_cannot_have_been_cut_off() {
+    let long = "x".repeat(4_096);
+    for (message, next) in [
+        ("", None),
+        ("done so far: 7", None),
+        ("committed", Some(NoRerun::Committed)),
+        ("\ncommitted\n", Some(NoRerun::Committed)),
+        (&format!("{long} committed 3 rows"), Some(NoRerun::Committed)),
+        (&long, Some(NoRerun::Policy)),
+    ] {
+        let mut spec = Spec::minimal("t", "default", "n");
+        spec.rerun.policy = RerunPolicy::UntilCommit;
+        let mut bench = Bench::new(spec);
+        let shown = bench.run(Shown::new("t-1", 1)).preempted().terminating().exited(143);
+        bench.see(&shown.with("/status/containerStatuses/0/state/terminated/message", json!(message)));
+        bench.tell(vec![]);
+        bench.hush();
+        let follows = match bench.ended()[..] {
+            [(_, Next::Rerun { .. })] => None,
+            [(_, Next::End { why })] => *why,
+            _ => panic!("{:?}", bench.ended()),
+        };
+        assert_eq!(follows, next, "{:.20}", message);
+    }
+}
