@@ -1,4 +1,4 @@
-//! The end: logs, result, outcome, and what is cleaned up afterwards. Nothing is deleted before the outcome was taken.
+//! The end: logs, result, outcome, and what is cleaned up afterwards. Nothing of the last attempt is deleted before the outcome was taken.
 
 use super::{Attempt, Leaving, Stage, State, Task};
 use crate::contract::{Carried, Command, Event, Hindrance, Next, NoRerun, Refusal, Reply, Sight};
