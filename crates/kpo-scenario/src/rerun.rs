@@ -185,7 +185,8 @@ pub(crate) enum Likeness {
 
 pub(crate) fn likeness(scenario: &Scenario, base: &Run, run: &Run) -> Likeness {
     let (wanted, found) = (end_of(base), end_of(run));
-    if wanted == found || !run.upset {
+    // What was handed over before the crash stands, whatever somebody makes later of what was left.
+    if wanted == found || !run.upset || run.ends().contains(&wanted) {
         return Likeness::Same;
     }
     if run.lost {
@@ -205,6 +206,23 @@ fn proves_less(scenario: &Scenario, base: &Run, run: &Run) -> bool {
     scenario.may_prove_less.is_some() && run.created <= base.created
 }
 
-fn end_of(run: &Run) -> Option<(Option<String>, Option<i32>)> {
-    run.outcome().map(|outcome| (outcome.verdict.clone(), outcome.exit_code))
+type End = Option<(Option<String>, Option<i32>)>;
+
+fn end_of(run: &Run) -> End {
+    run.outcome().map(as_end)
+}
+
+fn as_end(outcome: &kpo_core::Outcome) -> (Option<String>, Option<i32>) {
+    (outcome.verdict.clone(), outcome.exit_code)
+}
+
+impl Run {
+    /// All outcomes, by whomever they were handed over.
+    fn ends(&self) -> Vec<End> {
+        let outcome = |record: &Record| match &record.what {
+            What::Outcome(outcome) => Some(Some(as_end(outcome))),
+            _ => None,
+        };
+        self.records.iter().filter_map(outcome).collect()
+    }
 }

@@ -113,13 +113,15 @@ enum On {
 }
 
 /// What may happen without a trace: the file, how its line begins, and why it stands there all the same.
-const IN_VAIN: [(&str, &str, &str); 2] = [
+const IN_VAIN: [(&str, &str, &str); 4] = [
     ("taint_eviction_is_cancelled", "at 5s: node node-1 tainted", "an event that must change nothing"),
     (
         "taint_eviction_is_cancelled",
         "at 1m: node node-1 untainted",
         "where the eviction were not cancelled it came after the deletion",
     ),
+    ("kueue_evicts", "when pod t-1 created: set-finalizer", "a finalizer of others, which nobody waits for"),
+    ("kueue_evicts", "then after 5m: drop-finalizer", "it goes with the one before"),
 ];
 
 impl Test {

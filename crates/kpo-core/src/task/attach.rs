@@ -136,6 +136,8 @@ impl Task {
             (task.state.stage, task.state.stop, task.state.stopped_at) = (*from, None, None);
         }
         task.doubt_creates();
+        let deletes = |command: &Command| matches!(command, Command::Delete { uid, .. } if task.state.current.ledger.uid() == Some(uid));
+        task.state.current.delete_in_doubt |= task.state.pending.values().any(deletes);
         task.follow_again();
         task.state.leaving.iter_mut().for_each(|leaving| leaving.asked_at = None);
         let again: Vec<_> = task.state.pending.iter().map(|(id, c)| Output::Command(*id, c.clone())).collect();

@@ -40,6 +40,9 @@ pub struct Attempt {
     /// Not before this is it written to again, after conflicts. `None`: at once.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub write_again_at: Option<Time>,
+    /// Whether our deletion may have been carried out without its answer: its absence is then no surprise.
+    #[serde(default)]
+    pub delete_in_doubt: bool,
     /// Since when it is not to be found, while what happened to it may still be shown. `None`: it is not so.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub absent_since: Option<Time>,
@@ -117,6 +120,7 @@ impl Attempt {
             logs_closed: false,
             conflicts: 0,
             write_again_at: None,
+            delete_in_doubt: false,
             absent_since: None,
             left_behind: false,
             said: Said::default(),

@@ -231,7 +231,7 @@ impl Task {
     }
 
     fn was_not_deleted(&mut self) {
-        self.state.current.ledger.our_delete = false;
+        self.state.current.ledger.our_delete = self.state.current.delete_in_doubt;
         self.read();
     }
 
