@@ -341,7 +341,7 @@ impl Task {
     /// The verdict on the current attempt is reached, once and for all: another attempt, or the end.
     pub(super) fn conclude(&mut self, verdict: Verdict) -> bool {
         let next = if self.is_active() { self.next(&verdict) } else { self.followers_next(&verdict) };
-        self.state.current.times.ended = Some(self.state.now);
+        self.state.current.times.ended.get_or_insert(self.state.now);
         self.state.current.verdict = Some(verdict.clone());
         self.say(Event::Ended { attempt: self.state.current.number, verdict: Box::new(verdict), next: next.clone() });
         self.follow_logs();

@@ -340,13 +340,16 @@ fn ours(how: &Attach, mut pods: Vec<Pod>) -> Result<Vec<Pod>, AttachError> {
 /// When its stations were passed, by the cluster's clocks.
 fn found_times(pod: &Pod, template: &Template) -> Times {
     let time = |text: &Option<String>| text.as_deref().and_then(Time::parse);
-    let own = pod.status_of(&template.container);
-    let running = own.and_then(|own| own.state.running.as_ref());
+    let own = pod.status_of(&template.container).map(|own| &own.state);
+    let running = own.and_then(|own| time(&own.running.as_ref()?.started_at));
+    let end = own.and_then(|own| own.terminated.as_ref());
+    // The runtime's zero time is none: it was never started.
+    let real = |text: &Option<String>| time(text).filter(|time| time.0 > 0);
     Times {
         created: time(&pod.metadata.creation_timestamp),
         assigned: time(&pod.status.start_time),
-        started: running.and_then(|running| time(&running.started_at)),
-        ended: None,
+        started: running.or_else(|| real(&end?.started_at)),
+        ended: end.and_then(|end| real(&end.finished_at)),
     }
 }
 

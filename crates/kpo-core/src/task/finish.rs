@@ -12,6 +12,9 @@ use crate::verdict::{Class, Verdict};
 use crate::{STATE_VERSION, marks};
 use std::time::Duration;
 
+/// How long a clean-up that fails is tried again, once the outcome is out: nobody waits longer for what no longer changes it.
+const CLEANS_FOR: Duration = Duration::from_secs(5 * 60);
+
 /// How long a follower waits for the next attempt of the active observer, beyond its backoff.
 const SUCCESSOR: Duration = Duration::from_secs(60);
 
@@ -107,6 +110,7 @@ impl Task {
     }
 
     pub(super) fn delivered(&mut self) {
+        self.state.delivered_at = Some(self.state.now);
         self.go(Stage::Cleaning);
         if self.is_active() && self.state.current.is_there() {
             self.leave_current();
@@ -197,10 +201,19 @@ impl Task {
         self.go(Stage::Finished)
     }
 
-    /// When what is still to be cleaned up is left as it is: the task's own time is up. `None`: never, while nobody answers.
+    /// When what is still to be cleaned up is left as it is: nobody answers, and the outcome is out. At once where the task is told to stop now.
     pub(super) fn cleaning_ends(&self) -> Option<Time> {
-        let patience = if self.state.current.left_behind { Duration::ZERO } else { self.state.grace() + OVERDUE };
-        Some(self.deadline_passed()?.max(self.state.current.times.ended?) + patience)
+        let delivered = self.state.delivered_at?;
+        if self.state.stopped_at.is_some_and(|at| at >= delivered) {
+            return Some(delivered);
+        }
+        let is_urgent = self.deadline_passed().is_some();
+        let patience = match (is_urgent, self.state.current.left_behind) {
+            (true, true) => Duration::ZERO,
+            (true, false) => self.state.grace() + OVERDUE,
+            (false, _) => CLEANS_FOR,
+        };
+        Some(delivered + patience)
     }
 
     fn say_left_behind(&mut self) {

@@ -76,7 +76,8 @@ impl Task {
     fn note_progress(&mut self) {
         let (now, attempt) = (self.state.now, self.state.current.number);
         let node = self.state.current.ledger.node().map(str::to_owned);
-        let ran = self.state.current.ledger.ran.contains_key(&self.state.spec.template.container);
+        let (ledger, own) = (&self.state.current.ledger, &self.state.spec.template.container);
+        let ran = ledger.ran.contains_key(own) && ledger.ends.get(own).is_none_or(|end| !end.is_start_error());
         let disrupting = classify::disrupting(&self.state.current.ledger);
         let (said, times) = (&mut self.state.current.said, &mut self.state.current.times);
         let mut say = Vec::new();

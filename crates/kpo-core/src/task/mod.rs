@@ -87,6 +87,9 @@ pub struct State {
     /// When it was asked for. `None`: it was not.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub stopped_at: Option<Time>,
+    /// When the outcome was taken. `None`: it was not.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub delivered_at: Option<Time>,
     /// The commands without a reply.
     pub pending: BTreeMap<CommandId, Command>,
     /// Number of the next command.
@@ -519,6 +522,7 @@ impl State {
             leaving: Vec::new(),
             stop: None,
             stopped_at: None,
+            delivered_at: None,
             pending: BTreeMap::new(),
             next_command: 0,
             waiting: None,

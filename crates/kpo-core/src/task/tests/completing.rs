@@ -83,3 +83,39 @@ fn gives_up(mut bench: Bench) {
     assert_eq!(outcome.attempts[0].verdict.as_ref().unwrap().verdict.class, Class::Succeeded);
     assert!(outcome.message.contains("stopped before the result was handed over"));
 }
+
+#[test]
+fn a_clean_up_that_nobody_answers_is_given_up_after_a_while_or_at_once_when_told_so() {
+    for told in [false, true] {
+        let mut bench = Bench::default();
+        let shown = bench.run(Shown::new("t-1", 1));
+        bench.see(&shown.exited(0));
+        assert_eq!(bench.finish().verdict.as_deref(), Some("succeeded"));
+        let (_, Command::Delete { .. }) = bench.command() else { panic!("a delete is expected") };
+        if told {
+            bench.stop(Stop::User);
+        } else {
+            let until = bench.wait().until.expect("it does not wait for ever");
+            assert_eq!(until.since(bench.now), Duration::from_secs(300));
+            bench.pass(Duration::from_secs(300));
+        }
+        bench.finished();
+        let left = |event: &Event| matches!(event, Event::Hindered { what: Hindrance::Delete, .. });
+        assert!(bench.events.iter().any(left), "it says what is left behind");
+    }
+}
+
+#[test]
+fn a_program_that_could_not_be_started_is_not_said_to_run() {
+    let mut bench = Bench::default();
+    let shown = Shown::new("t-1", 1);
+    bench.create(&shown);
+    bench.silence();
+    let state = json!({"terminated": {"exitCode": 128, "reason": "StartError", "containerID": "containerd://1",
+        "startedAt": "1970-01-01T00:00:00Z", "finishedAt": "2026-11-23T22:10:09Z"}});
+    let status = json!([{"name": "base", "containerID": "containerd://1", "state": state}]);
+    bench.see(&shown.on("node-1").with("/status/containerStatuses", status).with("/status/phase", json!("Failed")));
+    let outcome = bench.finish();
+    assert_eq!((outcome.verdict.as_deref(), outcome.attempts[0].times.started), (Some("launchFailed"), None));
+    assert!(!bench.events.iter().any(|event| matches!(event, Event::Running { .. })), "{:?}", bench.events);
+}

@@ -279,3 +279,15 @@ fn conflicts_in_a_row_are_given_a_rest() {
     }
     assert_eq!(asked, [0, 0, 5, 10], "at once for the first time");
 }
+
+#[test]
+fn one_who_finds_a_pod_that_has_ended_tells_its_own_times() {
+    let mut follower = attached(false, |shown| {
+        let end = json!({"exitCode": 0, "startedAt": "2026-11-23T22:10:09Z", "finishedAt": "2026-11-23T22:10:11Z"});
+        vec![shown.on("node-1").exited(0).with("/status/containerStatuses/0/state/terminated", end)]
+    });
+    follower.hush();
+    let times = follower.task.state().current.times;
+    let span = times.ended.unwrap().since(times.started.unwrap());
+    assert_eq!(span, Duration::from_secs(2));
+}
