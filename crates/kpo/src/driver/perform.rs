@@ -131,6 +131,7 @@ fn not_created(error: &RequestError) -> Reply {
             retry_after: None,
         }),
         ApiFailure::Transport { .. } => for_good("NoConnection", crate::chain(error)),
+        failure if failure.is_foreign() => for_good("NoConnection", crate::chain(error)),
         _ => refused(error),
     }
 }
@@ -178,11 +179,11 @@ fn seen(pod: Value) -> Reply {
     }
 }
 
-/// A failure that no retry of the request layer has healed, in the server's words.
+/// A failure that no retry of the request layer has healed, in the server's words. The code of somebody in between says nothing.
 fn refused(error: &RequestError) -> Reply {
-    let status = error.failure.status();
+    let status = error.failure.status().filter(|_| !error.failure.is_foreign());
     Reply::Refused(Refusal {
-        code: error.failure.code().unwrap_or(0),
+        code: status.map_or(0, |status| status.code),
         reason: status.map(|status| status.reason.clone()).unwrap_or_default(),
         message: status.map_or_else(|| crate::chain(error), |status| status.message.clone()),
         retry_after: error.failure.retry_after(),

@@ -225,11 +225,14 @@ async fn a_connection_that_never_worked_ends_the_task_and_is_named() {
     let (trusted, port) = ("http://127.0.0.1:1".to_owned(), server.port);
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let nobody = format!("http://{}", silent.local_addr().expect("it is bound"));
+    let other = LocalServer::http(|_| (404, json!("default backend"))).await;
+    let other = (format!("http://127.0.0.1:{}", other.port), other);
     for (hook, said) in [
         (connect(&trusted, Some(sealed)).await, "no token: the vault is sealed"),
         (connect(&format!("https://127.0.0.1:{port}"), None).await, "is not trusted"),
         (connect(&trusted, None).await, "refused the connection"),
         (connect(&nobody, None).await, "did not answer in time"),
+        (connect(&other.0, None).await, "something in front of the API server answered with 404"),
     ] {
         let mut running = run(&hook, request());
         let mut outcome = None;

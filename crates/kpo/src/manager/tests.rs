@@ -204,12 +204,15 @@ mod creating {
 
     #[tokio::test(start_paused = true)]
     async fn a_create_without_effect_is_sent_again() {
-        let replies = [Reply::Cut, Reply::not_found("p"), no_events(), Reply::ok(pod("1", "n", "u"))];
-        let server = ScriptedServer::new(replies);
-        let created = server.hook().pods("ns").create(&pod("1", "n", ""), Call::forever()).await.unwrap();
-        silence().await;
-        assert!(!created.resolved);
-        assert_eq!(methods(&server), ["0 POST", "0 GET", "0 GET", "500 POST"]);
+        let foreign = [403, 404, 200].map(|code| Reply::foreign(code, "<html>default backend</html>"));
+        for lost in [Reply::Cut].into_iter().chain(foreign) {
+            let replies = [lost, Reply::not_found("p"), no_events(), Reply::ok(pod("1", "n", "u"))];
+            let server = ScriptedServer::new(replies);
+            let created = server.hook().pods("ns").create(&pod("1", "n", ""), Call::forever()).await.unwrap();
+            silence().await;
+            assert!(!created.resolved);
+            assert_eq!(methods(&server), ["0 POST", "0 GET", "0 GET", "500 POST"]);
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -412,6 +415,18 @@ mod writing {
         let options = DeleteOptions { precondition: Precondition::uid("u").at("7"), grace_seconds: None };
         let done = server.hook().pods("ns").delete("p", &options, Call::forever()).await.unwrap();
         assert_eq!((done, server.seen().len()), (Written::Gone, 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_proxys_word_that_there_is_nothing_is_not_the_pods_end() {
+        let options = DeleteOptions { precondition: Precondition::uid("u").at("7"), grace_seconds: None };
+        for code in [404, 409] {
+            let lost = Reply::foreign(code, "<html>default backend</html>");
+            let server = ScriptedServer::new([lost, Reply::ok(pod("1", "n", "u"))]);
+            let done = server.hook().pods("ns").delete("p", &options, Call::forever()).await.unwrap();
+            assert!(matches!(done, Written::Done(_)), "{done:?}");
+            assert_eq!(server.seen().len(), 2);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -197,7 +197,7 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    /// The call's deadline; while no server ever answered, the first contact's if that is sooner.
+    /// The call's deadline; while no API server ever answered, the first contact's if that is sooner.
     fn deadline(&self) -> Option<Instant> {
         let inner = &self.requests.inner;
         let answered = inner.answered.load(Ordering::Relaxed);

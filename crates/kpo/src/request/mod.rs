@@ -4,8 +4,9 @@
 //! - Bodies are raw JSON: nothing is dropped that this crate does not know.
 //! - Every unary attempt has a timeout; a silent server hangs nobody.
 //! - What can happen to an attempt is a closed list, [`ApiFailure`], with the HTTP code also where a proxy answered in its own words.
-//! - Transport errors, 401, 429, 5xx and the `Conflict` of `resourcequotas` are tried again until the [`Call`]'s deadline; nothing else
-//!   is, in particular no 403 and no 404 (the read retry on 404 is [`PodManager::read_pod`](crate::manager::PodManager::read_pod)'s).
+//! - Transport errors, 401, 429, 5xx, the `Conflict` of `resourcequotas` and whatever is not in the API server's words (a proxy's 404) are
+//!   tried again until the [`Call`]'s deadline; nothing else is, in particular no 403 and no 404 of the API server's (the read retry on 404
+//!   is [`PodManager::read_pod`](crate::manager::PodManager::read_pod)'s).
 //! - A create is never sent again while its effect is unknown: [`Requests::send`] then returns, and the caller looks first.
 //! - All requests of a process share one limit ([`RateLimit`]).
 //!
@@ -59,7 +60,7 @@ pub struct RequestOptions {
     pub limit: RateLimit,
     /// Waiting between attempts.
     pub backoff: Backoff,
-    /// How long the very first request is tried while no server has answered yet: a wrong address shall fail soon. `None`: as long as
+    /// How long the very first request is tried while no API server has answered yet: a wrong address shall fail soon. `None`: as long as
     /// any other. Default 10 s. An untrusted certificate and credentials that are not accepted even after a refresh fail at once then.
     pub first_contact: Option<Duration>,
     /// Told of each failed attempt that is tried again, and of the success after it. `None`: only `tracing` is.
@@ -241,7 +242,7 @@ struct Inner {
     connection: Arc<Connection>,
     options: RequestOptions,
     limiter: Limiter,
-    /// Whether any server ever answered.
+    /// Whether an API server ever answered (or a proxy for it, that it does not: a 5xx).
     answered: AtomicBool,
     /// Whether the credentials were ever accepted.
     accepted: AtomicBool,
@@ -398,13 +399,13 @@ impl Requests {
         ApiFailure::Transport { effect: Effect::Unknown, kind, server: self.inner.connection.place(), source: None }
     }
 
-    /// Whether any server ever answered.
+    /// Whether an API server ever answered.
     pub(crate) fn has_contact(&self) -> bool {
         self.inner.answered.load(Ordering::Relaxed)
     }
 
     fn remember(&self, failure: Option<&ApiFailure>) {
-        let answered = failure.is_none_or(|f| f.code().is_some());
+        let answered = failure.is_none_or(|f| f.code().is_some() && !f.is_foreign());
         let accepted = failure.is_none_or(ApiFailure::is_of_the_server);
         self.inner.answered.fetch_or(answered, Ordering::Relaxed);
         self.inner.accepted.fetch_or(accepted, Ordering::Relaxed);
