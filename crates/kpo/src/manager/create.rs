@@ -2,16 +2,18 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kpo_core::marks;
 use serde_json::Value;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::PodManager;
-use crate::request::{ApiFailure, ApiRequest, Call, Effect, RequestError, Verb};
+use crate::request::{ApiFailure, ApiRequest, Attempts, Call, Effect, RequestError, Turn, Verb};
 
 /// A pod that was created.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,7 +55,8 @@ pub enum CreateError {
 
 impl PodManager {
     /// Creates the pod, once. After a lost reply, a 5xx or an `AlreadyExists` (and before a refusal that follows one of these is passed on)
-    /// the pod is read by its name: one with the same nonce and attempt is this one; where there is none, and no event tells of one, the create is sent again until the call's deadline.
+    /// the pod is read by its name: one with the same nonce and attempt is this one; where there is none, and no event tells of one, the create is
+    /// sent again until the call's deadline.
     ///
     /// ```no_run
     /// # async fn example(hook: kpo::KubernetesHook) -> Result<(), Box<dyn std::error::Error>> {
@@ -93,48 +96,11 @@ impl PodManager {
         call: Call,
         withdrawn: &CancellationToken,
     ) -> Result<Option<Created>, CreateError> {
-        let make = || Cow::Owned(ApiRequest::create(self.namespace(), "pods", pod()));
         let request = ApiRequest::core(Verb::Create, self.namespace(), "pods", None);
-        let begun = Timestamp::now();
-        let mut attempts = self.requests().attempts(&request, call);
-        let mut sent_in_doubt = self.in_doubt.take(name);
-        loop {
-            let turn = match withdrawn.run_until_cancelled(attempts.begin(true)).await {
-                None => return Box::pin(self.withdrawn(name, pod(), sent_in_doubt, call)).await,
-                Some(Err(error)) => {
-                    return Box::pin(self.refused(name, pod(), sent_in_doubt, error, call)).await.map(Some);
-                }
-                Some(Ok(turn)) => turn,
-            };
-            // Boxed, as all that only comes to be then: who waits for its turn takes up no room for it.
-            let (generation, failure) = match Box::pin(attempts.unary_in(turn, make)).await {
-                (_, Ok(answer)) => return Ok(Some(self.created(attempts.succeeded(answer), false))),
-                (generation, Err(failure)) => (generation, failure),
-            };
-            let in_doubt = failure.effect() == Effect::Unknown;
-            sent_in_doubt |= in_doubt;
-            if !in_doubt && !matches!(failure, ApiFailure::AlreadyExists(_)) {
-                match withdrawn.run_until_cancelled(attempts.failed(generation, failure)).await {
-                    None => return Box::pin(self.withdrawn(name, pod(), sent_in_doubt, call)).await,
-                    Some(Err(error)) => {
-                        return Box::pin(self.refused(name, pod(), sent_in_doubt, error, call)).await.map(Some);
-                    }
-                    Some(Ok(())) => continue,
-                }
-            }
-            match Box::pin(self.look_for(name, sent_in_doubt, call)).await? {
-                Some(found) if is_same_attempt(&found, &pod()) => {
-                    return Ok(Some(self.created(attempts.succeeded(found), true)));
-                }
-                Some(other) => return Err(name_taken(name, &other)),
-                None if in_doubt => Box::pin(self.never_existed(name, begun)).await?,
-                None => (),
-            }
-            match withdrawn.run_until_cancelled(attempts.again(failure)).await {
-                None => return Box::pin(self.withdrawn(name, pod(), sent_in_doubt, call)).await,
-                Some(again) => again?,
-            }
-        }
+        let attempts = self.requests().attempts(&request, call);
+        let in_doubt = self.in_doubt.take(name);
+        let creation = Creation { pods: self, name, pod, call, withdrawn, attempts, begun: Instant::now(), in_doubt };
+        creation.run().await
     }
 
     /// Creates a pod whose create may have been sent since that moment, by a process that has died: it is looked for first.
@@ -149,72 +115,71 @@ impl PodManager {
         call: Call,
         withdrawn: &CancellationToken,
     ) -> Result<Option<Created>, CreateError> {
-        match self.look_for(name, true, call).await? {
-            Some(found) if is_same_attempt(&found, &pod()) => Ok(Some(self.created(found, true))),
-            Some(other) => Err(name_taken(name, &other)),
-            None => {
-                self.never_existed(name, since).await?;
-                self.create_when_due(name, pod, call, withdrawn).await
-            }
+        if let Some(found) = self.find(name, &pod(), true, call).await? {
+            return Ok(Some(found));
         }
+        // Another machine's clock may have said since when.
+        let age = || Timestamp::now().duration_since(since) + CLOCK_SKEW;
+        self.never_existed(name, pod(), age).await?;
+        self.create_when_due(name, pod, call, withdrawn).await
     }
 
-    /// There is to be no other try. After one in doubt that is not yet known to have had no effect: it may have arrived late, and be the very
-    /// cause of the refusal (a quota that its pod fills).
-    async fn refused(
-        &self,
-        name: &str,
-        sent: Value,
-        sent_in_doubt: bool,
-        refusal: RequestError,
-        call: Call,
-    ) -> Result<Created, CreateError> {
-        if !sent_in_doubt {
-            return Err(refusal.into());
-        }
-        match self.look_for(name, true, call).await? {
-            Some(found) if is_same_attempt(&found, &sent) => Ok(self.created(found, true)),
+    /// The pod that was sent, if it is there. Another one of its name is an error.
+    async fn find(&self, name: &str, sent: &Value, in_doubt: bool, call: Call) -> Result<Option<Created>, CreateError> {
+        match self.look_for(name, in_doubt, call).await? {
+            Some(found) if is_same_attempt(&found, sent) => Ok(Some(self.created(found, true))),
             Some(other) => Err(name_taken(name, &other)),
-            None => {
-                self.in_doubt.put(name);
-                Err(refusal.into())
-            }
+            None => Ok(None),
         }
-    }
-
-    /// It is not sent any more. One in doubt may have arrived since it was looked for last.
-    async fn withdrawn(
-        &self,
-        name: &str,
-        sent: Value,
-        sent_in_doubt: bool,
-        call: Call,
-    ) -> Result<Option<Created>, CreateError> {
-        let found = if sent_in_doubt { self.look_for(name, true, call).await? } else { None };
-        Ok(found.filter(|found| is_same_attempt(found, &sent)).map(|found| self.created(found, true)))
     }
 
     /// The pod of that name. Not to be able to look, once a create was sent in doubt, leaves the doubt; where no server was ever there, there is
     /// none.
     async fn look_for(&self, name: &str, in_doubt: bool, call: Call) -> Result<Option<Value>, CreateError> {
-        self.get(name, call).await.map_err(|error| match in_doubt && self.requests().has_contact() {
+        self.get(name, call).await.map_err(|error| match in_doubt && self.requests().may_have_reached() {
             true => CreateError::InDoubt { name: name.to_owned(), evidence: format!("{error}: {}", error.failure) },
             false => error.into(),
         })
     }
 
-    /// One look at the events about that name since the create was begun. That they cannot be had is no evidence.
-    async fn never_existed(&self, name: &str, begun: Timestamp) -> Result<(), CreateError> {
-        let selector = format!("involvedObject.kind=Pod,involvedObject.name={name}");
-        let request =
-            ApiRequest::list(self.namespace(), "events").query("fieldSelector", selector).query("limit", "500");
-        let Ok(list) = self.requests().once(&request, Some(LOOK_TIME)).await else { return Ok(()) };
-        let since = begun - CLOCK_SKEW;
-        let mut events = list["items"].as_array().into_iter().flatten();
-        match events.rfind(|event| happened(event).is_some_and(|at| at >= since)) {
+    /// One look at the events about that name. That they cannot be had is no evidence; nor are those about a pod that is older than the create.
+    ///
+    /// How old a pod is the API server's clock tells, which dates each event when it is stored, and the answer to a create that is not made
+    /// (`dryRun`): were it ours, the first event about it would be no older than the create, whose `age` is measured here. No clock of another
+    /// machine has a part in that, so none that is wrong can hide a pod of ours. Where it is not told, or is too close, the evidence stands.
+    async fn never_existed(
+        &self,
+        name: &str,
+        sent: Value,
+        age: impl Fn() -> SignedDuration,
+    ) -> Result<(), CreateError> {
+        let events = self.events_since(name, Timestamp::now() - age() - CLOCK_SKEW).await;
+        if events.is_empty() {
+            return Ok(());
+        }
+        let begun = self.server_time(sent).await.map(|now| now - age() - CLOCK_TICK);
+        match events.iter().rfind(|event| begun.is_none_or(|begun| !is_of_older_pod(event, &events, begun))) {
             Some(event) => Err(CreateError::InDoubt { name: name.to_owned(), evidence: described(event) }),
             None => Ok(()),
         }
+    }
+
+    /// The events about that name, where one of them happened since, by the clocks of those who saw it.
+    async fn events_since(&self, name: &str, since: Timestamp) -> Vec<Value> {
+        let selector = format!("involvedObject.kind=Pod,involvedObject.name={name}");
+        let request =
+            ApiRequest::list(self.namespace(), "events").query("fieldSelector", selector).query("limit", "500");
+        let listed = self.requests().once(&request, Some(LOOK_TIME)).await;
+        let Some(Value::Array(events)) = listed.ok().map(|mut list| list["items"].take()) else { return Vec::new() };
+        let is_recent = |event: &Value| happened(event).is_some_and(|at| at >= since);
+        if events.iter().any(is_recent) { events } else { Vec::new() }
+    }
+
+    /// The API server's clock, as it would date the pod if it made it now. `None`: it does not say.
+    async fn server_time(&self, pod: Value) -> Option<Timestamp> {
+        let request = ApiRequest::create(self.namespace(), "pods", pod).query("dryRun", "All");
+        let made = self.requests().once(&request, Some(LOOK_TIME)).await.ok()?;
+        stored_at(&made)
     }
 
     /// Asks the server what it would make of the pod; nothing is stored (`dryRun=All`). Quota is not charged, webhooks without side
@@ -230,6 +195,104 @@ impl PodManager {
     fn created(&self, pod: Value, resolved: bool) -> Created {
         self.seen.remember(self.namespace(), &pod);
         Created { pod, resolved }
+    }
+}
+
+/// A create under way.
+struct Creation<'a, P> {
+    pods: &'a PodManager,
+    name: &'a str,
+    pod: P,
+    call: Call,
+    withdrawn: &'a CancellationToken,
+    attempts: Attempts<'a>,
+    begun: Instant,
+    /// Whether one was sent whose effect is not known.
+    in_doubt: bool,
+}
+
+/// Over, with the pod or without; or to be sent again now.
+type Step = Result<ControlFlow<Option<Created>>, CreateError>;
+
+impl<P: Fn() -> Value> Creation<'_, P> {
+    async fn run(mut self) -> Result<Option<Created>, CreateError> {
+        loop {
+            let turn = match self.withdrawn.run_until_cancelled(self.attempts.begin(true)).await {
+                Some(Ok(turn)) => turn,
+                Some(Err(error)) => return Box::pin(self.refused(error)).await.map(Some),
+                None => return Box::pin(self.withdrawn()).await,
+            };
+            // Boxed, as all that only comes to be then: who waits for its turn takes up no room for it.
+            if let ControlFlow::Break(created) = Box::pin(self.send(turn)).await? {
+                return Ok(created);
+            }
+        }
+    }
+
+    /// One try, and the wait for the next.
+    async fn send(&mut self, turn: Turn) -> Step {
+        let make = || Cow::Owned(ApiRequest::create(self.pods.namespace(), "pods", (self.pod)()));
+        let (generation, answer) = self.attempts.unary_in(turn, make).await;
+        let failure = match answer {
+            Ok(pod) => return Ok(ControlFlow::Break(Some(self.attempts.succeeded(self.pods.created(pod, false))))),
+            Err(failure) => failure,
+        };
+        let in_doubt = failure.effect() == Effect::Unknown;
+        self.in_doubt |= in_doubt;
+        match failure {
+            failure if in_doubt => self.look_and_wait(failure, true).await,
+            failure @ ApiFailure::AlreadyExists(_) => self.look_and_wait(failure, false).await,
+            failure => self.wait(generation, failure).await,
+        }
+    }
+
+    /// After a failure that had no effect.
+    async fn wait(&mut self, generation: u64, failure: ApiFailure) -> Step {
+        match self.withdrawn.run_until_cancelled(self.attempts.failed(generation, failure)).await {
+            Some(Ok(())) => Ok(ControlFlow::Continue(())),
+            Some(Err(error)) => self.refused(error).await.map(|created| ControlFlow::Break(Some(created))),
+            None => self.withdrawn().await.map(ControlFlow::Break),
+        }
+    }
+
+    /// After one that may have had its effect, or met the effect of one before.
+    async fn look_and_wait(&mut self, failure: ApiFailure, in_doubt: bool) -> Step {
+        if let Some(found) = self.pods.find(self.name, &(self.pod)(), self.in_doubt, self.call).await? {
+            return Ok(ControlFlow::Break(Some(self.attempts.succeeded(found))));
+        }
+        if in_doubt {
+            let age = || SignedDuration::try_from(self.begun.elapsed()).unwrap_or(SignedDuration::MAX);
+            self.pods.never_existed(self.name, (self.pod)(), age).await?;
+        }
+        match self.withdrawn.run_until_cancelled(self.attempts.again(failure)).await {
+            Some(again) => Ok(ControlFlow::Continue(again?)),
+            None => self.withdrawn().await.map(ControlFlow::Break),
+        }
+    }
+
+    /// There is to be no other try. After one in doubt that is not yet known to have had no effect: it may have arrived late, and be the very
+    /// cause of the refusal (a quota that its pod fills).
+    async fn refused(&self, refusal: RequestError) -> Result<Created, CreateError> {
+        if !self.in_doubt {
+            return Err(refusal.into());
+        }
+        match self.pods.find(self.name, &(self.pod)(), true, self.call).await? {
+            Some(found) => Ok(found),
+            None => {
+                self.pods.in_doubt.put(self.name);
+                Err(refusal.into())
+            }
+        }
+    }
+
+    /// It is not sent any more. One in doubt may have arrived since it was looked for last.
+    async fn withdrawn(&self) -> Result<Option<Created>, CreateError> {
+        if !self.in_doubt {
+            return Ok(None);
+        }
+        let found = self.pods.look_for(self.name, true, self.call).await?;
+        let ours = found.filter(|found| is_same_attempt(found, &(self.pod)()));
+        Ok(ours.map(|found| self.pods.created(found, true)))
     }
 }
 
@@ -252,12 +315,27 @@ impl InDoubt {
 const LOOK_TIME: Duration = Duration::from_secs(5);
 /// How far this machine's clock may be ahead of the cluster's.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(60);
+/// The API server's times are whole seconds; where there are several of them, their clocks agree within another (etcd demands more).
+const CLOCK_TICK: SignedDuration = SignedDuration::from_secs(2);
 
 /// When an event was last seen: series, `eventTime` of events.k8s.io, or the times of core/v1.
 fn happened(event: &Value) -> Option<Timestamp> {
     let times =
         [&event["series"]["lastObservedTime"], &event["lastTimestamp"], &event["eventTime"], &event["firstTimestamp"]];
     times.into_iter().find_map(|time| time.as_str()?.parse().ok())
+}
+
+/// When the API server stored an object first, by its own clock.
+fn stored_at(object: &Value) -> Option<Timestamp> {
+    object["metadata"]["creationTimestamp"].as_str()?.parse().ok()
+}
+
+/// Whether that event, or another about the same UID, was stored before the create was begun.
+fn is_of_older_pod(event: &Value, events: &[Value], begun: Timestamp) -> bool {
+    let is_old = |event: &Value| stored_at(event).is_some_and(|at| at < begun);
+    let uid = &event["involvedObject"]["uid"];
+    let is_named = uid.as_str().is_some_and(|uid| !uid.is_empty());
+    is_old(event) || (is_named && events.iter().any(|other| other["involvedObject"]["uid"] == *uid && is_old(other)))
 }
 
 fn described(event: &Value) -> String {

@@ -48,7 +48,7 @@ pub use limit::RateLimit;
 pub use retry::{Backoff, Jitter};
 pub use target::{ApiRequest, ContentType, Target, Verb};
 
-use attempts::Attempts;
+pub(crate) use attempts::{Attempts, Turn};
 use limit::Limiter;
 
 /// How requests are made; one for a process.
@@ -246,6 +246,8 @@ struct Inner {
     answered: AtomicBool,
     /// Whether the credentials were ever accepted.
     accepted: AtomicBool,
+    /// Whether a request may ever have reached an API server: one answered, or none did in time.
+    reached: AtomicBool,
 }
 
 impl fmt::Debug for Requests {
@@ -263,6 +265,7 @@ impl Requests {
             options,
             answered: AtomicBool::new(false),
             accepted: AtomicBool::new(false),
+            reached: AtomicBool::new(false),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -404,7 +407,14 @@ impl Requests {
         self.inner.answered.load(Ordering::Relaxed)
     }
 
+    /// Whether a request may ever have reached an API server. A page of somebody else's, and nothing else ever, is none.
+    pub(crate) fn may_have_reached(&self) -> bool {
+        self.inner.reached.load(Ordering::Relaxed)
+    }
+
     fn remember(&self, failure: Option<&ApiFailure>) {
+        let reached = failure.is_none_or(|f| !f.is_foreign() && (f.code().is_some() || f.effect() == Effect::Unknown));
+        self.inner.reached.fetch_or(reached, Ordering::Relaxed);
         let answered = failure.is_none_or(|f| f.code().is_some() && !f.is_foreign());
         let accepted = failure.is_none_or(ApiFailure::is_of_the_server);
         self.inner.answered.fetch_or(answered, Ordering::Relaxed);
