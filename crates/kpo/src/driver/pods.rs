@@ -95,7 +95,7 @@ pub(super) struct LastSights(BTreeMap<String, watch::Sender<Sight>>);
 pub(crate) struct Sight {
     /// The pod. `None`: not seen yet.
     pub(crate) pod: Option<Arc<Pod>>,
-    /// Whether a DELETED showed it, or it was missing: there is nothing to wait for.
+    /// Whether a DELETED showed it, or it was missing: its watch shows no more of it. It may only have lost its label.
     pub(crate) last: bool,
     /// The observer's mark that the pod carried.
     pub(crate) mark: Option<String>,
