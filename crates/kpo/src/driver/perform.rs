@@ -108,16 +108,21 @@ pub(super) async fn create_pod(
         }
         None => pods.create_when_due(&create.name, body, Call::forever(), &withdrawn).await,
     };
-    let reply = match created {
-        Ok(Some(created)) => return accepted(&body(), created.pod, &spec.template.container),
-        Ok(None) => Reply::Withdrawn,
-        Err(CreateError::NameTaken { uid, terminating, .. }) => Reply::NameTaken { uid, terminating },
-        Err(CreateError::Request(error)) => not_created(&error),
-        Err(error @ CreateError::NoName) => for_good("NoName", error.to_string()),
+    match created {
+        Ok(Some(created)) => accepted(&body(), created.pod, &spec.template.container),
+        Ok(None) => (Reply::Withdrawn, Vec::new()),
+        Err(error) => (without_pod(error), Vec::new()),
+    }
+}
+
+fn without_pod(error: CreateError) -> Reply {
+    match error {
+        CreateError::NameTaken { uid, terminating, .. } => Reply::NameTaken { uid, terminating },
+        CreateError::Request(error) => not_created(&error),
+        CreateError::NoName => for_good("NoName", error.to_string()),
         // It was made and is gone: the core takes it as vanished unobserved.
-        Err(CreateError::InDoubt { .. }) => Reply::NotFound,
-    };
-    (reply, Vec::new())
+        CreateError::InDoubt { .. } => Reply::NotFound,
+    }
 }
 
 /// A create without a deadline is only given up without an answer where nothing ever worked: the configuration is wrong, and asking again

@@ -191,6 +191,15 @@ mod creating {
         assert_eq!(server.seen()[0].body, sent);
     }
 
+    /// A thousand creates may wait for their turn.
+    #[tokio::test(start_paused = true)]
+    async fn a_create_that_waits_takes_up_little_room() {
+        let (pods, kept) = (ScriptedServer::new([]).hook().pods("ns"), CancellationToken::new());
+        let waiting = pods.create_when_due("p", || Value::Null, Call::forever(), &kept);
+        let size = std::mem::size_of_val(&waiting);
+        assert!(size <= 1280, "{size} bytes");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_lost_reply_is_resolved_by_looking() {
         for lost in [Reply::Cut, Reply::status(504, "Timeout", "request did not complete")] {
