@@ -16,6 +16,9 @@ use std::sync::Arc;
 /// A manifest takes at most this many bytes as an annotation (all of an object's annotations together may take 256 KiB).
 pub const MANIFEST_LIMIT: usize = 128 * 1024;
 
+/// What the names of kpo's labels, annotations, finalizers and gates begin with.
+const PREFIX: &str = "kpo.rs/";
+
 /// A compressed manifest is never unpacked to more than this: what stands in a pod may be anybody's.
 const UNPACKED_LIMIT: u64 = 8 * 1024 * 1024;
 
@@ -106,6 +109,7 @@ impl Template {
     /// The body of an attempt's create.
     pub fn body(&self, spec: &Spec, create: &Create) -> Value {
         let mut pod = self.manifest();
+        strip_marks(&mut pod);
         pod["apiVersion"] = json!("v1");
         pod["kind"] = json!("Pod");
         self.mark(&mut pod, spec, create);
@@ -142,6 +146,19 @@ impl Template {
         annotations.insert(marks::STATE.to_owned(), json!(create.state.to_json()));
         annotations.insert(marks::MANIFEST.to_owned(), json!(&*self.packed));
     }
+}
+
+/// Takes off what only kpo puts on: a pod that was read from a cluster carries what an earlier task said of itself, and how it ended.
+pub(crate) fn strip_marks(pod: &mut Value) {
+    let is_ours = |key: &str| key.starts_with(PREFIX);
+    for key in ["labels", "annotations"] {
+        let marked = pod["metadata"].get_mut(key).and_then(Value::as_object_mut);
+        marked.into_iter().for_each(|marked| marked.retain(|key, _| !is_ours(key)));
+    }
+    let finalizers = pod["metadata"].get_mut("finalizers").and_then(Value::as_array_mut);
+    finalizers.into_iter().for_each(|list| list.retain(|finalizer| !finalizer.as_str().is_some_and(is_ours)));
+    let gates = pod["spec"].get_mut("schedulingGates").and_then(Value::as_array_mut);
+    gates.into_iter().for_each(|list| list.retain(|gate| !gate["name"].as_str().is_some_and(is_ours)));
 }
 
 /// Whether a pod asks autoscalers not to move it.
@@ -269,6 +286,42 @@ mod tests {
         assert_eq!(body["metadata"]["annotations"]["karpenter.sh/do-not-disrupt"], "false");
         let free = Template::new(self::manifest(), false).unwrap().body(&spec, &create(&spec));
         assert!(free["metadata"]["annotations"].get("karpenter.sh/do-not-disrupt").is_none());
+    }
+
+    /// What a pod that was read from a cluster carries of an earlier task is nobody's wish.
+    #[test]
+    fn the_marks_of_an_earlier_task_are_taken_off() {
+        let spec = Spec::minimal("t", "ns", "n");
+        let first = Create { gated: false, protect: false, avoid_nodes: vec![], ..create(&spec) };
+        let clean = Template::new(manifest(), true).unwrap().body(&spec, &first);
+        let ours = |key: &str| key.starts_with("kpo.rs/");
+        let added = |body: &Value, at: &str| -> Vec<String> {
+            body["metadata"][at].as_object().unwrap().keys().filter(|key| ours(key)).cloned().collect()
+        };
+        for (at, key) in [
+            ("annotations", marks::STOPPING),
+            ("annotations", marks::EXPIRES),
+            ("annotations", marks::NONCE),
+            ("annotations", marks::OBSERVER),
+            ("annotations", marks::STATE),
+            ("annotations", marks::MANIFEST),
+            ("annotations", "kpo.rs/of-a-later-version"),
+            ("labels", marks::TASK),
+            ("labels", marks::ATTEMPT),
+            ("labels", "kpo.rs/of-a-later-version"),
+        ] {
+            let mut old = manifest();
+            old["metadata"][at][key] = json!("old");
+            let body = Template::new(old, true).unwrap().body(&spec, &first);
+            assert_eq!(added(&body, at), added(&clean, at), "{key}");
+            assert_ne!(body["metadata"][at][key], "old", "{key}");
+        }
+        let mut old = manifest();
+        old["metadata"]["finalizers"] = json!([marks::FINALIZER, "example.org/archive"]);
+        old["spec"]["schedulingGates"] = json!([{"name": marks::GATE}, {"name": "example.org/license"}]);
+        let body = Template::new(old, true).unwrap().body(&spec, &first);
+        assert_eq!(body["metadata"]["finalizers"], json!(["example.org/archive"]));
+        assert_eq!(body["spec"]["schedulingGates"], json!([{"name": "example.org/license"}]));
     }
 
     #[test]

@@ -105,22 +105,31 @@ impl Reply {
     }
 }
 
+/// What the server answers to a request; `None`: nothing is left of the script.
+type Answering = dyn FnMut(&Seen) -> Option<Reply> + Send;
+
 /// The server. Clones share script and record.
 #[derive(Clone)]
 pub(crate) struct ScriptedServer {
     begun: Instant,
-    replies: Arc<Mutex<VecDeque<Reply>>>,
+    answering: Arc<Mutex<Box<Answering>>>,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 impl ScriptedServer {
     /// A server that answers with these, in order. A request beyond the script is answered with 418, which nothing retries.
     pub(crate) fn new(replies: impl IntoIterator<Item = Reply>) -> Self {
-        Self {
-            begun: Instant::now(),
-            replies: Arc::new(Mutex::new(replies.into_iter().collect())),
-            seen: Arc::default(),
-        }
+        let mut replies: VecDeque<Reply> = replies.into_iter().collect();
+        Self::scripted(Box::new(move |_| replies.pop_front()))
+    }
+
+    /// A server that answers by what it is asked, in whatever order.
+    pub(crate) fn answering(mut answer: impl FnMut(&Seen) -> Reply + Send + 'static) -> Self {
+        Self::scripted(Box::new(move |asked| Some(answer(asked))))
+    }
+
+    fn scripted(answering: Box<Answering>) -> Self {
+        Self { begun: Instant::now(), answering: Arc::new(Mutex::new(answering)), seen: Arc::default() }
     }
 
     /// A hook whose client talks to this server, namespace `ns`, without jitter.
@@ -159,14 +168,15 @@ impl ScriptedServer {
         let at = self.begun.elapsed();
         let (head, body) = request.into_parts();
         let bytes = body.collect().await.map_err(io::Error::other)?.to_bytes();
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(Seen {
+        let asked = Seen {
             at,
             method: head.method.to_string(),
             path: head.uri.path().to_owned(),
             query: head.uri.query().unwrap_or_default().to_owned(),
             body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
-        });
-        let reply = self.replies.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        };
+        let reply = (self.answering.lock().unwrap_or_else(PoisonError::into_inner))(&asked);
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(asked);
         match reply.unwrap_or_else(|| Reply::foreign(418, "beyond the script")) {
             Reply::Answer(code, headers, body) => Ok(answer(code, headers, body)),
             Reply::Created(set) => {

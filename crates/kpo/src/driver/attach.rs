@@ -8,8 +8,8 @@ use crate::identity;
 use crate::manager::PodManager;
 use crate::request::{Call, RequestError};
 use crate::result;
-use crate::watch::{Watch, WatchOptions};
-use kpo_core::{Attach, AttachError, Pod, Task, marks};
+use crate::watch::{PodVersion, Watch, WatchOptions};
+use kpo_core::{Attach, AttachError, Pod, Spec, Task, marks};
 use serde_json::Value;
 
 /// Which task, and how.
@@ -64,11 +64,15 @@ pub enum AttachFailure {
 /// [`AttachFailure`].
 pub async fn attach(hook: &KubernetesHook, request: AttachRequest) -> Result<Running, AttachFailure> {
     let pods = hook.pods(&request.namespace);
-    // Looking begins before the list, so that nothing falls in between.
     let watch = Watch::start(pods.requests().clone(), &request.namespace, WatchOptions::of(pods.requests()));
     let eyes = watch.subscribe(&request.task).expect("a new watch has no subscriber");
+    // Looking begins before the list, so that nothing falls in between. Where it cannot begin, that is told, and the list says why.
+    eyes.said().await;
+    let relists = eyes.relists();
     let found = pods_of(&pods, &request.task).await?;
     let template = request.template.or_else(|| found.iter().rev().find_map(carried_template));
+    let seen: Vec<Pod> = found.into_iter().filter_map(|pod| serde_json::from_value(pod).ok()).collect();
+    seen.iter().for_each(|pod| eyes.expect_since(relists, &PodVersion::of(pod)));
     let clock = Clock::start(hook);
     sweeper::start(&pods, &watch, clock);
     let how = Attach {
@@ -78,14 +82,15 @@ pub async fn attach(hook: &KubernetesHook, request: AttachRequest) -> Result<Run
         has_manifest: template.is_some(),
         nonce: None,
     };
-    let seen = found.into_iter().filter_map(|pod| serde_json::from_value::<Pod>(pod).ok()).collect();
     let core = Task::attach(clock.now(), &how, seen)?;
-    let spec = core.spec().clone();
-    let request = template.map(|template| {
-        let plan = spec.result.and_then(|_| result::detect(&template.manifest(), &spec.template.container));
-        TaskRequest { spec, template, plan }
-    });
+    let request = template.map(|template| asked_for(core.spec().clone(), template));
     Ok(start(pods, core, request, Some(eyes), clock))
+}
+
+/// The task as it was asked for.
+fn asked_for(spec: Spec, template: Template) -> TaskRequest {
+    let plan = spec.result.and_then(|_| result::detect(&template.manifest(), &spec.template.container));
+    TaskRequest { spec, template, plan }
 }
 
 /// Whether a task of that id has pods in the namespace: their names, oldest attempt first.

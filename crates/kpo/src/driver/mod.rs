@@ -25,6 +25,8 @@ mod logs;
 mod perform;
 mod pods;
 mod result;
+#[cfg(test)]
+mod sight_tests;
 mod sweeper;
 #[cfg(test)]
 mod tests;
@@ -216,11 +218,9 @@ pub fn run(hook: &KubernetesHook, request: TaskRequest) -> Running {
     start(hook.pods(&request.spec.namespace), core, Some(request), None, clock)
 }
 
-/// Runs a task beside others, all seen by one watch of their namespace ([`Watch::start`]). Kept pods that the watch shows to have expired are
-/// removed, whose task it may have been.
-///
-/// # Errors
-/// `None`: another task of that id is watched in this process.
+/// Runs a task beside others, all seen by one watch of their namespace ([`Watch::start`]): it is created when that watch stands, or is known not
+/// to. Kept pods that the watch shows to have expired are removed, whose task it may have been. `None`: another task of that id is watched in
+/// this process.
 pub fn run_beside(hook: &KubernetesHook, watch: &Watch, request: TaskRequest) -> Option<Running> {
     let clock = Clock::start(hook);
     let subscription = watch.subscribe(&request.spec.task)?;

@@ -108,16 +108,21 @@ pub(super) async fn create_pod(
         }
         None => pods.create_when_due(&create.name, body, Call::forever(), &withdrawn).await,
     };
-    let reply = match created {
-        Ok(Some(created)) => return accepted(&body(), created.pod, &spec.template.container),
-        Ok(None) => Reply::Withdrawn,
-        Err(CreateError::NameTaken { uid, terminating, .. }) => Reply::NameTaken { uid, terminating },
-        Err(CreateError::Request(error)) => not_created(&error),
-        Err(error @ CreateError::NoName) => for_good("NoName", error.to_string()),
+    match created {
+        Ok(Some(created)) => accepted(&body(), created.pod, &spec.template.container),
+        Ok(None) => (Reply::Withdrawn, Vec::new()),
+        Err(error) => (without_pod(error), Vec::new()),
+    }
+}
+
+fn without_pod(error: CreateError) -> Reply {
+    match error {
+        CreateError::NameTaken { uid, terminating, .. } => Reply::NameTaken { uid, terminating },
+        CreateError::Request(error) => not_created(&error),
+        CreateError::NoName => for_good("NoName", error.to_string()),
         // It was made and is gone: the core takes it as vanished unobserved.
-        Err(CreateError::InDoubt { .. }) => Reply::NotFound,
-    };
-    (reply, Vec::new())
+        CreateError::InDoubt { .. } => Reply::NotFound,
+    }
 }
 
 /// A create without a deadline is only given up without an answer where nothing ever worked: the configuration is wrong, and asking again
@@ -131,6 +136,7 @@ fn not_created(error: &RequestError) -> Reply {
             retry_after: None,
         }),
         ApiFailure::Transport { .. } => for_good("NoConnection", crate::chain(error)),
+        failure if failure.is_foreign() => for_good("NoConnection", crate::chain(error)),
         _ => refused(error),
     }
 }
@@ -178,11 +184,11 @@ fn seen(pod: Value) -> Reply {
     }
 }
 
-/// A failure that no retry of the request layer has healed, in the server's words.
+/// A failure that no retry of the request layer has healed, in the server's words. The code of somebody in between says nothing.
 fn refused(error: &RequestError) -> Reply {
-    let status = error.failure.status();
+    let status = error.failure.status().filter(|_| !error.failure.is_foreign());
     Reply::Refused(Refusal {
-        code: error.failure.code().unwrap_or(0),
+        code: status.map_or(0, |status| status.code),
         reason: status.map(|status| status.reason.clone()).unwrap_or_default(),
         message: status.map_or_else(|| crate::chain(error), |status| status.message.clone()),
         retry_after: error.failure.retry_after(),

@@ -2,6 +2,7 @@
 
 use crate::manager::PodManager;
 use crate::watch::{Observation, PodVersion, Subscription, Watch, WatchOptions};
+use futures::future::BoxFuture;
 use kpo_core::pod::{Metadata, PodStatus};
 use kpo_core::{Pod, marks};
 use std::collections::BTreeMap;
@@ -17,8 +18,25 @@ pub(super) enum Eyes {
 }
 
 impl Eyes {
-    /// From a pod's create (or read) on, it is seen.
-    pub(super) fn look_at(&mut self, pods: &PodManager, pod: &PodVersion) {
+    /// Until it will be seen what becomes of a pod that is created now, or it is known that it may be missed. A watch of its own begins behind
+    /// the create.
+    pub(super) fn said(&self) -> BoxFuture<'static, ()> {
+        match self {
+            Eyes::Own(_) => Box::pin(std::future::ready(())),
+            Eyes::Shared(subscription, _) => Box::pin(subscription.said()),
+        }
+    }
+
+    /// Relists of a shared watch that are complete.
+    pub(super) fn relists(&self) -> u64 {
+        match self {
+            Eyes::Own(_) => 0,
+            Eyes::Shared(subscription, _) => subscription.relists(),
+        }
+    }
+
+    /// From a pod's create on, which was sent when so many relists were complete, it is seen.
+    pub(super) fn look_at(&mut self, pods: &PodManager, pod: &PodVersion, relists: u64) {
         match self {
             Eyes::Own(watches) => {
                 // The one before the last is long gone: a successor was only made when it had ended.
@@ -31,7 +49,7 @@ impl Eyes {
                     WatchOptions::of(pods.requests()),
                 ));
             }
-            Eyes::Shared(subscription, _) => subscription.expect(pod),
+            Eyes::Shared(subscription, _) => subscription.expect_since(relists, pod),
         }
     }
 
@@ -77,7 +95,7 @@ pub(super) struct LastSights(BTreeMap<String, watch::Sender<Sight>>);
 pub(crate) struct Sight {
     /// The pod. `None`: not seen yet.
     pub(crate) pod: Option<Arc<Pod>>,
-    /// Whether a DELETED showed it, or it was missing: there is nothing to wait for.
+    /// Whether a DELETED showed it, or it was missing: its watch shows no more of it. It may only have lost its label.
     pub(crate) last: bool,
     /// The observer's mark that the pod carried.
     pub(crate) mark: Option<String>,

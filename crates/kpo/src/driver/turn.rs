@@ -19,6 +19,14 @@ use tokio_util::sync::CancellationToken;
 /// An outage is said again after this long.
 const TROUBLE_EVERY: Duration = Duration::from_secs(60);
 
+/// A create whose answer is awaited.
+struct Creating {
+    id: CommandId,
+    withdrawn: CancellationToken,
+    /// Relists of a shared watch that were complete when it was begun.
+    relists: u64,
+}
+
 /// Drives one task.
 pub(super) struct Driver {
     pods: PodManager,
@@ -31,7 +39,7 @@ pub(super) struct Driver {
     clock: Clock,
     replies: FuturesUnordered<BoxFuture<'static, (CommandId, Reply)>>,
     /// The last create, while its answer is awaited.
-    creating: Option<(CommandId, CancellationToken)>,
+    creating: Option<Creating>,
     events: mpsc::UnboundedSender<Boxed>,
     stops: mpsc::UnboundedReceiver<Stop>,
     trouble_said: Option<Time>,
@@ -145,9 +153,10 @@ impl Driver {
     fn create(&mut self, id: CommandId, create: Box<Create>) -> BoxFuture<'static, Reply> {
         let (pods, spec, template) = (self.pods.clone(), self.core.spec().clone(), self.template.clone());
         let withdrawn = CancellationToken::new();
-        self.creating = Some((id, withdrawn.clone()));
-        let (events, clock) = (self.events.clone(), self.clock);
+        self.creating = Some(Creating { id, withdrawn: withdrawn.clone(), relists: self.eyes.relists() });
+        let (events, clock, said) = (self.events.clone(), self.clock, self.eyes.said());
         Box::pin(async move {
+            let _ = withdrawn.run_until_cancelled(said).await;
             let (reply, costs) = perform::create_pod(pods, spec, template, create, withdrawn).await;
             if !costs.is_empty() {
                 // Nobody listens any more: the task goes on all the same.
@@ -158,8 +167,8 @@ impl Driver {
     }
 
     fn withdraw(&mut self, create: CommandId) {
-        if let Some((_, withdrawn)) = self.creating.take_if(|(id, _)| *id == create) {
-            withdrawn.cancel();
+        if let Some(creating) = self.creating.as_ref().filter(|creating| creating.id == create) {
+            creating.withdrawn.cancel();
         }
     }
 
@@ -205,14 +214,14 @@ impl Driver {
 
     /// A reply that shows a pod counts as a sight of it; one that shows it for the first time is where its watch begins.
     fn replied(&mut self, to: CommandId, reply: Reply) -> Input {
-        self.creating.take_if(|(create, _)| *create == to);
+        let relists = self.creating.take_if(|creating| creating.id == to).map_or(0, |creating| creating.relists);
         if let Reply::Pod(pod) | Reply::Altered { pod, .. } = &reply {
             let created = self.core.state().pending.get(&to).is_some_and(|c| matches!(c, Command::Create(_)));
             if created {
-                self.eyes.look_at(&self.pods, &named(pod));
+                self.eyes.look_at(&self.pods, &PodVersion::of(pod), relists);
                 self.say_result_limit(pod);
             } else if !pod.metadata.labels.contains_key(kpo_core::marks::TASK) {
-                self.eyes.look_at_stray(&self.pods, &named(pod));
+                self.eyes.look_at_stray(&self.pods, &PodVersion::of(pod));
             }
             self.sights.saw(pod, false);
         }
@@ -246,13 +255,5 @@ impl Driver {
             self.trouble_said = Some(now);
             self.say(What::Trouble(why));
         }
-    }
-}
-
-fn named(pod: &kpo_core::Pod) -> PodVersion {
-    PodVersion {
-        name: pod.metadata.name.clone(),
-        uid: pod.metadata.uid.clone(),
-        resource_version: pod.metadata.resource_version.clone(),
     }
 }

@@ -110,7 +110,6 @@ impl Follower {
             let step = match state {
                 Container::Runs => self.follow().await,
                 Container::Ended(at) => self.rest(at).await,
-                Container::Gone => self.lost().await,
             };
             if let Err(Over) = step {
                 let _ = self.hand_out(LogEvent::End, None).await;
@@ -239,17 +238,7 @@ impl Follower {
         forbidden.map_or(patient, |since| patient.min(since + FORBIDDEN_FOR))
     }
 
-    /// The pod is gone.
-    async fn lost(&mut self) -> Result<(), Over> {
-        if self.is_complete(Instant::now()) {
-            self.flush_end().await?;
-        } else {
-            self.pod_gone().await?;
-        }
-        Err(Over)
-    }
-
-    /// What was read of a line is handed on, unless it may have been seen before.
+    /// The pod is gone. What was read of a line is handed on, unless it may have been seen before.
     async fn pod_gone(&mut self) -> Result<(), Over> {
         let words = self.last_failure.take().map(|failure| failure.to_string());
         if self.replay.take().is_none() {

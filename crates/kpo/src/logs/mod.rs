@@ -155,11 +155,10 @@ pub struct LogTrouble {
 }
 
 /// What the consumer knows of the container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Container {
     Runs,
     Ended(Instant),
-    Gone,
 }
 
 /// A log that is being read, in a tokio task of its own; dropping it ends that.
@@ -228,20 +227,10 @@ impl LogStream {
 
     /// Says that the container has ended: the rest of its log is read, then the stream ends.
     pub fn ended(&self) {
-        self.advance(Container::Ended(Instant::now()));
-    }
-
-    /// Says that the pod is gone: nothing is asked for any more, since its name may be another's by now. What a request under way still
-    /// delivers is handed on.
-    pub fn gone(&self) {
-        self.advance(Container::Gone);
-    }
-
-    fn advance(&self, to: Container) {
         self.state.send_if_modified(|state| {
-            let is_news = std::mem::discriminant(state) != std::mem::discriminant(&to) && to > *state;
+            let is_news = *state == Container::Runs;
             if is_news {
-                *state = to;
+                *state = Container::Ended(Instant::now());
             }
             is_news
         });

@@ -28,7 +28,8 @@ impl Stamps {
             None => end,
             Some(_) => return None,
         };
-        Some((Time(self.second(second)? + nanos - offset), start))
+        // Far from our days a time is the first or the last that there is.
+        Some((Time(self.second(second)?.saturating_add(nanos).saturating_sub(offset)), start))
     }
 
     fn second(&mut self, text: &[u8; SECOND]) -> Option<i64> {
@@ -91,6 +92,16 @@ mod tests {
         ] {
             let (time, start) = Stamps::default().split(line.as_bytes()).expect(line);
             assert_eq!((time.0 - base, &line[start..]), (nanos, content), "{line}");
+        }
+    }
+
+    /// Beyond what nanoseconds in 64 bits reach, as a broken clock writes them.
+    #[test]
+    fn the_ends_of_time_are_no_overflow() {
+        for (line, time) in
+            [("0001-01-01T00:00:00+01:00 x", i64::MIN), ("9999-12-31T23:59:59.999999999-01:00 x", i64::MAX)]
+        {
+            assert_eq!(Stamps::default().split(line.as_bytes()).map(|(time, _)| time), Some(Time(time)), "{line}");
         }
     }
 

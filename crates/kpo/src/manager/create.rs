@@ -1,17 +1,16 @@
 //! Creating a pod once, also when the reply is lost.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::ops::ControlFlow;
 
 use jiff::{SignedDuration, Timestamp};
-use kpo_core::marks;
 use serde_json::Value;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::PodManager;
-use crate::request::{ApiFailure, ApiRequest, Call, Effect, RequestError, Verb};
+use super::doubt::{CLOCK_SKEW, is_same_attempt};
+use crate::request::{ApiFailure, ApiRequest, Attempts, Call, Effect, RequestError, Turn, Verb};
 
 /// A pod that was created.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,7 +52,8 @@ pub enum CreateError {
 
 impl PodManager {
     /// Creates the pod, once. After a lost reply, a 5xx or an `AlreadyExists` (and before a refusal that follows one of these is passed on)
-    /// the pod is read by its name: one with the same nonce and attempt is this one; where there is none, and no event tells of one, the create is sent again until the call's deadline.
+    /// the pod is read by its name: one with the same nonce and attempt is this one; where there is none, and no event tells of one, the create is
+    /// sent again until the call's deadline.
     ///
     /// ```no_run
     /// # async fn example(hook: kpo::KubernetesHook) -> Result<(), Box<dyn std::error::Error>> {
@@ -93,48 +93,12 @@ impl PodManager {
         call: Call,
         withdrawn: &CancellationToken,
     ) -> Result<Option<Created>, CreateError> {
-        let make = || Cow::Owned(ApiRequest::create(self.namespace(), "pods", pod()));
         let request = ApiRequest::core(Verb::Create, self.namespace(), "pods", None);
-        let begun = Timestamp::now();
-        let mut attempts = self.requests().attempts(&request, call);
-        let mut sent_in_doubt = self.in_doubt.take(name);
-        loop {
-            let turn = match withdrawn.run_until_cancelled(attempts.begin(true)).await {
-                None => return Box::pin(self.withdrawn(name, pod(), sent_in_doubt, call)).await,
-                Some(Err(error)) => {
-                    return Box::pin(self.refused(name, pod(), sent_in_doubt, error, call)).await.map(Some);
-                }
-                Some(Ok(turn)) => turn,
-            };
-            // Boxed, as all that only comes to be then: who waits for its turn takes up no room for it.
-            let (generation, failure) = match Box::pin(attempts.unary_in(turn, make)).await {
-                (_, Ok(answer)) => return Ok(Some(self.created(attempts.succeeded(answer), false))),
-                (generation, Err(failure)) => (generation, failure),
-            };
-            let in_doubt = failure.effect() == Effect::Unknown;
-            sent_in_doubt |= in_doubt;
-            if !in_doubt && !matches!(failure, ApiFailure::AlreadyExists(_)) {
-                match withdrawn.run_until_cancelled(attempts.failed(generation, failure)).await {
-                    None => return Box::pin(self.withdrawn(name, pod(), sent_in_doubt, call)).await,
-                    Some(Err(error)) => {
-                        return Box::pin(self.refused(name, pod(), sent_in_doubt, error, call)).await.map(Some);
-                    }
-                    Some(Ok(())) => continue,
-                }
-            }
-            match Box::pin(self.look_for(name, sent_in_doubt, call)).await? {
-                Some(found) if is_same_attempt(&found, &pod()) => {
-                    return Ok(Some(self.created(attempts.succeeded(found), true)));
-                }
-                Some(other) => return Err(name_taken(name, &other)),
-                None if in_doubt => Box::pin(self.never_existed(name, begun)).await?,
-                None => (),
-            }
-            match withdrawn.run_until_cancelled(attempts.again(failure)).await {
-                None => return Box::pin(self.withdrawn(name, pod(), sent_in_doubt, call)).await,
-                Some(again) => again?,
-            }
-        }
+        let attempts = self.requests().attempts(&request, call);
+        let in_doubt = self.in_doubt.take(name);
+        let begun = Instant::now();
+        let mut creation = Creation { pods: self, name, pod, call, withdrawn, attempts, begun, in_doubt };
+        creation.run().await
     }
 
     /// Creates a pod whose create may have been sent since that moment, by a process that has died: it is looked for first.
@@ -149,72 +113,13 @@ impl PodManager {
         call: Call,
         withdrawn: &CancellationToken,
     ) -> Result<Option<Created>, CreateError> {
-        match self.look_for(name, true, call).await? {
-            Some(found) if is_same_attempt(&found, &pod()) => Ok(Some(self.created(found, true))),
-            Some(other) => Err(name_taken(name, &other)),
-            None => {
-                self.never_existed(name, since).await?;
-                self.create_when_due(name, pod, call, withdrawn).await
-            }
+        if let Some(found) = self.find(name, &pod(), true, call).await? {
+            return Ok(Some(found));
         }
-    }
-
-    /// There is to be no other try. After one in doubt that is not yet known to have had no effect: it may have arrived late, and be the very
-    /// cause of the refusal (a quota that its pod fills).
-    async fn refused(
-        &self,
-        name: &str,
-        sent: Value,
-        sent_in_doubt: bool,
-        refusal: RequestError,
-        call: Call,
-    ) -> Result<Created, CreateError> {
-        if !sent_in_doubt {
-            return Err(refusal.into());
-        }
-        match self.look_for(name, true, call).await? {
-            Some(found) if is_same_attempt(&found, &sent) => Ok(self.created(found, true)),
-            Some(other) => Err(name_taken(name, &other)),
-            None => {
-                self.in_doubt.put(name);
-                Err(refusal.into())
-            }
-        }
-    }
-
-    /// It is not sent any more. One in doubt may have arrived since it was looked for last.
-    async fn withdrawn(
-        &self,
-        name: &str,
-        sent: Value,
-        sent_in_doubt: bool,
-        call: Call,
-    ) -> Result<Option<Created>, CreateError> {
-        let found = if sent_in_doubt { self.look_for(name, true, call).await? } else { None };
-        Ok(found.filter(|found| is_same_attempt(found, &sent)).map(|found| self.created(found, true)))
-    }
-
-    /// The pod of that name. Not to be able to look, once a create was sent in doubt, leaves the doubt; where no server was ever there, there is
-    /// none.
-    async fn look_for(&self, name: &str, in_doubt: bool, call: Call) -> Result<Option<Value>, CreateError> {
-        self.get(name, call).await.map_err(|error| match in_doubt && self.requests().has_contact() {
-            true => CreateError::InDoubt { name: name.to_owned(), evidence: format!("{error}: {}", error.failure) },
-            false => error.into(),
-        })
-    }
-
-    /// One look at the events about that name since the create was begun. That they cannot be had is no evidence.
-    async fn never_existed(&self, name: &str, begun: Timestamp) -> Result<(), CreateError> {
-        let selector = format!("involvedObject.kind=Pod,involvedObject.name={name}");
-        let request =
-            ApiRequest::list(self.namespace(), "events").query("fieldSelector", selector).query("limit", "500");
-        let Ok(list) = self.requests().once(&request, Some(LOOK_TIME)).await else { return Ok(()) };
-        let since = begun - CLOCK_SKEW;
-        let mut events = list["items"].as_array().into_iter().flatten();
-        match events.rfind(|event| happened(event).is_some_and(|at| at >= since)) {
-            Some(event) => Err(CreateError::InDoubt { name: name.to_owned(), evidence: described(event) }),
-            None => Ok(()),
-        }
+        // Another machine's clock may have said since when.
+        let age = || Timestamp::now().duration_since(since) + CLOCK_SKEW;
+        self.never_existed(name, pod(), age).await?;
+        self.create_when_due(name, pod, call, withdrawn).await
     }
 
     /// Asks the server what it would make of the pod; nothing is stored (`dryRun=All`). Quota is not charged, webhooks without side
@@ -227,56 +132,106 @@ impl PodManager {
         self.requests().send(&request, call).await
     }
 
-    fn created(&self, pod: Value, resolved: bool) -> Created {
+    pub(super) fn created(&self, pod: Value, resolved: bool) -> Created {
         self.seen.remember(self.namespace(), &pod);
         Created { pod, resolved }
     }
 }
 
-/// Names of pods whose create was refused after one in doubt, which may still arrive.
-#[derive(Debug, Clone, Default)]
-pub(super) struct InDoubt(Arc<Mutex<BTreeSet<String>>>);
+/// A create under way.
+struct Creation<'a, P> {
+    pods: &'a PodManager,
+    name: &'a str,
+    pod: P,
+    call: Call,
+    withdrawn: &'a CancellationToken,
+    attempts: Attempts<'a>,
+    begun: Instant,
+    /// Whether one was sent whose effect is not known.
+    in_doubt: bool,
+}
 
-impl InDoubt {
-    fn put(&self, name: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+/// Over, with the pod or without; or to be sent again now.
+type Step = Result<ControlFlow<Option<Created>>, CreateError>;
+
+impl<P: Fn() -> Value> Creation<'_, P> {
+    async fn run(&mut self) -> Result<Option<Created>, CreateError> {
+        loop {
+            let turn = match self.withdrawn.run_until_cancelled(self.attempts.begin(true)).await {
+                Some(Ok(turn)) => turn,
+                Some(Err(error)) => return Box::pin(self.refused(error)).await.map(Some),
+                None => return Box::pin(self.withdrawn()).await,
+            };
+            // Boxed, as all that only comes to be then: who waits for its turn takes up no room for it.
+            if let ControlFlow::Break(created) = Box::pin(self.send(turn)).await? {
+                return Ok(created);
+            }
+        }
     }
 
-    /// Whether it was one; it no longer is.
-    fn take(&self, name: &str) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name)
+    /// One try, and the wait for the next.
+    async fn send(&mut self, turn: Turn) -> Step {
+        let make = || Cow::Owned(ApiRequest::create(self.pods.namespace(), "pods", (self.pod)()));
+        let (generation, answer) = self.attempts.unary_in(turn, make).await;
+        let failure = match answer {
+            Ok(pod) => return Ok(ControlFlow::Break(Some(self.attempts.succeeded(self.pods.created(pod, false))))),
+            Err(failure) => failure,
+        };
+        let in_doubt = failure.effect() == Effect::Unknown;
+        self.in_doubt |= in_doubt;
+        match failure {
+            failure if in_doubt => self.look_and_wait(failure, true).await,
+            failure @ ApiFailure::AlreadyExists(_) => self.look_and_wait(failure, false).await,
+            failure => self.wait(generation, failure).await,
+        }
     }
-}
 
-/// Time for the look at the events.
-const LOOK_TIME: Duration = Duration::from_secs(5);
-/// How far this machine's clock may be ahead of the cluster's.
-const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(60);
+    /// After a failure that had no effect.
+    async fn wait(&mut self, generation: u64, failure: ApiFailure) -> Step {
+        match self.withdrawn.run_until_cancelled(self.attempts.failed(generation, failure)).await {
+            Some(Ok(())) => Ok(ControlFlow::Continue(())),
+            Some(Err(error)) => self.refused(error).await.map(|created| ControlFlow::Break(Some(created))),
+            None => self.withdrawn().await.map(ControlFlow::Break),
+        }
+    }
 
-/// When an event was last seen: series, `eventTime` of events.k8s.io, or the times of core/v1.
-fn happened(event: &Value) -> Option<Timestamp> {
-    let times =
-        [&event["series"]["lastObservedTime"], &event["lastTimestamp"], &event["eventTime"], &event["firstTimestamp"]];
-    times.into_iter().find_map(|time| time.as_str()?.parse().ok())
-}
+    /// After one that may have had its effect, or met the effect of one before.
+    async fn look_and_wait(&mut self, failure: ApiFailure, in_doubt: bool) -> Step {
+        if let Some(found) = self.pods.find(self.name, &(self.pod)(), self.in_doubt, self.call).await? {
+            return Ok(ControlFlow::Break(Some(self.attempts.succeeded(found))));
+        }
+        if in_doubt {
+            let age = || SignedDuration::try_from(self.begun.elapsed()).expect("no process is older than time");
+            self.pods.never_existed(self.name, (self.pod)(), age).await?;
+        }
+        match self.withdrawn.run_until_cancelled(self.attempts.again(failure)).await {
+            Some(again) => Ok(ControlFlow::Continue(again?)),
+            None => self.withdrawn().await.map(ControlFlow::Break),
+        }
+    }
 
-fn described(event: &Value) -> String {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let uid = text(&event["involvedObject"]["uid"]);
-    format!("event {}: {} (UID {uid})", text(&event["reason"]), text(&event["message"]))
-}
+    /// There is to be no other try. After one in doubt that is not yet known to have had no effect: it may have arrived late, and be the very
+    /// cause of the refusal (a quota that its pod fills).
+    async fn refused(&self, refusal: RequestError) -> Result<Created, CreateError> {
+        if !self.in_doubt {
+            return Err(refusal.into());
+        }
+        match self.pods.find(self.name, &(self.pod)(), true, self.call).await? {
+            Some(found) => Ok(found),
+            None => {
+                self.pods.in_doubt.put(self.name);
+                Err(refusal.into())
+            }
+        }
+    }
 
-/// The same task's (nonce) same attempt: a name that the user fixed belongs to one attempt after the other.
-fn is_same_attempt(found: &Value, sent: &Value) -> bool {
-    let nonce = |pod: &Value| pod["metadata"]["annotations"][marks::NONCE].clone();
-    let attempt = |pod: &Value| pod["metadata"]["labels"][marks::ATTEMPT].clone();
-    !nonce(sent).is_null() && nonce(found) == nonce(sent) && attempt(found) == attempt(sent)
-}
-
-fn name_taken(name: &str, other: &Value) -> CreateError {
-    CreateError::NameTaken {
-        name: name.to_owned(),
-        uid: other["metadata"]["uid"].as_str().unwrap_or_default().to_owned(),
-        terminating: !other["metadata"]["deletionTimestamp"].is_null(),
+    /// It is not sent any more. One in doubt may have arrived since it was looked for last.
+    async fn withdrawn(&self) -> Result<Option<Created>, CreateError> {
+        if !self.in_doubt {
+            return Ok(None);
+        }
+        let found = self.pods.look_for(self.name, true, self.call).await?;
+        let ours = found.filter(|found| is_same_attempt(found, &(self.pod)()));
+        Ok(ours.map(|found| self.pods.created(found, true)))
     }
 }

@@ -138,7 +138,7 @@ impl PodManager {
     /// connection that breaks or falls silent, an API server or a node in distress) is ridden out and told as a request's failures are.
     ///
     /// # Errors
-    /// The pod is gone, exec is refused, or the output is too large.
+    /// The pod is gone, exec is refused or hindered for ten minutes, or the output is too large.
     pub(crate) async fn exec_again(
         &self,
         name: &str,
@@ -147,6 +147,7 @@ impl PodManager {
     ) -> Result<ExecOutput, ExecError> {
         let request = exec_request(self.namespace(), name, command);
         let mut attempts = self.requests().attempts(&request, Call::forever());
+        let mut hindered = Hindered::default();
         loop {
             // The tries are counted here; their requests take turns and slots of their own.
             attempts.begin(false).await?;
@@ -155,7 +156,7 @@ impl PodManager {
                     return Ok(attempts.succeeded(output));
                 }
                 Ok(_) => return Err(ExecError::Gone),
-                Err(error) => self.passing(error)?,
+                Err(error) => self.passing(hindered.for_long(error)?)?,
             };
             attempts.again(failure).await?;
         }
@@ -178,6 +179,32 @@ impl PodManager {
 
     async fn is_same(&self, name: &str, uid: &str, call: Call) -> Result<bool, RequestError> {
         Ok(self.get(name, call).await?.is_some_and(|pod| pod["metadata"]["uid"] == uid))
+    }
+}
+
+/// How long it is borne that a command is hindered each time, though its pod is there and the API server answers. A node that is short of
+/// memory or processes recovers within minutes, or evicts pods, which the watch shows; a runtime that runs no second process in a container
+/// never will, nor a proxy that opens no websocket: nothing else would ever end that wait.
+const HINDERED_FOR: Duration = Duration::from_secs(600);
+
+/// Since when each try has met a hindrance that may not pass.
+#[derive(Default)]
+pub(super) struct Hindered(Option<Instant>);
+
+impl Hindered {
+    /// Bears it, unless it has lasted for too long.
+    pub(super) fn for_long(&mut self, error: ExecError) -> Result<ExecError, ExecError> {
+        let may_last = match &error {
+            ExecError::NotRun(_) => true,
+            ExecError::Request(error) => error.failure.is_foreign(),
+            _ => false,
+        };
+        if !may_last {
+            self.0 = None;
+            return Ok(error);
+        }
+        let since = *self.0.get_or_insert_with(Instant::now);
+        if since.elapsed() < HINDERED_FOR { Ok(error) } else { Err(error) }
     }
 }
 

@@ -24,7 +24,10 @@ use tokio_tungstenite::{
     },
 };
 
-use super::{ExecCommand, ExecError, ExecOutput, exec::converse_until};
+use super::{
+    ExecCommand, ExecError, ExecOutput,
+    exec::{Hindered, converse_until},
+};
 use crate::{
     hook::{ConnectOptions, KubernetesHook, Source},
     request::{Backoff, Jitter, Notice, Observer, RequestOptions},
@@ -283,4 +286,31 @@ async fn a_namesake_is_not_entered() {
     let (port, opened) = serve("v5.channel.k8s.io", "another", |_| async {}).await;
     assert!(matches!(run(port, &cat()).await, Err(ExecError::Gone)));
     assert_eq!(opened.load(Ordering::SeqCst), 0);
+}
+
+fn not_run() -> ExecError {
+    ExecError::NotRun("OCI runtime exec failed".to_owned())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_hinders_each_try_is_borne_for_ten_minutes() {
+    let mut hindered = Hindered::default();
+    for _ in 0..20 {
+        assert!(hindered.for_long(not_run()).is_ok());
+        tokio::time::advance(Duration::from_secs(30)).await;
+    }
+    assert!(matches!(hindered.for_long(not_run()), Err(ExecError::NotRun(_))));
+}
+
+/// An outage says nothing of the runtime.
+#[tokio::test(start_paused = true)]
+async fn another_failure_in_between_begins_that_time_anew() {
+    let mut hindered = Hindered::default();
+    for error in [not_run(), ExecError::Broken, not_run()] {
+        assert!(hindered.for_long(error).is_ok());
+        tokio::time::advance(Duration::from_secs(590)).await;
+    }
+    assert!(hindered.for_long(not_run()).is_ok());
+    tokio::time::advance(Duration::from_secs(10)).await;
+    assert!(hindered.for_long(not_run()).is_err());
 }

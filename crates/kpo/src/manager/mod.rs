@@ -5,6 +5,7 @@
 
 mod admission;
 mod create;
+mod doubt;
 mod exec;
 mod read;
 mod sweep;
@@ -20,8 +21,8 @@ use serde_json::Value;
 use crate::request::{ApiRequest, Call, RequestError, Requests};
 
 pub use admission::{Admission, Difference};
-use create::InDoubt;
 pub use create::{CreateError, Created};
+use doubt::InDoubt;
 pub use exec::{ExecCommand, ExecError, ExecOutput};
 pub(crate) use read::SeenPods;
 pub use read::{EventsSought, LastSeen, PodNotFound, ReadError, ReadRetry};
@@ -118,8 +119,8 @@ impl PodManager {
     }
 
     async fn list_pages(&self, request: &ApiRequest, call: Call) -> Result<PodList, RequestError> {
-        let mut items = Vec::new();
-        let mut page = request.clone().query("limit", PAGE.to_string());
+        let first = request.clone().query("limit", PAGE.to_string());
+        let (mut items, mut page) = (Vec::new(), first.clone());
         loop {
             let mut list = match self.requests.send(&page, call).await {
                 Ok(list) => list,
@@ -131,17 +132,10 @@ impl PodManager {
                 }
                 Err(error) => return Err(error),
             };
-            if let Some(Value::Array(more)) = list.get_mut("items").map(Value::take) {
-                items.extend(more);
-            }
+            items.extend(taken_items(&mut list));
             match list["metadata"]["continue"].as_str() {
-                Some(token) if !token.is_empty() => {
-                    page = request.clone().query("limit", PAGE.to_string()).query("continue", token);
-                }
-                _ => {
-                    let resource_version = list["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
-                    return Ok(PodList { items, resource_version });
-                }
+                Some(token) if !token.is_empty() => page = first.clone().query("continue", token),
+                _ => return Ok(PodList { items, resource_version: text(&list["metadata"]["resourceVersion"]) }),
             }
         }
     }
@@ -164,10 +158,18 @@ impl PodManager {
         let request = ApiRequest::list(&self.namespace, "events")
             .query("fieldSelector", field_selector)
             .query("limit", PAGE.to_string());
-        let mut list = self.requests.send(&request, call).await?;
-        match list.get_mut("items").map(Value::take) {
-            Some(Value::Array(items)) => Ok(items),
-            _ => Ok(Vec::new()),
-        }
+        self.requests.send(&request, call).await.map(|mut list| taken_items(&mut list))
     }
+}
+
+/// The objects of a list, taken out of it.
+fn taken_items(list: &mut Value) -> Vec<Value> {
+    match list.get_mut("items").map(Value::take) {
+        Some(Value::Array(items)) => items,
+        _ => Vec::new(),
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
 }

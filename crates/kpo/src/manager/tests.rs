@@ -191,6 +191,15 @@ mod creating {
         assert_eq!(server.seen()[0].body, sent);
     }
 
+    /// A thousand creates may wait for their turn.
+    #[tokio::test(start_paused = true)]
+    async fn a_create_that_waits_takes_up_little_room() {
+        let (pods, kept) = (ScriptedServer::new([]).hook().pods("ns"), CancellationToken::new());
+        let waiting = pods.create_when_due("p", || Value::Null, Call::forever(), &kept);
+        let size = std::mem::size_of_val(&waiting);
+        assert!(size <= 1280, "{size} bytes");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_lost_reply_is_resolved_by_looking() {
         for lost in [Reply::Cut, Reply::status(504, "Timeout", "request did not complete")] {
@@ -204,12 +213,15 @@ mod creating {
 
     #[tokio::test(start_paused = true)]
     async fn a_create_without_effect_is_sent_again() {
-        let replies = [Reply::Cut, Reply::not_found("p"), no_events(), Reply::ok(pod("1", "n", "u"))];
-        let server = ScriptedServer::new(replies);
-        let created = server.hook().pods("ns").create(&pod("1", "n", ""), Call::forever()).await.unwrap();
-        silence().await;
-        assert!(!created.resolved);
-        assert_eq!(methods(&server), ["0 POST", "0 GET", "0 GET", "500 POST"]);
+        let foreign = [403, 404, 200].map(|code| Reply::foreign(code, "<html>default backend</html>"));
+        for lost in [Reply::Cut].into_iter().chain(foreign) {
+            let replies = [lost, Reply::not_found("p"), no_events(), Reply::ok(pod("1", "n", "u"))];
+            let server = ScriptedServer::new(replies);
+            let created = server.hook().pods("ns").create(&pod("1", "n", ""), Call::forever()).await.unwrap();
+            silence().await;
+            assert!(!created.resolved);
+            assert_eq!(methods(&server), ["0 POST", "0 GET", "0 GET", "500 POST"]);
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -272,13 +284,13 @@ mod creating {
         assert!(again(&server).await.unwrap().unwrap().resolved);
         assert_eq!(methods(&server), ["0 GET"]);
 
-        let killed =
-            json!({"reason": "Killing", "message": "Stopping container base", "lastTimestamp": "2099-01-01T00:00:00Z"});
-        let server = ScriptedServer::new([Reply::not_found("p"), Reply::ok(json!({"items": [killed]}))]);
+        let killed = event("u-0", "2026-11-24T10:00:05Z");
+        let made = made_at("2026-11-24T10:00:06Z");
+        let server = ScriptedServer::new([Reply::not_found("p"), Reply::ok(json!({"items": [killed]})), made]);
         let error = again(&server).await.unwrap_err();
         silence().await;
         assert!(matches!(error, CreateError::InDoubt { .. }), "{error:?}");
-        assert_eq!(methods(&server), ["0 GET", "0 GET"]);
+        assert_eq!(methods(&server), ["0 GET", "0 GET", "0 POST"]);
 
         let none = Reply::ok(json!({"items": []}));
         let server = ScriptedServer::new([Reply::not_found("p"), none, Reply::ok(pod("1", "n", "u-1"))]);
@@ -318,24 +330,79 @@ mod creating {
         assert_eq!(created, Some(true));
     }
 
+    /// An event as the API server stored it then, seen a moment ago by this machine's clock.
+    fn event(uid: &str, stored: &str) -> Value {
+        let about = json!({"kind": "Pod", "name": "p", "uid": uid});
+        json!({
+            "metadata": {"creationTimestamp": stored}, "reason": "Killing", "message": "Stopping container base",
+            "involvedObject": about, "lastTimestamp": "2099-01-01T00:00:00Z",
+        })
+    }
+
+    /// What is answered to a create that would be made at that moment of the API server's clock.
+    fn made_at(time: &str) -> Reply {
+        Reply::ok(json!({"metadata": {"name": "p", "creationTimestamp": time}}))
+    }
+
+    /// What comes of a create that was lost, where these events are found.
+    async fn lost_with(events: &[Value], clock: Reply) -> (Result<Created, CreateError>, ScriptedServer) {
+        let events = Reply::ok(json!({"items": events}));
+        let server =
+            ScriptedServer::new([Reply::Cut, Reply::not_found("p"), events, clock, Reply::ok(pod("1", "n", "u"))]);
+        let created = server.hook().pods("ns").create(&pod("1", "n", ""), Call::forever()).await;
+        silence().await;
+        (created, server)
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_pod_that_vanished_before_it_was_looked_for_is_not_created_twice() {
-        let event = |at: &str| {
-            let about = json!({"kind": "Pod", "name": "p", "uid": "u-1"});
-            json!({"reason": "Killing", "message": "Stopping container base", "involvedObject": about, "lastTimestamp": at})
-        };
-        let events = Reply::ok(json!({"items": [event("2099-01-01T00:00:00Z")]}));
-        let server = ScriptedServer::new([Reply::Cut, Reply::not_found("p"), events]);
-        let error = server.hook().pods("ns").create(&pod("1", "n", ""), Call::forever()).await.unwrap_err();
-        silence().await;
-        let said = "the pod \"p\" may have been created, and is not to be found: event Killing: Stopping container base (UID u-1)";
-        assert_eq!(error.to_string(), said);
-        assert_eq!(methods(&server), ["0 POST", "0 GET", "0 GET"]);
+        let ours = || event("u-1", "2026-11-24T10:00:05Z");
+        let old = event("u-0", "2026-11-24T09:59:50Z");
+        let nameless = event("", "2026-11-24T10:00:05Z");
+        let unasked = || Reply::status(403, "Forbidden", "no");
+        for (events, clock, uid) in [
+            (vec![ours()], made_at("2026-11-24T10:00:06Z"), "u-1"),
+            (vec![old.clone(), ours()], made_at("2026-11-24T10:00:06Z"), "u-1"),
+            (vec![event("", "2026-11-24T09:59:50Z"), nameless], made_at("2026-11-24T10:00:06Z"), ""),
+            // Who cannot tell the time excludes nothing.
+            (vec![old], unasked(), "u-0"),
+        ] {
+            let (created, server) = lost_with(&events, clock).await;
+            let said = format!(
+                "the pod \"p\" may have been created, and is not to be found: event Killing: Stopping container base (UID {uid})"
+            );
+            assert_eq!(created.unwrap_err().to_string(), said);
+            assert_eq!(methods(&server), ["0 POST", "0 GET", "0 GET", "0 POST"]);
+            assert_eq!(server.seen()[3].query, "dryRun=All", "what tells the time makes no pod");
+        }
+    }
 
-        // An event of a namesake of long ago says nothing.
-        let events = Reply::ok(json!({"items": [event("2001-01-01T00:00:00Z")]}));
+    /// The name of a pod that was there a moment ago, which is what its events tell of.
+    #[tokio::test(start_paused = true)]
+    async fn the_events_of_a_predecessor_of_that_name_are_no_evidence() {
+        let first = event("u-0", "2026-11-24T10:00:00Z");
+        let last = event("u-0", "2026-11-24T10:00:05Z");
+        let (created, server) = lost_with(&[first, last], made_at("2026-11-24T10:00:05Z")).await;
+        assert!(!created.unwrap().resolved);
+        assert_eq!(methods(&server), ["0 POST", "0 GET", "0 GET", "0 POST", "500 POST"]);
+
+        // An event of long ago needs no such look.
+        let mut long_ago = event("u-0", "2001-01-01T00:00:00Z");
+        long_ago["lastTimestamp"] = json!("2001-01-01T00:00:00Z");
+        let events = Reply::ok(json!({"items": [long_ago]}));
         let server = ScriptedServer::new([Reply::Cut, Reply::not_found("p"), events, Reply::ok(pod("1", "n", "u"))]);
         server.hook().pods("ns").create(&pod("1", "n", ""), Call::forever()).await.unwrap();
+        assert_eq!(methods(&server), ["0 POST", "0 GET", "0 GET", "500 POST"]);
+    }
+
+    /// A server that is there and says nothing: the create may be done yet.
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_server_leaves_the_doubt() {
+        let server = ScriptedServer::new(std::iter::repeat_with(|| Reply::Silence).take(9));
+        let error = server.hook().pods("ns").create(&pod("1", "n", ""), Call::forever()).await.unwrap_err();
+        silence().await;
+        assert!(matches!(error, CreateError::InDoubt { .. }), "{error:?}");
+        assert_eq!(methods(&server), ["0 POST", "10000 GET"]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -412,6 +479,18 @@ mod writing {
         let options = DeleteOptions { precondition: Precondition::uid("u").at("7"), grace_seconds: None };
         let done = server.hook().pods("ns").delete("p", &options, Call::forever()).await.unwrap();
         assert_eq!((done, server.seen().len()), (Written::Gone, 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_proxys_word_that_there_is_nothing_is_not_the_pods_end() {
+        let options = DeleteOptions { precondition: Precondition::uid("u").at("7"), grace_seconds: None };
+        for code in [404, 409] {
+            let lost = Reply::foreign(code, "<html>default backend</html>");
+            let server = ScriptedServer::new([lost, Reply::ok(pod("1", "n", "u"))]);
+            let done = server.hook().pods("ns").delete("p", &options, Call::forever()).await.unwrap();
+            assert!(matches!(done, Written::Done(_)), "{done:?}");
+            assert_eq!(server.seen().len(), 2);
+        }
     }
 
     #[tokio::test(start_paused = true)]

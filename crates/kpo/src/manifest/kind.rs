@@ -4,6 +4,7 @@ use super::check::kind_of;
 use super::document::Document;
 use super::error::{ManifestError, Place, Problem};
 use super::path::Path;
+use crate::body;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ pub(super) struct Found {
     pub(super) suspended: Option<String>,
 }
 
-/// What the server writes into `metadata`: a pod that was read from a cluster can be handed in again.
+/// What the server writes into `metadata`: a pod that was read from a cluster can be handed in again. What kpo put on it goes, too.
 const SERVERS_OWN: [&str; 8] = [
     "uid",
     "resourceVersion",
@@ -86,6 +87,7 @@ fn pod_at(document: &Document, prefix: &Path) -> Value {
             }
         }
     }
+    body::strip_marks(&mut pod);
     pod
 }
 

@@ -53,6 +53,16 @@ fn a_pod_is_taken_as_it_is() {
     assert_eq!(null.pod, manifest.pod);
 }
 
+/// It was a task's pod.
+#[test]
+fn a_pod_of_kpos_can_be_handed_in_again() {
+    let marked = "labels: {app: juice, kpo.rs/task: old}\n  annotations: {kpo.rs/stopping: cancelledByUser, kpo.rs/expires: x, team: a}";
+    let manifest = read(file(&POD.replace("labels: {app: juice}", marked)));
+    let metadata =
+        json!({"name": "squeeze", "namespace": "prod", "labels": {"app": "juice"}, "annotations": {"team": "a"}});
+    assert_eq!(manifest.pod["metadata"], metadata);
+}
+
 #[test]
 fn flags_go_into_the_own_container() {
     let mut request = file(POD);

@@ -14,6 +14,9 @@ use super::{
 };
 use crate::hook::CredentialError;
 
+/// A turn that has come: the instant at which the attempt must be over, and the slot in flight.
+pub(crate) type Turn = (Option<Instant>, Option<Slot>);
+
 /// Counts, waits and tells; the exchange itself is the caller's: `begin`, then `succeeded` or `failed`, in a loop.
 pub(crate) struct Attempts<'a> {
     requests: &'a Requests,
@@ -47,12 +50,11 @@ impl<'a> Attempts<'a> {
         self
     }
 
-    /// Waits for the rate's turn and, where one is needed, for a slot in flight. Returns the instant at which the attempt must be over, and the
-    /// slot.
+    /// Waits for the rate's turn and, where one is needed, for a slot in flight.
     ///
     /// # Errors
     /// The deadline passed meanwhile: there was no (other) attempt.
-    pub(crate) async fn begin(&mut self, in_flight: bool) -> Result<(Option<Instant>, Option<Slot>), RequestError> {
+    pub(crate) async fn begin(&mut self, in_flight: bool) -> Result<Turn, RequestError> {
         let limiter = &self.requests.inner.limiter;
         let admitted = async {
             limiter.turn().await;
@@ -87,12 +89,14 @@ impl<'a> Attempts<'a> {
     /// The same in a turn that has come.
     pub(crate) async fn unary_in<'r>(
         &self,
-        (limit, _slot): (Option<Instant>, Option<Slot>),
+        (limit, _slot): Turn,
         make: impl Fn() -> Cow<'r, ApiRequest>,
     ) -> transport::Attempt<Value> {
         let inner = &self.requests.inner;
         let timeout = sooner(self.call.timeout.unwrap_or(inner.options.timeout), limit);
-        transport::unary(&inner.connection, &make(), timeout).await
+        let answer = transport::unary(&inner.connection, &make(), timeout).await;
+        self.requests.remember(answer.1.as_ref().err());
+        answer
     }
 
     /// One attempt at opening a stream, with its turn; with [`Call::timeout`] it holds a slot until the headers have come.
@@ -139,7 +143,6 @@ impl<'a> Attempts<'a> {
     /// # Errors
     /// There is to be no other attempt.
     pub(crate) async fn again(&mut self, failure: ApiFailure) -> Result<(), RequestError> {
-        self.requests.remember(Some(&failure));
         let delay = self.requests.inner.options.backoff.delay(self.made, failure.retry_after());
         self.pause(failure, Some(delay)).await
     }
@@ -197,7 +200,7 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    /// The call's deadline; while no server ever answered, the first contact's if that is sooner.
+    /// The call's deadline; while no API server ever answered, the first contact's if that is sooner.
     fn deadline(&self) -> Option<Instant> {
         let inner = &self.requests.inner;
         let answered = inner.answered.load(Ordering::Relaxed);

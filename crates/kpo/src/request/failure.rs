@@ -129,6 +129,10 @@ pub enum ApiFailure {
     /// Any other refusal, such as 400 or 405.
     #[error("the API server refused with {}: {}", .0.code, .0.message)]
     Refused(Box<ApiStatus>),
+    /// A refusal in the words of somebody in between (a proxy, an ingress without a way to the server): the API server has said nothing. It may
+    /// have had the request all the same.
+    #[error("something in front of the API server answered with {}: {}", .0.code, .0.message)]
+    Foreign(Box<ApiStatus>),
     /// A success whose body is not what a Kubernetes API server sends. Nothing is known of the effect.
     #[error("the answer ({code}) is not JSON: this does not look like a Kubernetes API server")]
     Unreadable {
@@ -173,7 +177,8 @@ impl ApiFailure {
             | ApiFailure::TooManyRequests(status)
             | ApiFailure::TooLargeResourceVersion(status)
             | ApiFailure::Server(status)
-            | ApiFailure::Refused(status) => Some(status),
+            | ApiFailure::Refused(status)
+            | ApiFailure::Foreign(status) => Some(status),
         }
     }
 
@@ -201,13 +206,19 @@ impl ApiFailure {
     }
 
     /// Whether the request may have had its effect although it failed: no answer after it may have been sent, an answer that says
-    /// nothing (a 5xx: the API server gives up waiting for etcd or a webhook, which may still go through), or one that is unreadable.
+    /// nothing (a 5xx: the API server gives up waiting for etcd or a webhook, which may still go through), or one that is not the API server's.
     pub fn effect(&self) -> Effect {
         match self {
             ApiFailure::Transport { effect, .. } => *effect,
-            ApiFailure::Server(_) | ApiFailure::Unreadable { .. } => Effect::Unknown,
+            ApiFailure::Server(_) => Effect::Unknown,
+            other if other.is_foreign() => Effect::Unknown,
             _ => Effect::None,
         }
+    }
+
+    /// Whether somebody answered who does not seem to be an API server.
+    pub(crate) fn is_foreign(&self) -> bool {
+        matches!(self, ApiFailure::Foreign(_) | ApiFailure::Unreadable { .. })
     }
 
     /// Whether an API server answered to credentials that it accepted (not a proxy in between, and not in its own distress).
@@ -228,6 +239,8 @@ impl ApiFailure {
                 | ApiFailure::TooManyRequests(_)
                 | ApiFailure::TooLargeResourceVersion(_)
                 | ApiFailure::Server(_)
+                | ApiFailure::Foreign(_)
+                | ApiFailure::Unreadable { .. }
         )
     }
 
@@ -256,9 +269,11 @@ impl ApiFailure {
         let status = Box::new(status);
         match (status.code, status.reason.as_str()) {
             (401, _) => Self::Unauthorized(status),
+            // What a proxy refuses in its own words is no statement about the object; but for a body that it finds too large, which is no
+            // smaller the next time.
+            (..=499, _) if !status.is_status && !matches!(status.code, 413 | 429) => Self::Foreign(status),
             (403, _) => Self::Forbidden(status),
-            // A 404 in a proxy's own words is no statement about the object.
-            (404, _) if status.is_status => Self::NotFound(status),
+            (404, _) => Self::NotFound(status),
             (409, "AlreadyExists") => Self::AlreadyExists(status),
             (409, _) if on_quota => Self::QuotaConflict(status),
             (409, _) => Self::Conflict(status),
@@ -355,7 +370,13 @@ mod tests {
             (401, status("Unauthorized", "", json!({})), "Unauthorized"),
             (403, status("Forbidden", "", json!({})), "Forbidden"),
             (404, status("NotFound", "", json!({})), "NotFound"),
-            (404, b"404 page not found".to_vec(), "Refused"),
+            (403, b"<html>403 Forbidden</html>".to_vec(), "Foreign"),
+            (404, b"404 page not found".to_vec(), "Foreign"),
+            (409, b"conflict".to_vec(), "Foreign"),
+            (410, b"".to_vec(), "Foreign"),
+            (413, b"<html>413 Request Entity Too Large</html>".to_vec(), "Refused"),
+            (422, b"{}".to_vec(), "Foreign"),
+            (401, b"<html>log in</html>".to_vec(), "Unauthorized"),
             (409, status("AlreadyExists", "", json!({})), "AlreadyExists"),
             (409, status("Conflict", "", json!({})), "Conflict"),
             (409, status("Conflict", "", quota), "QuotaConflict"),
@@ -367,7 +388,7 @@ mod tests {
             (500, status("InternalError", "", json!({})), "Server"),
             (502, b"<html>".to_vec(), "Server"),
             (400, status("BadRequest", "", json!({})), "Refused"),
-            (302, b"".to_vec(), "Refused"),
+            (302, b"".to_vec(), "Foreign"),
         ];
         for (code, body, expected) in rows {
             let failure = ApiFailure::from_answer(code, &HeaderMap::new(), &body);

@@ -4,8 +4,9 @@
 //! - Bodies are raw JSON: nothing is dropped that this crate does not know.
 //! - Every unary attempt has a timeout; a silent server hangs nobody.
 //! - What can happen to an attempt is a closed list, [`ApiFailure`], with the HTTP code also where a proxy answered in its own words.
-//! - Transport errors, 401, 429, 5xx and the `Conflict` of `resourcequotas` are tried again until the [`Call`]'s deadline; nothing else
-//!   is, in particular no 403 and no 404 (the read retry on 404 is [`PodManager::read_pod`](crate::manager::PodManager::read_pod)'s).
+//! - Transport errors, 401, 429, 5xx, the `Conflict` of `resourcequotas` and whatever is not in the API server's words (a proxy's 404) are
+//!   tried again until the [`Call`]'s deadline; nothing else is, in particular no 403 and no 404 of the API server's (the read retry on 404
+//!   is [`PodManager::read_pod`](crate::manager::PodManager::read_pod)'s).
 //! - A create is never sent again while its effect is unknown: [`Requests::send`] then returns, and the caller looks first.
 //! - All requests of a process share one limit ([`RateLimit`]).
 //!
@@ -47,7 +48,7 @@ pub use limit::RateLimit;
 pub use retry::{Backoff, Jitter};
 pub use target::{ApiRequest, ContentType, Target, Verb};
 
-use attempts::Attempts;
+pub(crate) use attempts::{Attempts, Turn};
 use limit::Limiter;
 
 /// How requests are made; one for a process.
@@ -59,7 +60,7 @@ pub struct RequestOptions {
     pub limit: RateLimit,
     /// Waiting between attempts.
     pub backoff: Backoff,
-    /// How long the very first request is tried while no server has answered yet: a wrong address shall fail soon. `None`: as long as
+    /// How long the very first request is tried while no API server has answered yet: a wrong address shall fail soon. `None`: as long as
     /// any other. Default 10 s. An untrusted certificate and credentials that are not accepted even after a refresh fail at once then.
     pub first_contact: Option<Duration>,
     /// Told of each failed attempt that is tried again, and of the success after it. `None`: only `tracing` is.
@@ -241,10 +242,12 @@ struct Inner {
     connection: Arc<Connection>,
     options: RequestOptions,
     limiter: Limiter,
-    /// Whether any server ever answered.
+    /// Whether an API server ever answered (or a proxy for it, that it does not: a 5xx).
     answered: AtomicBool,
     /// Whether the credentials were ever accepted.
     accepted: AtomicBool,
+    /// Whether a request may ever have reached an API server: one answered, or none did in time.
+    reached: AtomicBool,
 }
 
 impl fmt::Debug for Requests {
@@ -262,6 +265,7 @@ impl Requests {
             options,
             answered: AtomicBool::new(false),
             accepted: AtomicBool::new(false),
+            reached: AtomicBool::new(false),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -398,13 +402,20 @@ impl Requests {
         ApiFailure::Transport { effect: Effect::Unknown, kind, server: self.inner.connection.place(), source: None }
     }
 
-    /// Whether any server ever answered.
+    /// Whether an API server ever answered.
     pub(crate) fn has_contact(&self) -> bool {
         self.inner.answered.load(Ordering::Relaxed)
     }
 
+    /// Whether a request may ever have reached an API server. A page of somebody else's, and nothing else ever, is none.
+    pub(crate) fn may_have_reached(&self) -> bool {
+        self.inner.reached.load(Ordering::Relaxed)
+    }
+
     fn remember(&self, failure: Option<&ApiFailure>) {
-        let answered = failure.is_none_or(|f| f.code().is_some());
+        let reached = failure.is_none_or(|f| !f.is_foreign() && (f.code().is_some() || f.effect() == Effect::Unknown));
+        self.inner.reached.fetch_or(reached, Ordering::Relaxed);
+        let answered = failure.is_none_or(|f| f.code().is_some() && !f.is_foreign());
         let accepted = failure.is_none_or(ApiFailure::is_of_the_server);
         self.inner.answered.fetch_or(answered, Ordering::Relaxed);
         self.inner.accepted.fetch_or(accepted, Ordering::Relaxed);

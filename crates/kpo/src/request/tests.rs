@@ -70,8 +70,7 @@ async fn what_does_not_pass_is_asked_once() {
         Reply::status(410, "Expired", "no"),
         Reply::status(422, "Invalid", "no"),
         Reply::status(400, "BadRequest", "no"),
-        Reply::foreign(404, "404 page not found"),
-        Reply::foreign(200, "<html>log in</html>"),
+        Reply::foreign(413, "<html>Request Entity Too Large</html>"),
     ];
     for reply in cases {
         let server = ScriptedServer::new([reply]);
@@ -80,11 +79,38 @@ async fn what_does_not_pass_is_asked_once() {
     }
 }
 
+/// A proxy's words are not the API server's.
+#[tokio::test(start_paused = true)]
+async fn what_somebody_in_between_answers_is_asked_again() {
+    for code in [302, 403, 404, 409, 410, 422, 200] {
+        let server = ScriptedServer::new([Reply::foreign(code, "<html>default backend</html>"), Reply::ok(json!({}))]);
+        server.hook().requests().send(&get(), Call::forever()).await.unwrap();
+        assert_eq!(server.seen().len(), 2, "{code}");
+    }
+}
+
+/// A wrong address, at which somebody answers.
+#[tokio::test(start_paused = true)]
+async fn where_no_api_server_ever_answered_the_first_contact_is_given_up_soon() {
+    let page = || Reply::foreign(404, "<html>default backend</html>");
+    let server = ScriptedServer::new(std::iter::repeat_with(page).take(50));
+    let error = server.hook().requests().send(&get(), Call::forever()).await.unwrap_err();
+    assert_eq!(error.attempts, 5, "at 0, 0.5, 1.5, 3.5 and 7.5 s, within 10 s");
+    let said = "something in front of the API server answered with 404: <html>default backend</html>";
+    assert_eq!(error.failure.to_string(), said);
+
+    // Once one has, it is waited for.
+    let server = ScriptedServer::new([Reply::ok(json!({}))].into_iter().chain(std::iter::repeat_with(page).take(50)));
+    let hook = server.hook();
+    hook.requests().send(&get(), Call::forever()).await.unwrap();
+    let error = hook.requests().send(&get(), Call::within(Duration::from_secs(60))).await.unwrap_err();
+    assert_eq!(error.attempts, 7, "until the deadline");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_create_is_not_repeated_when_its_effect_is_unknown() {
-    for reply in
-        [Reply::Cut, Reply::Silence, unavailable(), Reply::foreign(504, "gateway timeout"), Reply::foreign(200, "huh")]
-    {
+    let foreign = [504, 404, 403, 200].map(|code| Reply::foreign(code, "<html>not here</html>"));
+    for reply in [Reply::Cut, Reply::Silence, unavailable()].into_iter().chain(foreign) {
         let server = ScriptedServer::new([reply]);
         let error = server.hook().requests().send(&post(), Call::forever()).await.unwrap_err();
         assert_eq!(error.failure.effect(), Effect::Unknown);

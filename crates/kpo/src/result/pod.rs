@@ -65,6 +65,15 @@ pub enum ManifestError {
         /// Its path.
         path: String,
     },
+    /// So many containers share the room for termination messages that a report has none.
+    #[error(
+        "the pod has {containers} containers: each has {} bytes of their termination messages, and kpo's needs {HEAD} to report a result",
+        message_limit(*.containers)
+    )]
+    TooManyContainers {
+        /// How many it would have, kpo's included.
+        containers: usize,
+    },
 }
 
 /// A path that the API server sets where none is given.
@@ -159,12 +168,13 @@ pub fn detect(pod: &Value, container: &str) -> Option<Plan> {
 }
 
 /// What the container runs in a pod that will have so many: the sizes tell it what surely fits its termination message, and what may.
-fn command(containers: usize, options: &SidecarOptions) -> Vec<String> {
-    let inline = message_limit(containers) - HEAD;
-    let sure = POD_MESSAGE_LIMIT / (containers + INJECTED) - HEAD;
+fn command(containers: usize, options: &SidecarOptions) -> Result<Vec<String>, ManifestError> {
+    let too_many = ManifestError::TooManyContainers { containers };
+    let inline = message_limit(containers).checked_sub(HEAD).ok_or(too_many)?;
+    let sure = (POD_MESSAGE_LIMIT / (containers + INJECTED)).saturating_sub(HEAD);
     let sizes = [sure.min(options.limit), inline.min(options.limit), options.limit].map(|n| n.to_string());
     let [sure, inline, most] = sizes.each_ref().map(String::as_str);
-    shell(include_str!("sidecar.sh"), &[&options.path, sure, inline, most])
+    Ok(shell(include_str!("sidecar.sh"), &[&options.path, sure, inline, most]))
 }
 
 /// A command that runs a script with arguments.
@@ -180,7 +190,7 @@ enum Kind {
 fn add(pod: &mut Value, container: &str, options: &SidecarOptions, kind: Kind) -> Result<(), ManifestError> {
     let directory = directory(&options.path)?.to_owned();
     check_names(pod)?;
-    let command = command(count(pod) + 1, options);
+    let command = command(count(pod) + 1, options)?;
     let user = user(pod, container, options);
     let program = find(pod, container)?;
     let shared = named_mount(program, &directory).cloned();

@@ -133,6 +133,22 @@ fn what_does_not_fit_is_refused_and_leaves_the_manifest_as_it_was() {
     }
 }
 
+/// Each container has its share of 12 KiB; what is less than a report's first line carries nothing.
+#[test]
+fn a_pod_of_too_many_containers_has_no_room_for_a_report() {
+    let pod = |others: usize| {
+        let mut pod = program();
+        let containers = pod["spec"]["containers"].as_array_mut().unwrap();
+        containers.extend((containers.len()..others).map(|nth| json!({"name": format!("c{nth}"), "image": "i"})));
+        pod
+    };
+    let taken = |others| add_sidecar(&mut pod(others), "base", &options()).map_err(|error| error.to_string());
+    assert!(taken(96).is_ok() && taken(109).is_ok());
+    let said = "the pod has 112 containers: each has 109 bytes of their termination messages, and kpo's needs 110 to report a result";
+    assert_eq!(taken(110).unwrap_err(), said);
+    assert!(taken(200).is_err());
+}
+
 #[test]
 fn the_programs_own_termination_message() {
     let mut pod = program();

@@ -8,7 +8,7 @@ use std::{
 use kpo_core::Pod;
 use tokio::{sync::Notify, time::Instant};
 
-use super::{Forbidden, Observation, Sighting};
+use super::{Forbidden, Observation, PodVersion, Sighting};
 
 /// What a subscriber is found by: the task's id, or nothing where the watch has one subscriber only.
 pub(super) type Key = Arc<str>;
@@ -33,14 +33,12 @@ struct Known {
     uid: String,
     resource_version: String,
     key: Key,
-    /// The relist from which on its absence counts: one that was begun after the pod was known.
-    from: u64,
 }
 
 #[derive(Debug)]
 struct State {
     sight: Sight,
-    /// Relists begun so far.
+    /// Relists that were completed since the first word on whether the watch stands: nobody asks for a pod before.
     relists: u64,
     known: HashMap<String, Known>,
     queues: HashMap<Key, Arc<Queue>>,
@@ -54,6 +52,8 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Fan {
     state: Mutex<State>,
+    /// Wakes those who wait for the first word on whether the watch stands.
+    turned: Notify,
     /// Whether pods are told apart by their task's label; else there is one subscriber, whose key is empty.
     by_task: bool,
     /// Observations that wait for one subscriber at most.
@@ -71,7 +71,7 @@ impl Fan {
             unclaimed: by_task.then(|| Arc::new(Queue::new(limit))),
             claimed: false,
         };
-        Self { state: Mutex::new(state), by_task, limit }
+        Self { state: Mutex::new(state), turned: Notify::new(), by_task, limit }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -109,14 +109,33 @@ impl Fan {
         self.state().claimed = false;
     }
 
-    /// From the next relist on, the absence of this pod is worth telling.
-    pub(super) fn expect(&self, key: &Key, name: &str, uid: &str, resource_version: &str) {
+    /// Until it is known whether the watch stands.
+    pub(super) async fn said(&self) {
+        loop {
+            let turned = self.turned.notified();
+            if !matches!(self.state().sight, Sight::Unsaid) {
+                return;
+            }
+            turned.await;
+        }
+    }
+
+    /// Relists that are complete.
+    pub(super) fn relists(&self) -> u64 {
+        self.state().relists
+    }
+
+    /// From now on, the absence of this pod is worth telling. It was asked for when so many relists were complete: one that was completed
+    /// since, and has not shown it, may be newer than the pod.
+    pub(super) fn expect(&self, key: &Key, pod: &PodVersion, relists: u64) {
         let mut state = self.state();
-        let from = state.relists + 1;
-        let known =
-            Known { uid: uid.to_owned(), resource_version: resource_version.to_owned(), key: Arc::clone(key), from };
-        if state.queues.contains_key(key) && state.known.get(name).is_none_or(|k| k.uid != uid) {
-            state.known.insert(name.to_owned(), known);
+        if !state.queues.contains_key(key) || state.known.get(&pod.name).is_some_and(|k| k.uid == pod.uid) {
+            return;
+        }
+        let (uid, resource_version) = (pod.uid.clone(), pod.resource_version.clone());
+        state.known.insert(pod.name.clone(), Known { uid, resource_version, key: Arc::clone(key) });
+        if state.relists != relists {
+            state.absent(&pod.name);
         }
     }
 
@@ -148,21 +167,12 @@ impl Fan {
         self.state().absent(name);
     }
 
-    /// Numbers a relist that begins now.
-    pub(super) fn begin_relist(&self) -> u64 {
+    /// A relist is complete: what is known and was not shown is absent, also where it came to be known meanwhile: it may have been there
+    /// before the list was made, and have gone.
+    pub(super) fn end_relist(&self, shown: &HashSet<String>) {
         let mut state = self.state();
-        state.relists += 1;
-        state.relists
-    }
-
-    /// A relist is complete: what it did not show, though it was known before the relist began, is absent.
-    pub(super) fn end_relist(&self, number: u64, shown: &HashSet<String>) {
-        let mut state = self.state();
-        let missing = |(name, known): (&String, &Known)| {
-            let counts = known.from <= number && !shown.contains(name);
-            counts.then(|| name.clone())
-        };
-        let mut missing: Vec<_> = state.known.iter().filter_map(missing).collect();
+        state.relists += u64::from(!matches!(state.sight, Sight::Unsaid));
+        let mut missing: Vec<_> = state.known.keys().filter(|name| !shown.contains(*name)).cloned().collect();
         missing.sort_unstable();
         missing.iter().for_each(|name| state.absent(name));
     }
@@ -175,6 +185,7 @@ impl Fan {
         }
         state.queues.values().for_each(|queue| queue.tell_sight(&sight));
         state.sight = sight;
+        self.turned.notify_waiters();
     }
 
     /// Tells everyone.
@@ -193,7 +204,6 @@ impl State {
     /// Keeps the books on a pod; false if the subscriber knows this very state of it.
     fn note(&mut self, sighting: Sighting, pod: &Pod, key: Key, queue: &Queue) -> bool {
         let meta = &pod.metadata;
-        let from = self.relists + 1;
         if sighting == Sighting::Deleted {
             if self.known.get(&meta.name).is_some_and(|k| k.uid == meta.uid) {
                 self.known.remove(&meta.name);
@@ -210,7 +220,7 @@ impl State {
             None => {}
         }
         let (uid, resource_version) = (meta.uid.clone(), meta.resource_version.clone());
-        self.known.insert(meta.name.clone(), Known { uid, resource_version, key, from });
+        self.known.insert(meta.name.clone(), Known { uid, resource_version, key });
         true
     }
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     lines::{Broken, Lines},
-    request::{ApiFailure, ApiRequest, Effect, Requests, TransportKind},
+    request::{ApiFailure, ApiRequest, ByteStream, Effect, Requests, TransportKind},
 };
 
 /// Which pods.
@@ -76,6 +76,8 @@ pub(super) struct Feed {
     gapless: bool,
     /// Whether a gap was told that has not ended.
     in_gap: bool,
+    /// Whether it ever stood.
+    stood: bool,
     /// When a resumed watch will have settled, while it has not.
     settles: Option<Instant>,
     /// Failures and quick ends in a row.
@@ -108,6 +110,7 @@ impl Feed {
             mode,
             gapless: true,
             in_gap: false,
+            stood: false,
             settles: None,
             failures: 0,
             empty: 0,
@@ -133,12 +136,10 @@ impl Feed {
     }
 
     async fn list(&mut self) -> Duration {
+        self.begins_anew();
         match self.relist().await {
             Ok(version) => self.mode = Mode::Watch(Some(version)),
-            Err(failure) if failure.is_forbidden() => match self.read_each().await {
-                Ok(()) => self.mode = Mode::Watch(None),
-                Err(failure) => return self.failed(failure, Duration::ZERO),
-            },
+            Err(failure) if failure.is_forbidden() => self.mode = Mode::Watch(None),
             Err(failure) => return self.failed(failure, Duration::ZERO),
         }
         Duration::ZERO
@@ -146,8 +147,7 @@ impl Feed {
 
     async fn watch(&mut self, from: Option<String>) -> Duration {
         let begun = Instant::now();
-        let request = self.watch_request(from.clone());
-        let body = match self.requests.open_once(&request, Some(self.options.patience)).await {
+        let body = match self.open(from.as_deref()).await {
             Ok(body) => body,
             Err(failure) => {
                 self.empty = 0;
@@ -161,6 +161,26 @@ impl Feed {
         let is_empty = matches!(end, End::Closed) && matches!(&self.mode, Mode::Watch(position) if *position == from);
         self.empty = if is_empty { self.empty + 1 } else { 0 };
         self.ended(end, begun.elapsed())
+    }
+
+    /// Opens a watch. Of one that begins now it is not known what went before: each pod that somebody waits for is read, once it is open.
+    async fn open(&mut self, from: Option<&str>) -> Result<ByteStream, ApiFailure> {
+        let request = self.watch_request(from);
+        if from.is_some() {
+            return self.requests.open_once(&request, Some(self.patience())).await;
+        }
+        self.begins_anew();
+        let body = self.requests.open_once(&request, Some(self.patience())).await?;
+        self.read_each().await?;
+        Ok(body)
+    }
+
+    /// What happened since it was last looked, if ever, is not told any more.
+    fn begins_anew(&mut self) {
+        if self.stood && !self.in_gap {
+            self.lost();
+        }
+        self.gapless &= !self.in_gap;
     }
 
     async fn follow(&mut self, mut lines: Lines, deadline: Instant) -> End {
@@ -342,7 +362,6 @@ impl Feed {
 
     /// Lists page by page what the selection shows now, and says what is there and what is missing; the list's resourceVersion.
     async fn relist(&mut self) -> Result<String, ApiFailure> {
-        let number = self.fan.begin_relist();
         let mut shown = HashSet::new();
         let mut next = String::new();
         loop {
@@ -353,7 +372,7 @@ impl Feed {
                 self.fan.seen(Sighting::Listed, Box::new(pod));
             }
             if page.metadata.next.is_empty() {
-                self.fan.end_relist(number, &shown);
+                self.fan.end_relist(&shown);
                 return Ok(page.metadata.resource_version);
             }
             next = page.metadata.next;
@@ -363,11 +382,11 @@ impl Feed {
     async fn page(&self, next: &str) -> Result<PodList, ApiFailure> {
         let request = self.list_request(next);
         let fetch = async {
-            let body = self.requests.open_once(&request, Some(self.options.patience)).await?;
+            let body = self.requests.open_once(&request, Some(self.patience())).await?;
             let bytes: Vec<u8> = body.try_fold(Vec::new(), append).await?;
             serde_json::from_slice(&bytes).map_err(|_| ApiFailure::Unreadable { code: 200 })
         };
-        timeout(self.options.patience, fetch).await.unwrap_or_else(|_| Err(too_slow()))
+        timeout(self.patience(), fetch).await.unwrap_or_else(|_| Err(too_slow()))
     }
 
     /// Where lists are forbidden: one read a pod that somebody waits for.
@@ -386,7 +405,13 @@ impl Feed {
         Ok(())
     }
 
-    fn watch_request(&self, from: Option<String>) -> ApiRequest {
+    /// Time for an answer. While no server ever gave one, no more than a first contact may take: whoever waits for the watch shall know soon.
+    fn patience(&self) -> Duration {
+        let first = self.requests.options().first_contact.filter(|_| !self.requests.has_contact());
+        first.map_or(self.options.patience, |first| first.min(self.options.patience))
+    }
+
+    fn watch_request(&self, from: Option<&str>) -> ApiRequest {
         let (key, selector) = self.selection.selector();
         let mut request = ApiRequest::watch(self.selection.namespace(), "pods").query(key, selector);
         if let Some(version) = from {
@@ -422,7 +447,7 @@ impl Feed {
 
     fn covered(&mut self) {
         self.fan.turn(Sight::Covered { gapless: self.gapless });
-        (self.in_gap, self.gapless, self.settles) = (false, true, None);
+        (self.in_gap, self.gapless, self.settles, self.stood) = (false, true, None, true);
     }
 
     fn lost(&mut self) {

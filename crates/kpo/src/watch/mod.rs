@@ -2,8 +2,8 @@
 //!
 //! # Guarantees
 //! - A watch is resumed from the last resourceVersion it saw; what happens meanwhile is delivered then. Where that is not possible
-//!   (410), a [`Gap`](Observation::Gap) is named and a relist follows, whose list is consistent (read with quorum) and newer than any
-//!   pod that it is compared with: pods that it does not show are [`Absent`](Observation::Absent).
+//!   (410), a [`Gap`](Observation::Gap) is named and a relist follows, whose list is consistent (read with quorum): pods that it does not
+//!   show are [`Absent`](Observation::Absent). So is one that came to be known while it was made, which a list before it would not show either.
 //! - Nothing here decides what became of a pod: a [`Sighting::Deleted`] is handed on as it came.
 //! - A server that closes each watch at once, refuses, or falls silent is asked again after 1, 2, 4 … 30 s (plus jitter); a watch that
 //!   lived for half a minute is taken up again at once. A `Retry-After` is honoured up to a minute.
@@ -68,7 +68,7 @@ pub enum Observation {
         /// Whether all that happened in the gap was or will be delivered.
         gapless: bool,
     },
-    /// A consistent list, newer than the pod, did not show it (or a read answered 404). Proves nothing: read it once, by name.
+    /// A consistent list did not show a pod that was seen or expected (or a read answered 404). Proves nothing: read it once, by name.
     Absent {
         /// The pod's name.
         name: String,
@@ -215,10 +215,17 @@ pub struct PodVersion {
     pub resource_version: String,
 }
 
+impl PodVersion {
+    pub(crate) fn of(pod: &Pod) -> Self {
+        let seen = &pod.metadata;
+        Self { name: seen.name.clone(), uid: seen.uid.clone(), resource_version: seen.resource_version.clone() }
+    }
+}
+
 /// One watch on all of kpo's pods in a namespace (label `kpo.rs/task`), shared by the tasks of this process.
 ///
 /// It begins with a list, which says from where to watch. Subscribe first, wait for [`Observation::Covered`], then create the pod (or, to
-/// attach, read it): so nothing that happens to it is missed. The watch ends when it and all its subscriptions are dropped.
+/// attach, read it) and [`expect`](Subscription::expect) it: so nothing that happens to it is missed. The watch ends when it and all its subscriptions are dropped.
 ///
 /// ```no_run
 /// # async fn doc(requests: kpo::request::Requests) {
@@ -319,9 +326,25 @@ impl Subscription {
         self.queue.next().await
     }
 
-    /// Says that a pod was created (or read), so that a later relist without it is told as [`Observation::Absent`].
+    /// Says that a pod was created (or read), so that a relist without it is told as [`Observation::Absent`].
     pub fn expect(&self, pod: &PodVersion) {
-        self.watch.fan.expect(&self.key, &pod.name, &pod.uid, &pod.resource_version);
+        self.expect_since(self.relists(), pod);
+    }
+
+    /// The same of a pod that was asked for (its create was sent, or its read) when so many relists were complete.
+    pub(crate) fn expect_since(&self, relists: u64, pod: &PodVersion) {
+        self.watch.fan.expect(&self.key, pod, relists);
+    }
+
+    /// Relists that are complete.
+    pub(crate) fn relists(&self) -> u64 {
+        self.watch.fan.relists()
+    }
+
+    /// Until it is known whether the watch stands, or what is wrong with it. Nothing is taken from what [`next`](Self::next) tells.
+    pub(crate) fn said(&self) -> impl Future<Output = ()> + Send + use<> {
+        let watch = self.watch.clone();
+        async move { watch.fan.said().await }
     }
 }
 

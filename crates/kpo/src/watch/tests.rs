@@ -241,19 +241,49 @@ async fn a_relist_names_what_it_does_not_show_and_does_not_repeat_what_is_known(
     assert_eq!(server.transcript(), expected);
 }
 
+/// It may have been there before the list was made, and have gone.
 #[tokio::test(start_paused = true)]
-async fn a_pod_created_while_the_list_was_under_way_is_not_called_absent() {
+async fn a_pod_created_while_a_list_was_under_way_is_to_be_asked_for_where_the_list_does_not_show_it() {
     let begun = Instant::now();
     let slow = body(&[(5, json!({"metadata": {"resourceVersion": "9"}, "items": []}).to_string())], Ending::Clean);
-    let server = ScriptedServer::new([slow, body(&[(1, expired())], Ending::Hang), list(20, &[]), hang()]);
+    let server = ScriptedServer::new([slow, hang()]);
     let watch = Watch::start(server.hook().requests().clone(), "ns", options());
     let mut a = watch.subscribe("a").expect("free");
     tokio::time::sleep(Duration::from_secs(2)).await;
     a.expect(&created());
+    assert_eq!(told(&mut a, begun, 60).await, ["5000 absent a-1 uid-a", "5000 covered gapless"]);
+}
+
+/// A create whose answer came late: a list has been made meanwhile, and did not show the pod.
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_was_asked_for_before_a_list_was_complete_is_to_be_asked_for_again() {
+    let begun = Instant::now();
+    let server = ScriptedServer::new([list(5, &[]), body(&[(1, expired())], Ending::Hang), list(20, &[]), hang()]);
+    let watch = Watch::start(server.hook().requests().clone(), "ns", options());
+    let mut a = watch.subscribe("a").expect("free");
+    a.said().await;
+    let relists = a.relists();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    a.expect_since(relists, &created());
+    a.expect(&PodVersion { name: "a-2".into(), ..created() });
+    let told = told(&mut a, begun, 60).await;
     assert_eq!(
-        told(&mut a, begun, 60).await,
-        ["5000 covered gapless", "6000 gap since 6000", "6000 absent a-1 uid-a", "6000 covered after a gap"]
+        told,
+        ["2000 covered gapless", "2000 gap since 1000", "2000 covered after a gap", "2000 absent a-1 uid-a"]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_behind_a_gap_may_have_missed_something_the_first_one_too() {
+    let begun = Instant::now();
+    let server = ScriptedServer::new([Reply::status(500, "InternalError", "etcd"), list(9, &[pod("a", 8)]), hang()]);
+    let watch = Watch::start(server.hook().requests().clone(), "ns", options());
+    let mut a = watch.subscribe("a").expect("free");
+    a.said().await;
+    a.expect(&created());
+    let told = told(&mut a, begun, 60).await;
+    assert_eq!(told[0], "0 gap since 0");
+    assert_eq!(told[2..], ["1000 Listed a-1 8", "1000 covered after a gap"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -377,16 +407,17 @@ async fn a_watch_that_is_allowed_later_is_taken_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_gap_without_the_right_to_list_the_pod_is_read_and_watched_from_now_on() {
-    let script = vec![
-        Reply::status(410, "Expired", "too old"),
-        Reply::status(403, "Forbidden", "no list"),
-        Reply::ok(pod("a", 9)),
-        body(&[(0, event("ADDED", &pod("a", 9)))], Ending::Hang),
-    ];
-    let (told, asked) = watch_one(script, 60).await;
+async fn after_a_gap_without_the_right_to_list_the_pod_is_watched_from_now_on_and_read_when_that_watch_is_open() {
+    let script = |read: Reply, added: &[(u64, String)]| {
+        let (expired, no_list) = (Reply::status(410, "Expired", "too old"), Reply::status(403, "Forbidden", "no list"));
+        vec![expired, no_list, body(added, Ending::Hang), read]
+    };
+    let (told, asked) = watch_one(script(Reply::ok(pod("a", 9)), &[(0, event("ADDED", &pod("a", 9)))]), 60).await;
     assert_eq!(told, ["0 gap since 0", "0 Listed a-1 9", "0 covered after a gap", "0 Added a-1 9"]);
-    assert_eq!(asked[3], format!("0 {WATCH}{TAIL}"));
+    assert_eq!(asked[2..], [format!("0 {WATCH}{TAIL}"), "0 GET /api/v1/namespaces/ns/pods/a-1".to_owned()]);
+
+    let (told, _) = watch_one(script(Reply::not_found("a-1"), &[]), 60).await;
+    assert_eq!(told, ["0 gap since 0", "0 absent a-1 uid-a", "0 covered after a gap"]);
 }
 
 #[tokio::test(start_paused = true)]
