@@ -16,8 +16,13 @@ const OWN: [&str; 5] = ["std", "core", "alloc", "kpo_core", "kpo"];
 pub(crate) fn check(arguments: &[String]) -> Result<(), String> {
     let mut found = String::new();
     for library in LIBRARIES {
-        for name in foreign_types(library)? {
+        let doc = rustdoc(library)?;
+        let ids = shown(&doc);
+        for name in ids.iter().filter_map(|id| foreign(&doc, id)).collect::<BTreeSet<_>>() {
             found += &format!("{library}: {name}\n");
+        }
+        if let Some(name) = ids.iter().find_map(|id| unnamed(&doc, id)) {
+            return Err(format!("{library} shows {name}, which a caller cannot name: re-export it in its lib.rs"));
         }
     }
     if arguments.iter().any(|argument| argument == "--bless") {
@@ -34,16 +39,15 @@ pub(crate) fn check(arguments: &[String]) -> Result<(), String> {
     }
 }
 
-/// Paths of the types and traits of other crates in a library's public items: in signatures, in bounds, and what its types implement.
-fn foreign_types(library: &str) -> Result<BTreeSet<String>, String> {
-    let doc = rustdoc(library)?;
+/// Ids of the types and traits in a library's public items: in signatures, in bounds, and what its types implement.
+fn shown(doc: &Value) -> BTreeSet<String> {
     let mut ids = BTreeSet::new();
     for item in doc["index"].as_object().into_iter().flatten().map(|(_, item)| item) {
         if item["inner"].get("impl").is_none_or(is_written) {
             collect(&item["inner"], &mut ids);
         }
     }
-    Ok(ids.iter().filter_map(|id| foreign(&doc, id)).collect())
+    ids
 }
 
 /// Whether an implementation is the library's own doing: not the compiler's (`Send`), nor another crate's for all types.
@@ -86,10 +90,40 @@ fn foreign(doc: &Value, id: &str) -> Option<String> {
     (!is_own).then(|| path.join("::"))
 }
 
+/// The path of a type of kpo-core's that the library shows and neither defines nor re-exports, itself or with its module.
+fn unnamed(doc: &Value, id: &str) -> Option<String> {
+    let path = |id: &str| {
+        let parts = doc["paths"][id]["path"].as_array()?.iter();
+        Some(parts.filter_map(Value::as_str).collect::<Vec<_>>().join("::"))
+    };
+    let name = path(id).filter(|name| name.starts_with("kpo_core::") && doc["paths"][id]["crate_id"] != 0)?;
+    let items = doc["index"].as_object().into_iter().flatten();
+    let mut exported = items.filter_map(|(_, item)| path(&item["inner"]["use"]["id"].to_string()));
+    let is_within =
+        |module: &str| name.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
+    (!exported.any(|export| is_within(&export))).then_some(name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_is_shown_of_the_core_must_be_exported_itself_or_with_its_module() {
+        let path = |krate: u32, path: &[&str]| json!({"crate_id": krate, "path": path});
+        let export = |id: u32| json!({"inner": {"use": {"id": id, "source": "s"}}});
+        let doc = json!({
+            "paths": {
+                "1": path(7, &["kpo_core", "time", "Time"]), "2": path(7, &["kpo_core", "pod"]),
+                "3": path(7, &["kpo_core", "pod", "Phase"]), "4": path(7, &["kpo_core", "podium", "Step"]),
+                "5": path(0, &["kpo", "driver", "What"]), "6": path(9, &["std", "sync", "Arc"]),
+            },
+            "index": {"a": export(1), "b": export(2), "c": {"inner": {"struct": {}}}},
+        });
+        let unnamed: Vec<_> = ["1", "2", "3", "4", "5", "6"].into_iter().filter_map(|id| unnamed(&doc, id)).collect();
+        assert_eq!(unnamed, ["kpo_core::podium::Step"]);
+    }
 
     #[test]
     fn traits_in_bounds_and_implementations_count() {

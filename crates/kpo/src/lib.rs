@@ -60,8 +60,10 @@ pub mod watch;
 pub use chain::chain;
 pub use hook::KubernetesHook;
 pub use kpo_core::{
-    AttemptRecord, Because, Cause, Class, Clocks, Event as TaskEvent, Hindrance, Naming, Next, NoRerun, OnFinish,
-    OnUnsignedDelete, Outcome, Proof, Reason, Rerun, RerunPolicy, Spec, Started, Stop, Verdict, exit,
+    AttachError, AttemptRecord, AttemptVerdict, Because, Carried, Cause, Class, Clocks, Create, Event as TaskEvent,
+    Hindrance, Input, Naming, Next, NoRerun, OnFinish, OnUnsignedDelete, Outcome, Pod, PodRef, Proof, Reason, Rerun,
+    RerunPolicy, ResultBy, Sight, Spec, Started, Stop, Template as SpecTemplate, Time, Times, Verdict, exit, pod,
+    sweep::Due,
 };
 pub use manager::PodManager;
 
