@@ -6,7 +6,7 @@ mod screen;
 mod visible;
 
 pub(crate) use screen::Tone;
-pub(crate) use visible::visible;
+pub(crate) use visible::{escaped, is_steering, visible};
 
 use crate::commands::OutputArgs;
 use crate::error::{CliError, ErrorKind};
