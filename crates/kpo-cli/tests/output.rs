@@ -20,7 +20,7 @@ fn output_that_cannot_be_written_is_said_once_and_the_task_is_finished() {
     assert!(ran.code == Some(125) && ran.err.contains("succeeded, exit 0, on node-1"), "{:?} {}", ran.code, ran.err);
     until(|| cluster.pods() == 0);
     for command in
-        [vec!["ls", "--kubeconfig", &admin], vec!["version"], vec!["completion", "bash"], vec!["help", "rerun"]]
+        [vec!["ls", "-o", "json", "--kubeconfig", &admin], vec!["version"], vec!["completion", "bash"], vec!["help", "rerun"]]
     {
         let ran = kpo_with(&[], &command, Some(full()));
         let said = "error: standard output cannot be written: No space left on device (os error 28)\n";
@@ -98,4 +98,19 @@ fn a_name_that_is_taken_is_named_and_not_by_a_uid() {
     assert!(ran.err.contains("launch failed: pod t-1 exists, and is not of this task"), "{}", ran.err);
     let uid = cluster.pod("t-1").and_then(|pod| pod["metadata"]["uid"].as_str().map(str::to_owned)).unwrap();
     assert!(ran.code == Some(126) && !ran.err.contains(&uid), "{}", ran.err);
+}
+
+#[test]
+fn a_list_without_tasks_is_empty_and_that_is_said() {
+    let cluster = Cluster::of("node node-1\n");
+    let admin = cluster.admin();
+    for (flags, out, err) in [
+        (&[][..], "", "no tasks in namespace default\n"),
+        (&["-n", "other"], "", "no tasks in namespace other\n"),
+        (&["-A"], "", "no tasks in any namespace\n"),
+        (&["-o", "json"], "[]\n", ""),
+    ] {
+        let ran = kpo(&[&["ls", "--kubeconfig", &admin], flags].concat());
+        assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (Some(0), out, err), "{flags:?}");
+    }
 }
