@@ -1,10 +1,10 @@
 //! From the process's arguments to its exit code.
 
-use crate::commands::{self, Commands};
+use crate::commands::{self, Commands, Output};
 use crate::env;
 use crate::error::{CliError, ErrorKind};
-use crate::options::Form;
 use crate::printer::{Printer, to_stdout};
+use crate::session::error_line;
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches, Parser};
 use std::ffi::OsString;
@@ -61,10 +61,10 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    let form = cli.command.object_form();
+    let output = cli.command.output();
     match guarded(|| commands::run(cli.command, name)) {
         Ok(code) => code,
-        Err(error) => report(&error, form),
+        Err(error) => report(&error, output),
     }
 }
 
@@ -107,13 +107,15 @@ fn is_stray_word(error: &clap::Error) -> bool {
     error.kind() == clap::error::ErrorKind::UnknownArgument && !word.starts_with('-') && of_run
 }
 
-/// Says what went wrong; on standard output too, where an object was asked for.
-fn report(error: &CliError, form: Option<Form>) -> ExitCode {
+/// Says what went wrong; on standard output too, where objects were asked for.
+fn report(error: &CliError, output: Option<Output>) -> ExitCode {
     Printer::plain().error(error);
-    if let Some(Ok(text)) = form.map(|form| form.text(&error.object())) {
-        // That it cannot be written changes nothing about the error.
-        let _ = to_stdout(text.as_bytes());
-    }
+    let object = output.map(|output| match output.object() {
+        Some(form) => form.text(&error.object()).unwrap_or_default().into_bytes(),
+        None => error_line(error),
+    });
+    // That it cannot be written changes nothing about the error.
+    let _ = object.map(|object| to_stdout(&object));
     exit_code(error.kind.exit_code())
 }
 

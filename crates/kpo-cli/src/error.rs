@@ -60,7 +60,7 @@ pub(crate) fn exit_codes() -> Vec<(String, &'static str)> {
         (exit::OWN, "kpo's own failure: no connection, a broken cluster, a bug"),
         (exit::LAUNCH_FAILED, "The program could not be launched: image, configuration, refused"),
         (128 + 1, "Left by SIGHUP: the pod stays, and kpo attach goes on with it (--on-sigterm)"),
-        (exit::CANCELLED, "Cancelled (Ctrl-C, or kpo cancel)"),
+        (exit::CANCELLED, "Cancelled (Ctrl-C, or kpo cancel), or left by Ctrl-C"),
         (exit::KILLED, "Killed, where the kubelet reported no code"),
         (128 + 15, "Left by SIGTERM, as by SIGHUP"),
     ];

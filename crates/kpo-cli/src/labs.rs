@@ -18,8 +18,8 @@ pub(crate) type RunningLab = Lab<World>;
 /// UIDs and generated names follow from it: a lab lives alone, so they need not differ from another's.
 const SEED: u64 = 1;
 
-/// Starts a cluster: `quiet`, `preemption`, or what a script's file says.
-pub(crate) async fn start(script: &str) -> Result<RunningLab, CliError> {
+/// Starts a cluster: `quiet`, `preemption`, or what a script's file says; and tells what of that comes to nothing.
+pub(crate) async fn start(script: &str) -> Result<(RunningLab, Refusals), CliError> {
     let script = read(script)?;
     let now = Time::wall_clock();
     let runtime = ProcessRuntime::new(ProcessOptions::default())
@@ -29,17 +29,26 @@ pub(crate) async fn start(script: &str) -> Result<RunningLab, CliError> {
     if let Some(why) = world.refusals().first() {
         return Err(CliError::input(format!("the lab's API server refuses what the script says: {why}")));
     }
-    Lab::serve(world, LabOptions::default())
-        .await
-        .map_err(|error| CliError::because(ErrorKind::Local, "the lab cannot start", &error))
-}
-
-/// What of its script comes to nothing from now on, and why.
-pub(crate) fn refusals(lab: &RunningLab) -> mpsc::UnboundedReceiver<String> {
     let (tell, told) = mpsc::unbounded_channel();
     // Nobody listens any more: the command is at its end.
-    lab.with(|_, world| world.on_refusal(move |why| drop(tell.send(why.to_owned()))));
-    told
+    world.on_refusal(move |why| drop(tell.send(why.to_owned())));
+    let lab = Lab::serve(world, LabOptions::default())
+        .await
+        .map_err(|error| CliError::because(ErrorKind::Local, "the lab cannot start", &error))?;
+    Ok((lab, Refusals(told)))
+}
+
+/// What of a lab's script comes to nothing, and why.
+pub(crate) struct Refusals(mpsc::UnboundedReceiver<String>);
+
+impl Refusals {
+    /// The next one, as it is said. Cancel safe. After the last: never.
+    pub(crate) async fn next(&mut self) -> String {
+        match self.0.recv().await {
+            Some(why) => format!("the lab's script, {why}"),
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// In a lab that no script fills with life, a container without command and arguments can never start: said before anything is made.

@@ -85,7 +85,7 @@ impl Retries {
             tokio::select! {
                 done = &mut future => return done,
                 retry = self.next() => if let Retry::Failing { what, why } = retry {
-                    printer.say(Tone::Odd, render::failing(&what, &why)).await;
+                    printer.say(Tone::Odd, render::failing(&what, &why));
                 },
             }
         }

@@ -6,14 +6,15 @@ mod tests;
 
 use crate::commands::{Output, OutputArgs};
 use crate::error::{CliError, ErrorKind};
-use crate::printer::{Printer, Tone};
+use crate::labs::Refusals;
+use crate::printer::{Flushed, Printer, SOON, Tone};
 use crate::render::{self, Known, Leaving, Log, Teller};
 use crate::retries::Retries;
 use crate::signals::{Caught, Signals};
 use kpo::driver::{Delivery, Event, Running, What};
 use kpo_core::reason::exit;
 use kpo_core::{Hindrance, Outcome, Spec, Stop, Time};
-pub(crate) use logs::LogView;
+pub(crate) use logs::{LogView, error_line};
 use serde::Serialize;
 use serde_json::json;
 use std::time::Duration;
@@ -54,8 +55,8 @@ impl Errand {
 pub(crate) struct Session {
     /// What for.
     pub(crate) errand: Errand,
-    /// Whether the cluster is a lab of this process's: it ends with it, and the pod too.
-    pub(crate) in_lab: bool,
+    /// The cluster is a lab of this process's, and ends with it, and the pod too: what of its script comes to nothing.
+    pub(crate) lab: Option<Refusals>,
     /// What is appended to a command that goes on with it: ` -n batch --context prod`.
     pub(crate) again: String,
 }
@@ -74,7 +75,7 @@ impl Session {
         let asked = running.template().map(kpo::body::Template::manifest);
         let follower = Follower {
             logs: LogView::new(&spec.template.container, output.output),
-            teller: Teller::new(&spec, asked, self.in_lab, self.errand),
+            teller: Teller::new(&spec, asked, self.lab.is_some(), self.errand),
             spec,
             session: self,
             printer,
@@ -83,6 +84,7 @@ impl Session {
             retries,
             last: None,
             caught: None,
+            delivering: None,
             ended: None,
             refused: None,
             admitted: Vec::new(),
@@ -100,8 +102,18 @@ enum Ended {
     Detached,
     /// Another observer has taken it over: how it ends is known there.
     TakenOver,
+    /// The task has ended, but that could not be written: its pod stays.
+    Untaken,
     /// The driver has failed.
     Crashed(String),
+}
+
+/// An outcome that is being printed.
+struct Delivering {
+    delivery: Delivery,
+    /// As it was printed.
+    outcome: Outcome,
+    out: Flushed,
 }
 
 struct Follower {
@@ -116,6 +128,7 @@ struct Follower {
     /// The last event's time, and when it came: the live line's clock goes on from there.
     last: Option<(Time, Instant)>,
     caught: Option<Caught>,
+    delivering: Option<Delivering>,
     ended: Option<Ended>,
     /// Why it cannot be taken over, in the server's words.
     refused: Option<String>,
@@ -126,23 +139,43 @@ struct Follower {
 }
 
 impl Follower {
-    async fn run(mut self, mut running: Running) -> Result<i32, CliError> {
+    async fn run(mut self, running: Running) -> Result<i32, CliError> {
+        let done = self.follow(running).await;
+        self.printer.end_status();
+        let is_out = self.bring_out().await;
+        let lost = self.printer.has_lost_output();
+        if is_out {
+            self.printer.finish().await
+        } else {
+            self.printer.abandon()
+        }
+        done.map(|code| if lost { exit::OWN } else { code })
+    }
+
+    async fn follow(&mut self, mut running: Running) -> Result<i32, CliError> {
         let stopper = running.stopper();
         if self.session.errand == Errand::Cancel {
             stopper.stop(Stop::User);
         }
         let mut tick = tokio::time::interval(TICK);
         loop {
+            let leaving = self.is_leaving();
             tokio::select! {
-                event = running.next() => match event {
+                event = next(&mut running, &self.printer, leaving) => match event {
                     Some(event) => {
-                        self.take(event).await?;
+                        self.take(event)?;
                         if matches!(self.ended, Some(Ended::TakenOver | Ended::Detached)) {
                             stopper.stop(Stop::Shutdown);
                         }
                     }
                     None => break,
                 },
+                () = is_out(&mut self.delivering) => {
+                    self.delivered();
+                    if matches!(self.ended, Some(Ended::Untaken)) {
+                        stopper.stop(Stop::Shutdown);
+                    }
+                }
                 caught = self.signals.next() => {
                     // Of who cancels already nothing more can be asked.
                     if self.caught.is_some() || self.session.errand == Errand::Cancel {
@@ -153,24 +186,41 @@ impl Follower {
                 }
                 retry = self.retries.next() => {
                     if let Some(line) = self.teller.retry(&retry, self.now()) {
-                        self.printer.say(line.tone, line.text).await;
+                        self.printer.say(line.tone, line.text);
                     }
                 }
+                why = in_vain(&mut self.session.lab) => self.printer.say(Tone::Odd, why),
                 _ = tick.tick() => self.draw(),
             }
         }
-        self.printer.end_status().await;
-        let code = self.exit().await?;
-        self.printer.flush().await;
-        let lost = self.printer.has_lost_output();
-        self.printer.finish().await;
-        Ok(if lost { exit::OWN } else { code })
+        self.exit().await
     }
 
-    async fn take(&mut self, event: Event) -> Result<(), CliError> {
+    /// Whether its end here was told of.
+    fn is_over(&self) -> bool {
+        self.ended.is_some() || self.delivering.is_some()
+    }
+
+    /// Whether this process goes, and the task goes on.
+    fn is_leaving(&self) -> bool {
+        self.caught.is_some_and(|caught| caught.stop == Stop::Shutdown || !self.session.errand.watches_over())
+    }
+
+    /// Whether all that was said is out. A signal, and who leaves, waits for nobody who does not read.
+    async fn bring_out(&mut self) -> bool {
+        let leaving = self.is_leaving();
+        tokio::select! {
+            biased;
+            () = self.printer.flush() => true,
+            _ = self.signals.next() => false,
+            () = tokio::time::sleep(SOON), if leaving => false,
+        }
+    }
+
+    fn take(&mut self, event: Event) -> Result<(), CliError> {
         self.last = Some((event.at, Instant::now()));
         match event.what {
-            What::Task(told) => self.told(&told, event.at).await?,
+            What::Task(told) => self.told(&told, event.at)?,
             // The answer to the create comes before the event that tells of the pod.
             What::Admitted(costs) => self.admitted = costs,
             What::ResultLimit(bytes) => {
@@ -178,115 +228,126 @@ impl Follower {
                 self.result_limit = Some((bytes, said));
             }
             What::Ran(container) => self.teller.saw(&container),
-            What::Log(piece) if self.session.errand.shows_logs() => {
-                let said = self.logs.print(&self.printer, &self.spec.task, event.at, &piece).await;
+            // Without room: see `next`. Who attaches reads it from the start.
+            What::Log(piece) if self.session.errand.shows_logs() && self.printer.has_room() => {
+                let said = self.logs.print(&self.printer, &self.spec.task, event.at, &piece);
                 if let Some(text) = said {
-                    self.printer.say(Tone::Odd, self.teller.stamped(text, Some(event.at))).await;
+                    self.printer.say(Tone::Odd, self.teller.stamped(text, Some(event.at)));
                 }
             }
             // What is left to be done after the end is told of where it cannot be done.
-            What::Trouble(why) if self.ended.is_none() => {
+            What::Trouble(why) if !self.is_over() => {
                 let line = self.teller.trouble(&why, event.at);
-                self.printer.say(line.tone, line.text).await;
+                self.printer.say(line.tone, line.text);
             }
-            What::Outcome(delivery) => self.end(delivery).await?,
+            What::Outcome(delivery) => self.end(delivery)?,
             What::Crashed(why) => self.ended = Some(Ended::Crashed(why)),
             _ => {}
         }
         Ok(())
     }
 
-    async fn told(&mut self, told: &kpo_core::Event, at: Time) -> Result<(), CliError> {
+    fn told(&mut self, told: &kpo_core::Event, at: Time) -> Result<(), CliError> {
         if self.form == Some(Output::Events) {
-            self.json_line(at, told).await;
+            self.json_line(at, told);
         }
         for line in self.teller.tell(told, at) {
-            self.printer.say(line.tone, line.text).await;
+            self.printer.say(line.tone, line.text);
         }
         match told {
             kpo_core::Event::TakenOver { .. } => self.ended = Some(Ended::TakenOver),
             kpo_core::Event::Hindered { what: Hindrance::Annotate, message } => self.refused = Some(message.clone()),
-            kpo_core::Event::Created { pod, .. } if self.session.errand == Errand::Detach => self.detach(pod).await?,
+            kpo_core::Event::Created { pod, .. } if self.session.errand == Errand::Detach => self.detach(pod)?,
             _ => {}
         }
-        self.say_admitted(at).await;
-        self.say_result_limit(at).await;
+        self.say_admitted(at);
+        self.say_result_limit(at);
         self.draw();
         Ok(())
     }
 
     /// The pod is there: its task's id is printed, and that is all.
-    async fn detach(&mut self, pod: &str) -> Result<(), CliError> {
+    fn detach(&mut self, pod: &str) -> Result<(), CliError> {
         self.ended = Some(Ended::Detached);
         let (task, namespace) = (&self.spec.task, &self.spec.namespace);
         match self.form.map(Output::object) {
-            None => self.printer.data(format!("{task}\n").into_bytes()).await,
+            None => self.printer.data(format!("{task}\n").into_bytes()),
             Some(Some(form)) => {
                 let created = json!({"apiVersion": "kpo.rs/v1", "kind": "Task", "task": task, "namespace": namespace, "pod": pod});
-                self.printer.data(form.text(&created)?.into_bytes()).await;
+                self.printer.data(form.text(&created)?.into_bytes());
             }
             Some(None) => {}
         }
         let attach = format!("{} attach {task} --take-over{}", render::program(), self.session.again);
         let end = self.teller.end_by_itself(Time::default());
-        self.printer.say(Tone::Plain, format!("{pod} was created; {end}.")).await;
-        self.printer.say(Tone::Plain, format!("  Nobody watches over it, and nothing runs it again: {attach}")).await;
+        self.printer.say(Tone::Plain, format!("{pod} was created; {end}."));
+        self.printer.say(Tone::Plain, format!("  Nobody watches over it, and nothing runs it again: {attach}"));
         Ok(())
     }
 
-    async fn say_admitted(&mut self, at: Time) {
+    fn say_admitted(&mut self, at: Time) {
         let costs = std::mem::take(&mut self.admitted);
         if costs.is_empty() {
             return;
         }
         if self.form == Some(Output::Events) {
-            self.json_line(at, json!({"event": "admitted", "changes": costs})).await;
+            self.json_line(at, json!({"event": "admitted", "changes": costs}));
         }
         for cost in costs {
             let text = format!("admission changed the pod: {}", render::clause(&cost));
-            self.printer.say(Tone::Odd, self.teller.stamped(text, Some(at))).await;
+            self.printer.say(Tone::Odd, self.teller.stamped(text, Some(at)));
         }
     }
 
-    async fn say_result_limit(&mut self, at: Time) {
+    fn say_result_limit(&mut self, at: Time) {
         let Some((bytes, said @ false)) = &mut self.result_limit else { return };
         *said = true;
         let bytes = *bytes;
         if self.form == Some(Output::Events) {
-            self.json_line(at, json!({"event": "resultLimit", "bytes": bytes})).await;
+            self.json_line(at, json!({"event": "resultLimit", "bytes": bytes}));
         }
-        self.printer.say(Tone::Plain, self.teller.stamped(render::result_limit(bytes), Some(at))).await;
+        self.printer.say(Tone::Plain, self.teller.stamped(render::result_limit(bytes), Some(at)));
     }
 
     // --- the end ----------------------------------------------------------------------------------------------------------------------
 
     /// Says how it ended. Only when that is out may anything be deleted.
-    async fn end(&mut self, delivery: Delivery) -> Result<(), CliError> {
-        self.printer.end_status().await;
+    fn end(&mut self, delivery: Delivery) -> Result<(), CliError> {
+        self.printer.end_status();
         let last = self.logs.last_line();
         let mut outcome = delivery.outcome().clone();
         let known = self.known(last.as_deref());
         let ending = render::ending(&outcome, known);
         outcome.message = render::one_line(&outcome, known);
-        self.printer.say(ending.tone, self.teller.stamped(ending.line, self.last.map(|(at, _)| at))).await;
+        self.printer.say(ending.tone, self.teller.stamped(ending.line, self.last.map(|(at, _)| at)));
         for next in ending.next.into_iter().chain(self.kept(&outcome)) {
-            self.printer.say(Tone::Plain, format!("  {next}")).await;
+            self.printer.say(Tone::Plain, format!("  {next}"));
         }
         for line in render::evidence(&outcome) {
-            self.printer.detail(line).await;
+            self.printer.detail(line);
         }
         match self.form {
-            Some(Output::Events) => {
-                let at = self.last.map_or(Time::default(), |(at, _)| at);
-                self.json_line(at, LastEvent { event: "outcome", outcome: &outcome }).await;
-            }
-            Some(form) => self.object(form, &outcome).await?,
-            None => self.result(&outcome).await,
+            Some(form) => self.outcome(form, &outcome)?,
+            None => self.result(&outcome),
         }
-        self.printer.flush().await;
+        let out = self.printer.flush();
+        self.delivering = Some(Delivering { delivery, outcome, out });
+        Ok(())
+    }
+
+    /// It is out; or is lost, and then not taken: pods stay.
+    fn delivered(&mut self) {
+        let Some(Delivering { delivery, outcome, .. }) = self.delivering.take() else { return };
+        if self.form.is_some() && self.printer.has_lost_output() {
+            self.ended = Some(Ended::Untaken);
+            let attach = format!("{} attach {} --take-over{}", render::program(), self.spec.task, self.session.again);
+            let again = if self.leaves_something() { format!(": {attach}") } else { String::new() };
+            return self
+                .printer
+                .must_say(Tone::Bad, format!("the outcome was not taken, and nothing is cleaned up{again}"));
+        }
         delivery.taken();
         self.ended = Some(Ended::Outcome(Box::new(outcome)));
-        Ok(())
     }
 
     fn known<'a>(&'a self, last_line: Option<&'a str>) -> Known<'a> {
@@ -307,25 +368,33 @@ impl Follower {
     /// Of a pod that stays.
     fn kept(&self, outcome: &Outcome) -> Option<String> {
         let kept = render::kept(outcome, &self.spec, self.now()?);
-        kept.filter(|_| self.session.errand.watches_over() && !self.session.in_lab)
+        kept.filter(|_| self.leaves_something())
+    }
+
+    fn leaves_something(&self) -> bool {
+        self.session.errand.watches_over() && self.session.lab.is_none()
     }
 
     /// Without `-o json` a result is talk: standard output is the program's.
-    async fn result(&self, outcome: &Outcome) {
+    fn result(&self, outcome: &Outcome) {
         if let Some(result) = &outcome.result {
-            self.printer.say(Tone::Plain, format!("result: {}", render::clause(result))).await;
+            self.printer.say(Tone::Plain, format!("result: {}", render::clause(result)));
         }
     }
 
-    async fn object(&self, form: Output, outcome: &Outcome) -> Result<(), CliError> {
-        if let Some(form) = form.object() {
-            self.printer.data(form.text(outcome)?.into_bytes()).await;
+    fn outcome(&self, form: Output, outcome: &Outcome) -> Result<(), CliError> {
+        match form.object() {
+            Some(form) => self.printer.data(form.text(outcome)?.into_bytes()),
+            None => {
+                let at = self.last.map_or(Time::default(), |(at, _)| at);
+                self.json_line(at, LastEvent { event: "outcome", outcome });
+            }
         }
         Ok(())
     }
 
-    async fn json_line(&self, at: Time, event: impl Serialize) {
-        self.printer.data(logs::json_line(&self.spec.task, at, event)).await;
+    fn json_line(&self, at: Time, event: impl Serialize) {
+        self.printer.data(logs::json_line(&self.spec.task, at, event));
     }
 
     /// What the process exits with. Where the task has not ended, what there is to say of that is said.
@@ -333,6 +402,7 @@ impl Follower {
         let code = match (self.ended.take(), self.caught) {
             (Some(Ended::Outcome(outcome)), _) => return Ok(self.ended_with(&outcome)),
             (Some(Ended::Detached), _) => return Ok(exit::SUCCESS),
+            (Some(Ended::Untaken), _) => return Ok(exit::OWN),
             (Some(Ended::Crashed(why)), _) => return Err(self.crashed(&why)),
             (Some(Ended::TakenOver), _) => exit::TAKEN_OVER,
             (None, _) if self.session.errand == Errand::Cancel && self.refused.is_some() => {
@@ -343,7 +413,10 @@ impl Follower {
                 caught.map_or(exit::OWN, |caught| caught.exit_code)
             }
         };
-        self.print_living().await?;
+        // An outcome that was on its way when this process left is on its way all the same.
+        if self.delivering.is_none() {
+            self.print_living()?;
+        }
         Ok(code)
     }
 
@@ -359,12 +432,12 @@ impl Follower {
         }
     }
 
-    /// With `-o json` there is an object for a task that lives on, too.
-    async fn print_living(&self) -> Result<(), CliError> {
+    /// With `-o` there is an Outcome of a task that lives on, too.
+    fn print_living(&self) -> Result<(), CliError> {
         let Some(form) = self.form else { return Ok(()) };
         let mut outcome = Outcome::living(&self.spec.task, &self.spec.namespace, Vec::new());
         outcome.message = format!("{} lives on.", self.spec.task);
-        self.object(form, &outcome).await
+        self.outcome(form, &outcome)
     }
 
     fn not_cancelled(&self) -> CliError {
@@ -380,14 +453,14 @@ impl Follower {
         let pod = self.teller.pod().map_or_else(|| "a pod of the task".to_owned(), |pod| format!("pod {pod}"));
         let (task, again) = (&self.spec.task, &self.session.again);
         let found = CliError::new(ErrorKind::Bug, format!("{}; {pod} may be left", render::clause(why)));
-        match self.session.in_lab {
+        match self.session.lab.is_some() {
             true => found,
             false => found.hint(format!("{} attach {task} --take-over{again}", render::program())),
         }
     }
 
     fn draw(&self) {
-        let now = self.now().filter(|_| self.ended.is_none());
+        let now = self.now().filter(|_| !self.is_over());
         self.printer.status(now.and_then(|now| self.teller.status(now)));
     }
 
@@ -408,18 +481,38 @@ impl Follower {
 
     async fn say_left(&self) {
         let now = self.last.map_or(Time::default(), |(at, _)| at);
-        for line in self.teller.left(&self.leaving(), now) {
-            self.printer.must_say(Tone::Plain, line).await;
-        }
+        self.printer.last_words(Tone::Plain, self.teller.left(&self.leaving(), now)).await;
     }
 
     /// The second signal: says what is left behind, and leaves.
     async fn leave_at_once(&self, caught: Caught) -> ! {
-        self.printer.end_status().await;
-        self.printer.say(Tone::Bad, self.teller.left_at_once(&self.leaving())).await;
-        // A terminal that takes nothing more must not hold this up.
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.printer.flush()).await;
+        self.printer.last_words(Tone::Bad, vec![self.teller.left_at_once(&self.leaving())]).await;
         std::process::exit(caught.exit_code)
+    }
+}
+
+/// The next event, as soon as there is room to print it. One who leaves waits for none: what is missing of a log then is read again by who
+/// attaches. Cancel safe.
+async fn next(running: &mut Running, printer: &Printer, leaving: bool) -> Option<Event> {
+    if !leaving {
+        printer.room().await;
+    }
+    running.next().await
+}
+
+/// The next that comes to nothing of a lab's script. Cancel safe.
+async fn in_vain(lab: &mut Option<Refusals>) -> String {
+    match lab {
+        Some(refusals) => refusals.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Comes when the outcome is out. Cancel safe.
+async fn is_out(delivering: &mut Option<Delivering>) {
+    match delivering {
+        Some(delivering) => (&mut delivering.out).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,8 +1,8 @@
-//! What libraries have to say, with `-v`.
+//! What libraries have to say, with `-vv`.
 
 use tracing_subscriber::EnvFilter;
 
-/// Starts it: once `-v`, kpo's own; twice, the requests' too. Nothing without.
+/// Starts it: twice `-v`, the engine's requests; three times, their connections too. Once is the sentences' own: the evidence of each verdict.
 pub(crate) fn start(verbose: u8) {
     let filter = match verbose {
         0 | 1 => return,

@@ -194,7 +194,7 @@ fn a_token_may_what_its_script_says() {
         cluster.path(),
         "$KPO ls --context runner; echo exit $?; $KPO run --context runner --image=x --name=t -- true; echo exit $?",
     );
-    assert!(ran.out.starts_with("TASK") && ran.out.contains("exit 0\n"), "{}", ran.out);
+    assert!(ran.out.starts_with("no tasks in namespace default\nexit 0\n"), "{}", ran.out);
     assert!(ran.out.contains("user runner may not create pods in namespace default"), "{}", ran.out);
     assert!(ran.out.ends_with("exit 77\n"), "{}", ran.out);
 }
@@ -211,4 +211,62 @@ fn the_grammar_of_scripts_is_a_page_of_help() {
     let ran = kpo(&["help", "scripts"]);
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     assert!(ran.out.contains("when pod task-1 running: delete it"), "{}", ran.out);
+}
+
+/// With ~/.kube/config as that file, its owner would lose every cluster.
+#[test]
+fn a_kubeconfig_that_is_there_is_left_alone_and_the_labs_own_goes_with_it() {
+    let there = File::new("config", "clusters: []\n");
+    let ran = kpo(&["lab", "--kubeconfig", there.path(), "--", "true"]);
+    let said = format!(
+        "error: {} is there already, and a lab writes over no file\n  Name another, or remove it where a lab left it.\n",
+        there.path()
+    );
+    assert_eq!((ran.code, ran.err), (Some(2), said));
+    assert_eq!(std::fs::read_to_string(there.path()).unwrap(), "clusters: []\n");
+    let own = std::env::temp_dir().join(format!("kpo-cli-{}-own", std::process::id()));
+    let path = own.to_str().unwrap();
+    assert_eq!(kpo(&["lab", "--kubeconfig", path, "--", "test", "-s", path]).code, Some(0));
+    assert!(!own.exists());
+    for name in ["TERM", "INT", "HUP"] {
+        let mut child = spawn(&["lab", "--kubeconfig", path]);
+        let mut rest = wait_for_line(&mut child, "");
+        rest.wait_for_error("The lab runs at ");
+        assert!(own.exists());
+        signal(&child, name);
+        let (_, err, code) = rest.end(child);
+        assert_eq!((code, own.exists()), (Some(0), false), "{name}: {err}");
+    }
+}
+
+/// `kpo run --lab=FILE` plays scripts as `kpo lab` does.
+#[test]
+fn what_a_script_says_in_vain_is_told_by_a_run_too() {
+    let cluster = File::new("vain-run.lab", "node node-1\nat 100ms: evict pod nosuch\n");
+    let lab = format!("--lab={}", cluster.path());
+    let mut child = spawn(&["run", &lab, "--image=x", "--command", "--", "sleep", "60"]);
+    let mut rest = wait_for_line(&mut child, "");
+    rest.wait_for_error("the lab's script, line 2: there is no pod nosuch then");
+    signal(&child, "TERM");
+    assert_eq!(rest.end(child).2, Some(128 + 15));
+}
+
+/// What the parser says that it takes.
+fn options_of_a_pod() -> Vec<String> {
+    let script = File::new("unknown.lab", "node node-1\npod p unknown=1\n");
+    let ran = kpo(&["lab", "--script", script.path(), "--", "true"]);
+    let (_, known) = ran.err.split_once("those are: ").unwrap_or_else(|| panic!("{}", ran.err));
+    known.lines().next().unwrap().split(", ").map(str::to_owned).collect()
+}
+
+#[test]
+fn the_page_of_scripts_has_each_option_that_a_pod_takes_and_all_that_can_be_deleted() {
+    let page = kpo(&["help", "scripts"]).out;
+    for option in options_of_a_pod() {
+        let words = |c: char| c.is_whitespace() || c == '[';
+        assert!(page.split(words).any(|word| word.starts_with(&format!("{option}="))), "{option}");
+    }
+    for what in ["config-map settings", "secret settings", "quota team-a/team-a"] {
+        assert!(page.contains(&format!("  at 1s: delete {what}")), "{what}");
+    }
 }

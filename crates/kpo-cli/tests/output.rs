@@ -3,7 +3,7 @@
 mod common;
 
 use common::cluster::{Cluster, until};
-use common::{kpo, kpo_with, spawn};
+use common::{kpo, kpo_with, signal, spawn, streams};
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Read};
 
@@ -19,9 +19,12 @@ fn output_that_cannot_be_written_is_said_once_and_the_task_is_finished() {
     assert_eq!(ran.err.matches(said).count(), 1, "{}", ran.err);
     assert!(ran.code == Some(125) && ran.err.contains("succeeded, exit 0, on node-1"), "{:?} {}", ran.code, ran.err);
     until(|| cluster.pods() == 0);
-    for command in
-        [vec!["ls", "--kubeconfig", &admin], vec!["version"], vec!["completion", "bash"], vec!["help", "rerun"]]
-    {
+    for command in [
+        vec!["ls", "-o", "json", "--kubeconfig", &admin],
+        vec!["version"],
+        vec!["completion", "bash"],
+        vec!["help", "rerun"],
+    ] {
         let ran = kpo_with(&[], &command, Some(full()));
         let said = "error: standard output cannot be written: No space left on device (os error 28)\n";
         assert_eq!((ran.code, ran.err.as_str()), (Some(125), said), "{command:?}");
@@ -98,4 +101,81 @@ fn a_name_that_is_taken_is_named_and_not_by_a_uid() {
     assert!(ran.err.contains("launch failed: pod t-1 exists, and is not of this task"), "{}", ran.err);
     let uid = cluster.pod("t-1").and_then(|pod| pod["metadata"]["uid"].as_str().map(str::to_owned)).unwrap();
     assert!(ran.code == Some(126) && !ran.err.contains(&uid), "{}", ran.err);
+}
+
+/// What was not written nobody has: the pod, which can tell it again, stays.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_outcome_that_cannot_be_written_is_not_taken() {
+    let cluster = Cluster::of("node node-1\ncontainer base runs 10ms exit 3\n");
+    let admin = cluster.admin();
+    for form in ["json", "yaml", "events"] {
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let ran = kpo_with(&[], &["run", "--kubeconfig", &admin, "--image=x", "--name", form, "-o", form], Some(full));
+        let attach = format!("kpo attach {form} --take-over -n default --kubeconfig {admin}\n");
+        let said = format!("the outcome was not taken, and nothing is cleaned up: {attach}");
+        assert!(ran.code == Some(125) && ran.err.ends_with(&said), "{:?} {}", ran.code, ran.err);
+        let again = kpo(&["attach", form, "--take-over", "--kubeconfig", &admin, "-o", "json"]);
+        let outcome: serde_json::Value = serde_json::from_str(&again.out).unwrap();
+        assert_eq!((again.code, outcome["verdict"].as_str()), (Some(3), Some("failed")), "{}", again.err);
+    }
+    until(|| cluster.pods() == 0);
+}
+
+/// A script that reads standard output finds there what went wrong, in each form.
+#[test]
+fn where_no_outcome_came_to_be_there_is_an_error_to_read() {
+    let cluster = Cluster::of("node node-1\n");
+    let broken = cluster.file("task.yaml", "kind: Deployment\n");
+    for (arguments, code) in [
+        (vec!["run", "--image=x", "--kubeconfig=/nonexistent/config"], 125),
+        (vec!["run", &broken], 2),
+        (vec!["attach", "nosuch", "--kubeconfig", &cluster.admin()], 66),
+    ] {
+        let read = |form: &str| {
+            let ran = kpo(&[&arguments[..], &["-o", form]].concat());
+            assert_eq!((ran.code, ran.out.lines().count() == 1), (Some(code), form == "events"), "{}", ran.out);
+            serde_json::from_str::<serde_json::Value>(&ran.out).unwrap_or_else(|error| panic!("{error}: {}", ran.out))
+        };
+        let (object, event) = (read("json"), read("events"));
+        assert_eq!((object["kind"].as_str(), object["exitCode"].as_i64()), (Some("Error"), Some(code.into())));
+        assert_eq!((event["event"].as_str(), &event["error"]), (Some("error"), &object));
+        assert!(event["version"].is_u64() && event["at"].is_string(), "{event}");
+    }
+}
+
+/// Who only followed, and leaves, has the same last object in each form.
+#[test]
+fn of_a_task_that_goes_on_events_end_as_the_object_does() {
+    let cluster = Cluster::of("node node-1\ncontainer base runs forever on-term exits 0\n");
+    let admin = cluster.admin();
+    assert_eq!(kpo(&["run", "--kubeconfig", &admin, "--image=x", "--name=t", "--detach", "-q"]).code, Some(0));
+    let left = |form: &str| {
+        let mut child = spawn(&["attach", "t", "--kubeconfig", &admin, "-o", form]);
+        let mut rest = streams(&mut child);
+        rest.wait_for_error("running");
+        signal(&child, "INT");
+        let (out, err, code) = rest.end(child);
+        assert_eq!(code, Some(130), "{err}");
+        out
+    };
+    let object: serde_json::Value = serde_json::from_str(&left("json")).unwrap();
+    let last: serde_json::Value = serde_json::from_str(left("events").lines().last().unwrap()).unwrap();
+    assert_eq!((last["event"].as_str(), &last["outcome"]), (Some("outcome"), &object));
+    assert!(object["verdict"].is_null() && object["message"] == "t lives on.", "{object}");
+}
+
+#[test]
+fn a_list_without_tasks_is_empty_and_that_is_said() {
+    let cluster = Cluster::of("node node-1\n");
+    let admin = cluster.admin();
+    for (flags, out, err) in [
+        (&[][..], "", "no tasks in namespace default\n"),
+        (&["-n", "other"], "", "no tasks in namespace other\n"),
+        (&["-A"], "", "no tasks in any namespace\n"),
+        (&["-o", "json"], "[]\n", ""),
+    ] {
+        let ran = kpo(&[&["ls", "--kubeconfig", &admin], flags].concat());
+        assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (Some(0), out, err), "{flags:?}");
+    }
 }

@@ -202,3 +202,34 @@ fn the_environment_says_what_a_signal_means() {
         assert!(variable(right).err.contains("cannot read the kubeconfig"), "{right:?}");
     }
 }
+
+/// `kpo run … | less`: standard output is stuck, and with it all that is to be printed after it.
+#[test]
+fn a_reader_that_does_not_read_holds_no_signal_up() {
+    let cluster = Cluster::of("node node-1\n");
+    let kubeconfig = cluster.admin();
+    let stuck = |name: &str| {
+        let script = "trap '' TERM; echo begun; head -c 2000000 /dev/zero | tr '\\0' x | fold -w 1000; while :; do sleep 1; done";
+        let what = ["--set", "spec.terminationGracePeriodSeconds=600", "--command", "--", "sh", "-c", script];
+        let run = ["run", "--kubeconfig", &kubeconfig, "--image=x", "--name", name];
+        let mut child = spawn(&[&run[..], &what].concat());
+        let mut rest = streams(&mut child);
+        rest.wait_for_line("begun");
+        until(|| kpo(&["logs", name, "--kubeconfig", &kubeconfig]).out.len() > 2_000_000);
+        (child, rest)
+    };
+    let (child, rest) = stuck("t");
+    signal(&child, "INT");
+    cluster.wait_until("t-1", |pod| pod["metadata"]["deletionTimestamp"].is_string());
+    signal(&child, "INT");
+    let (err, code) = rest.end_unread(child);
+    let again = format!("kpo cancel t -n default --kubeconfig {kubeconfig}\n");
+    let said = format!("left at once: pod t-1 in namespace default may be left behind: {again}");
+    assert!(code == Some(130) && err.ends_with(&said), "{code:?} {err}");
+    let (child, rest) = stuck("u");
+    signal(&child, "TERM");
+    let (err, code) = rest.end_unread(child);
+    let said = "detached: pod u-1 in namespace default runs on";
+    assert!(code == Some(143) && err.contains(said), "{code:?} {err}");
+    assert!(cluster.pod("u-1").is_some_and(|pod| pod["metadata"]["deletionTimestamp"].is_null()));
+}

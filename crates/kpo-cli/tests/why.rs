@@ -173,3 +173,23 @@ fn escape_sequences_are_made_harmless() {
     assert!(!ran.out.contains(['\u{1b}', '\u{7}']), "{}", ran.out);
     assert_eq!(ran.out.matches("\nprevent").count(), 0, "{}", ran.out);
 }
+
+/// C1 controls, characters that turn the direction of writing, separators: none reaches a terminal, and what reads JSON or YAML gets each of them.
+#[test]
+fn what_would_steer_a_terminal_is_escaped_in_every_form() {
+    let evil = "a\u{9b}2Jb\u{202e}c\u{2066}d\u{2028}e\u{61c}f\u{7f}g\u{2029}h";
+    let pod = serde_json::json!({"kind": "Pod", "metadata": {"name": "p", "uid": "1"}, "spec": {"containers": [{"name": "base"}]},
+        "status": {"phase": "Failed", "reason": "Evicted", "message": evil}});
+    let said = |form: &[&str]| {
+        let ran = kpo_in(&recordings(), &[&["why", "-f", "-"], form].concat(), &pod.to_string());
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        let steers = |c: char| evil.contains(c) && !c.is_ascii_alphanumeric();
+        assert!(!ran.out.contains(steers), "{form:?}: {:?}", ran.out);
+        ran.out
+    };
+    said(&[]);
+    let json: Value = serde_json::from_str(&said(&["-o", "json"])).unwrap();
+    let yaml: Value = serde_saphyr::from_str(&said(&["-o", "yaml"])).unwrap();
+    assert!(json.to_string().contains(evil) || json.to_string().contains("b\u{202e}c"), "{json}");
+    assert_eq!(json, yaml);
+}

@@ -52,6 +52,8 @@ async fn client(kubeconfig: &Path) -> Result<Client, Error> {
 /// Starts a lab and waits until it says that it serves.
 async fn lab(kpo: &Path) -> Result<(Child, PathBuf), Error> {
     let kubeconfig = std::env::temp_dir().join(format!("kpo-conformance-{}.kubeconfig", std::process::id()));
+    // A lab that was killed has left its own, and writes over none.
+    let _ = std::fs::remove_file(&kubeconfig);
     let mut command = Command::new(kpo);
     command.arg("lab").arg("--kubeconfig").arg(&kubeconfig).kill_on_drop(true);
     let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).stdout(Stdio::null()).spawn()?;

@@ -202,10 +202,10 @@ impl<C: Cluster> Lab<C> {
         Some(self.endpoint.as_ref()?.kubeconfig([("lab", token)].into_iter()))
     }
 
-    /// Writes the admin's kubeconfig, readable by its owner only.
+    /// Writes the admin's kubeconfig to a new file, readable by its owner only.
     ///
     /// # Errors
-    /// [`ServeError::Kubeconfig`] where the file cannot be written, or there is no socket to write of.
+    /// [`ServeError::Kubeconfig`] where the file is there already or cannot be written, or there is no socket to write of.
     pub fn write_kubeconfig(&self, path: &Path) -> Result<(), ServeError> {
         let missing = || std::io::Error::other("a lab without sockets has no kubeconfig");
         let text = self.kubeconfig().ok_or_else(missing);
@@ -216,9 +216,7 @@ impl<C: Cluster> Lab<C> {
 
 fn private_file(path: &Path, text: &str) -> std::io::Result<()> {
     use std::io::Write as _;
-    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    // The mode above is that of a new file only.
-    file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes())
 }

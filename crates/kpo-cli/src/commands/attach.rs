@@ -91,7 +91,7 @@ impl Attaching<'_> {
         let attached = signals.during(nothing, retries.during(&printer, attaching)).await?;
         let running = attached.map_err(|error| failed(error, self.task, &namespace, self.connection))?;
         found();
-        let session = Session { errand: self.errand, in_lab: false, again: self.connection.again(&namespace) };
+        let session = Session { errand: self.errand, lab: None, again: self.connection.again(&namespace) };
         let code = session.follow(running, printer, self.output, (signals, retries)).await?;
         Ok(crate::app::exit_code(code))
     }

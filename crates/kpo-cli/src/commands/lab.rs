@@ -3,12 +3,14 @@
 use super::Done;
 use crate::connect::block_on;
 use crate::error::{CliError, ErrorKind};
-use crate::labs;
+use crate::labs::{self, Refusals, RunningLab};
 use crate::options::OnSigterm;
 use crate::printer::{Printer, Tone};
 use crate::signals::Signals;
 use clap::Args;
 use kpo::identity;
+use kpo_lab::ServeError;
+use std::io::ErrorKind as ErrorKindOfIo;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -23,7 +25,7 @@ pub(crate) struct LabArgs {
     /// What happens in it: quiet, preemption, or a script's file (kpo help scripts)
     #[arg(long, value_name = "SCRIPT", default_value = "quiet", help_heading = "How")]
     pub(crate) script: String,
-    /// Write its kubeconfig to this file. Default: a file of its own, removed at the end
+    /// Write its kubeconfig to this file, which must not be there yet; it is removed at the end. Default: one of its own
     #[arg(long, value_name = "FILE", help_heading = "How")]
     pub(crate) kubeconfig: Option<PathBuf>,
     /// Run this command with KUBECONFIG set, and exit with its exit code
@@ -39,40 +41,34 @@ Examples:
 
 'kpo help scripts' says what can be written into one.";
 
-type Refusals = tokio::sync::mpsc::UnboundedReceiver<String>;
-
 pub(super) fn lab(args: LabArgs) -> Done {
     block_on(async move {
-        let lab = labs::start(&args.script).await?;
-        let own = args.kubeconfig.is_none().then(OwnFile::new);
-        let path = own.as_ref().map(|own| own.path.clone()).or(args.kubeconfig.clone()).unwrap_or_default();
-        lab.write_kubeconfig(&path)
-            .map_err(|error| CliError::because(ErrorKind::Local, "the lab's kubeconfig", &error))?;
+        let mut signals = Signals::catch(OnSigterm::Cancel)?;
+        let (lab, refusals) = signals.during("no lab was started", labs::start(&args.script)).await??;
+        let kubeconfig = OwnFile::of(&lab, args.kubeconfig)?;
         match args.command.split_first() {
-            Some((program, arguments)) => command(program, arguments, &path, labs::refusals(&lab)).await,
-            None => until_signal(&lab.url().unwrap_or_default(), &path, labs::refusals(&lab)).await,
+            Some((program, arguments)) => command(program, arguments, &kubeconfig.path, signals, refusals).await,
+            None => until_signal(&lab.url().unwrap_or_default(), &kubeconfig.path, signals, refusals).await,
         }
     })
 }
 
 /// Says how to use it, and waits for a signal.
-async fn until_signal(url: &str, kubeconfig: &Path, mut refusals: Refusals) -> Done {
-    let mut signals = Signals::catch(OnSigterm::Cancel)?;
+async fn until_signal(url: &str, kubeconfig: &Path, mut signals: Signals, mut refusals: Refusals) -> Done {
     let printer = Printer::plain();
     let path = kubeconfig.display();
-    printer.say(Tone::Plain, format!("The lab runs at {url}, until Ctrl-C. Elsewhere:")).await;
+    printer.say(Tone::Plain, format!("The lab runs at {url}, until Ctrl-C. Elsewhere:"));
     for line in [
         format!("export KUBECONFIG={path}"),
         "kubectl get pods -A".to_owned(),
         "kpo run --image busybox -- echo hello".to_owned(),
     ] {
-        printer.say(Tone::Plain, format!("  {line}")).await;
+        printer.say(Tone::Plain, format!("  {line}"));
     }
-    printer.flush().await;
     loop {
         tokio::select! {
             _ = signals.next() => break,
-            Some(why) = refusals.recv() => in_vain(&printer, &why).await,
+            why = refusals.next() => printer.say(Tone::Odd, why),
         }
     }
     printer.finish().await;
@@ -80,8 +76,13 @@ async fn until_signal(url: &str, kubeconfig: &Path, mut refusals: Refusals) -> D
 }
 
 /// Runs the command with the lab's kubeconfig; its exit code is ours, and signals are handed on to it.
-async fn command(program: &str, arguments: &[String], kubeconfig: &Path, mut refusals: Refusals) -> Done {
-    let mut signals = Signals::catch(OnSigterm::Cancel)?;
+async fn command(
+    program: &str,
+    arguments: &[String],
+    kubeconfig: &Path,
+    mut signals: Signals,
+    mut refusals: Refusals,
+) -> Done {
     let printer = Printer::plain();
     let mut command = tokio::process::Command::new(program);
     command.args(arguments).env("KUBECONFIG", kubeconfig).kill_on_drop(true);
@@ -91,18 +92,12 @@ async fn command(program: &str, arguments: &[String], kubeconfig: &Path, mut ref
         tokio::select! {
             status = child.wait() => break status.map_err(unable)?,
             caught = signals.next() => hand_on(&child, caught.number()),
-            Some(why) = refusals.recv() => in_vain(&printer, &why).await,
+            why = refusals.next() => printer.say(Tone::Odd, why),
         }
     };
     printer.finish().await;
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     Ok(crate::app::exit_code(code.unwrap_or(1)))
-}
-
-/// Something that the script says has come to nothing.
-async fn in_vain(printer: &Printer, why: &str) {
-    printer.say(Tone::Odd, format!("the lab's script, {why}")).await;
-    printer.flush().await;
 }
 
 /// Sends a signal on. Ctrl-C and a hangup the terminal has told the command too: a second one would mean more than the first.
@@ -132,14 +127,24 @@ struct OwnFile {
 }
 
 impl OwnFile {
-    fn new() -> Self {
-        Self { path: std::env::temp_dir().join(format!("kpo-lab-{}.yaml", identity::nonce())) }
+    /// The lab's kubeconfig, there or in a place of its own. A file that is there is somebody's: it is left alone.
+    fn of(lab: &RunningLab, asked: Option<PathBuf>) -> Result<Self, CliError> {
+        let own = || std::env::temp_dir().join(format!("kpo-lab-{}.yaml", identity::nonce()));
+        let path = asked.unwrap_or_else(own);
+        match lab.write_kubeconfig(&path) {
+            Ok(()) => Ok(Self { path }),
+            Err(ServeError::Kubeconfig { source, .. }) if source.kind() == ErrorKindOfIo::AlreadyExists => {
+                let text = format!("{} is there already, and a lab writes over no file", path.display());
+                Err(CliError::input(text).hint("Name another, or remove it where a lab left it."))
+            }
+            Err(error) => Err(CliError::because(ErrorKind::Local, "the lab cannot start", &error)),
+        }
     }
 }
 
 impl Drop for OwnFile {
     fn drop(&mut self) {
-        // It was never written, or somebody has removed it.
+        // Somebody may have removed it.
         let _ = std::fs::remove_file(&self.path);
     }
 }

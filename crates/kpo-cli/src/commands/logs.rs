@@ -64,7 +64,7 @@ pub(super) fn logs(args: LogsArgs) -> Done {
             let name = &pod.metadata.name;
             let attach = format!("{} attach {}{}", render::program(), args.task, args.connection.again(&namespace));
             let text = format!("no container of pod {name} has begun; this follows it from its start: {attach}");
-            printer.say(Tone::Odd, text).await;
+            printer.say(Tone::Odd, text);
         }
         let logs = containers.iter().map(|container| print(&hook, &pod, container, &args, &printer));
         tokio::select! {
@@ -117,8 +117,9 @@ async fn print(hook: &KubernetesHook, pod: &Pod, container: &str, args: &LogsArg
     let mut view = LogView::new(if own { container } else { "" }, None);
     let piece = |event| Piece { pod: meta.name.as_str().into(), container: container.into(), event };
     while let Some(event) = log.next().await {
-        if let Some(text) = view.print(printer, &args.task, Time::default(), &piece(event)).await {
-            printer.say(Tone::Odd, text).await;
+        if let Some(text) = view.print(printer, &args.task, Time::default(), &piece(event)) {
+            printer.say(Tone::Odd, text);
         }
+        printer.room().await;
     }
 }

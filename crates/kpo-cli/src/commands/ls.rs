@@ -3,7 +3,7 @@
 use super::Done;
 use crate::connect::{FIRST_ANSWER, block_on};
 use crate::options::{ConnectionArgs, Form};
-use crate::printer::{to_stdout, visible};
+use crate::printer::{to_stderr, to_stdout, visible};
 use crate::render::span_text;
 use clap::Args;
 use kpo::request::Call;
@@ -41,19 +41,27 @@ Examples:
 pub(super) fn ls(args: LsArgs) -> Done {
     block_on(async move {
         let hook = args.connection.connect().await?;
-        let namespace = if args.all_namespaces { String::new() } else { args.connection.namespace(&hook) };
+        let searched = if args.all_namespaces { String::new() } else { args.connection.namespace(&hook) };
         let own = args.selector.as_deref().map(|selector| format!("{},{selector}", marks::TASK));
         let selector = own.unwrap_or_else(|| marks::TASK.to_owned());
-        let pods = hook.pods(namespace).list(&selector, Call::within(FIRST_ANSWER)).await?;
+        let pods = hook.pods(&searched).list(&selector, Call::within(FIRST_ANSWER)).await?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let rows = rows(&pods.items, Time::default() + now);
-        let text = match args.output {
-            Some(form) => form.text(&rows)?,
-            None => table(&rows, args.all_namespaces),
-        };
-        to_stdout(text.as_bytes())?;
+        match args.output {
+            Some(form) => to_stdout(form.text(&rows)?.as_bytes())?,
+            None if rows.is_empty() => to_stderr(&none(&searched)),
+            None => to_stdout(table(&rows, args.all_namespaces).as_bytes())?,
+        }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// As kubectl has it: a list of nothing is no table.
+fn none(namespace: &str) -> String {
+    match namespace {
+        "" => "no tasks in any namespace".to_owned(),
+        _ => format!("no tasks in namespace {namespace}"),
+    }
 }
 
 /// A task, by its newest pod.

@@ -14,7 +14,6 @@ mod wait;
 mod why;
 
 use crate::error::CliError;
-use crate::options::Form;
 use clap::Subcommand;
 use kpo_core::Pod;
 pub(crate) use run::{Output, OutputArgs};
@@ -42,17 +41,16 @@ pub(crate) enum Commands {
 }
 
 impl Commands {
-    /// The form of the object that is to stand on standard output, also where it comes to an error. `None`: none is asked for.
-    pub(crate) fn object_form(&self) -> Option<Form> {
-        let following = |output: &OutputArgs| output.output.and_then(Output::object);
+    /// In which form objects are to stand on standard output, also where it comes to an error. `None`: none are asked for.
+    pub(crate) fn output(&self) -> Option<Output> {
         match self {
-            Commands::Run(args) => following(&args.output),
-            Commands::Attach(args) => following(&args.output),
-            Commands::Wait(args) => following(&args.output),
-            Commands::Cancel(args) => following(&args.output),
-            Commands::Ls(args) => args.output,
-            Commands::Why(args) => args.output,
-            Commands::Version(args) => args.output,
+            Commands::Run(args) => args.output.output,
+            Commands::Attach(args) => args.output.output,
+            Commands::Wait(args) => args.output.output,
+            Commands::Cancel(args) => args.output.output,
+            Commands::Ls(args) => args.output.map(Output::from),
+            Commands::Why(args) => args.output.map(Output::from),
+            Commands::Version(args) => args.output.map(Output::from),
             Commands::Logs(_)
             | Commands::Sweep(_)
             | Commands::Lab(_)

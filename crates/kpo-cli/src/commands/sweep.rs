@@ -52,7 +52,7 @@ pub(super) fn sweep(args: SweepArgs) -> Done {
             if at > now {
                 // Kept pods that have not expired are what their owner asked for.
                 if due == Due::Held {
-                    printer.say(Tone::Plain, sentence(&pod, due, &format!("left until {}", render::minute(at)))).await;
+                    printer.say(Tone::Plain, sentence(&pod, due, &format!("left until {}", render::minute(at))));
                 }
                 continue;
             }
@@ -61,11 +61,11 @@ pub(super) fn sweep(args: SweepArgs) -> Done {
                 Ok(did) => (Tone::Plain, (*did).to_owned()),
                 Err(error) => (Tone::Bad, format!("left: {}", render::explained(&error.failure.to_string()).0)),
             };
-            printer.say(tone, sentence(&pod, due, &did)).await;
+            printer.say(tone, sentence(&pod, due, &did));
             first_failure = first_failure.or(done.err());
         }
         if is_empty {
-            printer.say(Tone::Plain, "nothing to remove").await;
+            printer.say(Tone::Plain, "nothing to remove");
         }
         printer.finish().await;
         first_failure.map_or(Ok(ExitCode::SUCCESS), |error| Err(CliError::from(error)))

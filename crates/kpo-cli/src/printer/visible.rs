@@ -28,9 +28,35 @@ pub(crate) fn visible_lines(text: &str) -> String {
     text.split('\n').map(visible).collect::<Vec<_>>().join("\n")
 }
 
-/// C0 and C1 controls, and the bidirectional controls (Unicode TR36, "Bidirectional Text Spoofing").
+/// JSON with such characters as its own escapes, which are what it says all the same. Line feeds between its parts stay.
+pub(crate) fn escaped(json: String) -> String {
+    if !is_steering(&json) {
+        return json;
+    }
+    let mut out = String::with_capacity(json.len() + 8);
+    for c in json.chars() {
+        match c {
+            // Outside of strings nothing but this is one: within them it is escaped already.
+            '\n' => out.push(c),
+            c if steers(c) => {
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Whether text of several lines has a character that would steer a terminal.
+pub(crate) fn is_steering(text: &str) -> bool {
+    text.chars().any(|c| c != '\n' && steers(c))
+}
+
+/// C0 and C1 controls, the bidirectional controls (Unicode TR36, "Bidirectional Text Spoofing"), and what separates lines and paragraphs.
+/// All are of the plane whose characters four digits name.
 fn steers(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -43,6 +69,15 @@ mod tests {
         assert_eq!(visible("\u{1b}[2J\u{1b}]0;owned\u{7}x"), r"\u{1b}[2J\u{1b}]0;owned\u{7}x");
         assert_eq!(visible("a\r\nb\tc"), "a b c");
         assert_eq!(visible("\u{9b}31m\u{202e}x"), r"\u{9b}31m\u{202e}x");
+        assert_eq!(visible("a\u{61c}b\u{2028}c\u{2029}d"), r"a\u{61c}b\u{2028}c\u{2029}d");
         assert_eq!(visible_lines("a\n\u{1b}b"), "a\n\\u{1b}b");
+    }
+
+    #[test]
+    fn json_says_the_same_with_escapes_of_its_own() {
+        let said = serde_json::json!({"a\u{202e}": "größer, 🍊\n\u{9b}2J\u{2028}\u{7f}\u{61c}"});
+        let text = escaped(serde_json::to_string_pretty(&said).unwrap());
+        assert_eq!(text, "{\n  \"a\\u202e\": \"größer, 🍊\\n\\u009b2J\\u2028\\u007f\\u061c\"\n}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), said);
     }
 }

@@ -1,7 +1,8 @@
 //! The logs of a task, as the flags want them.
 
 use crate::commands::Output;
-use crate::printer::Printer;
+use crate::error::CliError;
+use crate::printer::{Printer, escaped};
 use crate::render;
 use crate::retries::{TOLD_EVERY, is_of_this_machine};
 use kpo::driver::Piece;
@@ -10,6 +11,7 @@ use kpo_core::{EVENT_VERSION, Time};
 use serde::Serialize;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
 /// How much of the program's last line is kept, in bytes.
@@ -38,14 +40,14 @@ impl LogView {
     }
 
     /// Prints a piece of a log. What is to be said of one that cannot be read, or only in part, it returns.
-    pub(crate) async fn print(&mut self, printer: &Printer, task: &str, at: Time, piece: &Piece) -> Option<String> {
+    pub(crate) fn print(&mut self, printer: &Printer, task: &str, at: Time, piece: &Piece) -> Option<String> {
         match &piece.event {
-            LogEvent::Lines(batch) => self.lines(printer, task, piece, batch).await,
+            LogEvent::Lines(batch) => self.lines(printer, task, piece, batch),
             LogEvent::Gap(gap) => {
                 if self.form == Some(Output::Events) {
                     let value = json!({"event": "gap", "pod": &*piece.pod, "container": &*piece.container,
                         "after": gap.after.map(|at| at.to_string()), "before": gap.before.map(|at| at.to_string()), "cause": cause(gap)});
-                    printer.data(json_line(task, at, value)).await;
+                    printer.data(json_line(task, at, value));
                 }
                 // Of a log that may not be read, all is missing, and that was said.
                 let said = matches!(gap.cause, GapCause::Forbidden(_)) && self.forbidden.contains(&*piece.container);
@@ -67,7 +69,7 @@ impl LogView {
                 if self.is_to_be_said(&piece.container, trouble) {
                     return Some(text);
                 }
-                printer.detail(text).await;
+                printer.detail(text);
             }
             LogEvent::End => {}
         }
@@ -84,17 +86,17 @@ impl LogView {
         lasts && is_due
     }
 
-    async fn lines(&mut self, printer: &Printer, task: &str, piece: &Piece, batch: &LogBatch) {
+    fn lines(&mut self, printer: &Printer, task: &str, piece: &Piece, batch: &LogBatch) {
         let own = *piece.container == *self.own;
         if own {
             self.remember(batch);
         }
         match self.form {
-            Some(Output::Events) => printer.data(as_events(task, piece, batch)).await,
-            None if own => printer.data(bare(batch)).await,
+            Some(Output::Events) => printer.data(as_events(task, piece, batch)),
+            None if own => printer.data(bare(batch)),
             None | Some(Output::Json | Output::Yaml) => {
                 let prefix = if own { "" } else { &*piece.container };
-                printer.other(prefix, batch).await;
+                printer.other(prefix, batch);
             }
         }
     }
@@ -131,18 +133,29 @@ fn as_events(task: &str, piece: &Piece, batch: &LogBatch) -> Vec<u8> {
 
 /// One line of `-o events`: version, time and task, then the event's own fields.
 pub(super) fn json_line(task: &str, at: Time, event: impl Serialize) -> Vec<u8> {
+    line(Some(task), at, event)
+}
+
+/// The last line of `-o events` where there is no Outcome: an object of kind Error. Which task is meant may not be known.
+pub(crate) fn error_line(error: &CliError) -> Vec<u8> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    line(None, Time::default() + now, json!({"event": "error", "error": error.object()}))
+}
+
+fn line(task: Option<&str>, at: Time, event: impl Serialize) -> Vec<u8> {
     #[derive(Serialize)]
     struct Line<'a, E> {
         version: u32,
         at: String,
-        task: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        task: Option<&'a str>,
         #[serde(flatten)]
         event: E,
     }
     let line = Line { version: EVENT_VERSION, at: at.to_string(), task, event };
-    let mut bytes = serde_json::to_vec(&line).unwrap_or_default();
-    bytes.push(b'\n');
-    bytes
+    let mut text = escaped(serde_json::to_string(&line).unwrap_or_default());
+    text.push('\n');
+    text.into_bytes()
 }
 
 fn cause(gap: &LogGap) -> String {

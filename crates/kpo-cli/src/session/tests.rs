@@ -22,7 +22,7 @@ async fn crashing() -> Running {
 #[tokio::test]
 async fn a_driver_that_crashes_is_a_failure_of_kpos_whatever_the_errand() {
     for errand in [Errand::Run, Errand::Detach, Errand::TakeOver] {
-        let session = Session { errand, in_lab: false, again: " -n batch".to_owned() };
+        let session = Session { errand, lab: None, again: " -n batch".to_owned() };
         let (_, retries) = Retries::channel();
         let signals = Signals::catch(OnSigterm::Detach).unwrap();
         let output = OutputArgs::default();

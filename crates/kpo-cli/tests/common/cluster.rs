@@ -30,7 +30,7 @@ const RIGHTS: [(&str, &str); 10] = [
 ];
 
 /// Waits until it is so. What never comes fails the test.
-pub(crate) fn until(is_so: impl Fn() -> bool) {
+pub(crate) fn until(mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
         assert!(begun.elapsed() < Duration::from_secs(30), "it never comes");

@@ -87,20 +87,34 @@ pub(crate) struct Rest {
 pub(crate) fn wait_for_line(child: &mut Child, wanted: &str) -> Rest {
     let (out, err) = (child.stdout.take().expect("a pipe"), child.stderr.take().expect("a pipe"));
     let mut rest = Rest { out: BufReader::new(out), err: BufReader::new(err), said: String::new() };
-    let mut line = String::new();
-    while line.trim_end() != wanted {
-        line.clear();
-        assert!(rest.out.read_line(&mut line).expect("UTF-8") > 0, "{wanted:?} never came");
+    if !wanted.is_empty() {
+        rest.wait_for_line(wanted);
     }
     rest
 }
 
 impl Rest {
+    /// Waits until standard output shows that line.
+    pub(crate) fn wait_for_line(&mut self, wanted: &str) {
+        let mut line = String::from("none yet");
+        while line.trim_end() != wanted {
+            line.clear();
+            assert!(self.out.read_line(&mut line).expect("UTF-8") > 0, "{wanted:?} never came");
+        }
+    }
+
     /// Waits until standard error has said that.
     pub(crate) fn wait_for_error(&mut self, wanted: &str) {
         while !self.said.contains(wanted) {
             assert!(self.err.read_line(&mut self.said).expect("UTF-8") > 0, "{wanted:?} was never said: {}", self.said);
         }
+    }
+
+    /// What follows on standard error, and the exit code, of one whose standard output nobody reads.
+    pub(crate) fn end_unread(mut self, mut child: Child) -> (String, Option<i32>) {
+        cluster::until(|| child.try_wait().expect("its end").is_some());
+        self.err.read_to_string(&mut self.said).expect("UTF-8");
+        (self.said, child.wait().expect("its end").code())
     }
 
     /// What follows on both streams, and the exit code.

@@ -240,11 +240,11 @@ pub(crate) struct OutputArgs {
     /// Say nothing but errors, and what is left behind
     #[arg(short, long, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
-    /// Say more: the evidence of each verdict; twice: the requests too
+    /// Say more: the evidence of each verdict; twice: the requests too; three times: the connections
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
     /// What standard output is. json, yaml: the Outcome, or an object of kind Error where there is none (the program's output then
-    /// goes to standard error); events: everything as JSON lines. Default: the program's output
+    /// goes to standard error); events: everything as JSON lines, the last one with the Outcome or the Error. Default: the program's output
     #[arg(short, long, value_enum, value_name = "FORM")]
     pub(crate) output: Option<Output>,
 }
@@ -271,6 +271,15 @@ impl Output {
     }
 }
 
+impl From<Form> for Output {
+    fn from(form: Form) -> Self {
+        match form {
+            Form::Json => Output::Json,
+            Form::Yaml => Output::Yaml,
+        }
+    }
+}
+
 pub(super) fn run(args: RunArgs) -> Done {
     crate::trace::start(args.output.verbose);
     block_on(run_task(args))
@@ -288,12 +297,13 @@ async fn run_task(args: RunArgs) -> Done {
     }
     // From here on: a file that is read, or a question that is asked, may be interrupted as ever.
     let mut signals = Signals::catch(on_sigterm(args.how.on_sigterm)?)?;
-    let lab = match &args.how.lab {
+    let (lab, refusals) = match &args.how.lab {
         Some(script) => {
             labs::demand_programs(script, &manifest)?;
-            Some(signals.during(NOTHING, labs::start(script)).await??)
+            let (lab, refusals) = signals.during(NOTHING, labs::start(script)).await??;
+            (Some(lab), Some(refusals))
         }
-        None => None,
+        None => (None, None),
     };
     let (hook, mut retries) = match &lab {
         Some(lab) => labs::connect(lab).await?,
@@ -312,10 +322,10 @@ async fn run_task(args: RunArgs) -> Done {
         let asking = retries.during(&printer, refuse_if_in_use(&hook, &request, &args));
         signals.during(NOTHING, asking).await??;
     }
-    say_unused(&manifest, &printer).await;
+    say_unused(&manifest, &printer);
     let session = Session {
         errand: if args.how.detach { Errand::Detach } else { Errand::Run },
-        in_lab: lab.is_some(),
+        lab: refusals,
         again: args.connection.again(&namespace),
     };
     let code = session.follow(driver::run(&hook, request), printer, &args.output, (signals, retries)).await?;
@@ -342,14 +352,12 @@ fn demand_sense(args: &RunArgs) -> Result<(), CliError> {
 }
 
 /// What of a Job does not mean anything to a task.
-async fn say_unused(manifest: &Manifest, printer: &Printer) {
+fn say_unused(manifest: &Manifest, printer: &Printer) {
     if let Some(field) = &manifest.suspended {
-        printer
-            .say(Tone::Odd, format!("note: it is suspended ({field}: true); its template is run all the same"))
-            .await;
+        printer.say(Tone::Odd, format!("note: it is suspended ({field}: true); its template is run all the same"));
     }
     for field in manifest.unused.iter().filter(|field| manifest.suspended.as_ref() != Some(*field)) {
-        printer.detail(format!("note: {field} means nothing to a task, and is not used")).await;
+        printer.detail(format!("note: {field} means nothing to a task, and is not used"));
     }
 }
 
