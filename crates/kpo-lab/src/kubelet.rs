@@ -362,6 +362,15 @@ impl Kubelet {
         }
         self.set_health(Health::Up);
         self.resync(cx);
+        self.go_on_stopping(cx);
+    }
+
+    /// Containers may have ended while nothing was heard of it: who waits for their end looks.
+    fn go_on_stopping(&mut self, cx: &mut Cx<'_>) {
+        let uids: Vec<String> = self.workers.keys().cloned().collect();
+        for uid in uids {
+            self.with(cx, &uid, |worker, cx, node, machine| worker.look_again(cx, node, machine));
+        }
     }
 
     /// Compares with the API: new, changed and missing pods. What has no API object any more is ended.

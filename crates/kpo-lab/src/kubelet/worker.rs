@@ -186,7 +186,7 @@ impl Worker {
             Stage::Sandbox => self.make_sandbox(cx, node, machine),
             Stage::Pull(pull, since) => self.pulled(cx, node, &pull, since),
             Stage::Start => self.start(cx, node, machine),
-            Stage::StopSidecars(stopping) | Stage::Killing(stopping) => self.overdue(cx, machine, stopping),
+            Stage::StopSidecars(stopping) | Stage::Killing(stopping) => self.overdue(cx, node, machine, stopping),
             Stage::StopSandboxInSync => self.sidecars_stopped(cx, node, machine),
             Stage::Terminating => self.terminating(cx, node, machine),
             Stage::StopSandbox => self.stopped(cx, node, machine),
@@ -283,11 +283,13 @@ impl Worker {
     /// One of its containers has ended.
     pub(super) fn exited(&mut self, cx: &mut Cx<'_>, node: &Node<'_>, machine: &mut PodOnMachine) {
         self.touch(node, cx.now);
-        match self.stage.clone() {
-            Stage::Killing(stopping) | Stage::StopSidecars(stopping) => {
-                self.go_on_stopping(cx, node, machine, stopping)
-            }
-            _ => {}
+        self.look_again(cx, node, machine);
+    }
+
+    /// If it waits for containers to end: looks which of them have.
+    pub(super) fn look_again(&mut self, cx: &mut Cx<'_>, node: &Node<'_>, machine: &mut PodOnMachine) {
+        if let Stage::Killing(stopping) | Stage::StopSidecars(stopping) = self.stage.clone() {
+            self.go_on_stopping(cx, node, machine, stopping);
         }
     }
 

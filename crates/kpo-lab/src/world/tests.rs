@@ -8,6 +8,7 @@ use crate::nodes::NodeSpec;
 use crate::scripted::ScriptedRuntime;
 use crate::store::{DeleteOptions, Writer};
 
+mod stopping;
 mod taken;
 
 fn world() -> World {
