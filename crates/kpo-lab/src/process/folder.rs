@@ -255,6 +255,19 @@ pub(super) fn relative(path: &Path) -> PathBuf {
     path.components().filter(|part| matches!(part, Component::Normal(_))).collect()
 }
 
+/// A path of a container from its root on, without `.` and `..`: there is nothing above the root.
+pub(super) fn rooted(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::from("/");
+    for part in path.components() {
+        match part {
+            Component::Normal(name) => clean.push(name),
+            Component::ParentDir => drop(clean.pop()),
+            _ => {}
+        }
+    }
+    clean
+}
+
 /// A path within a volume that cannot lead out of it; None where it tries (`..`).
 pub(super) fn within(folder: &Path, path: &str) -> Option<PathBuf> {
     let path = Path::new(path);
