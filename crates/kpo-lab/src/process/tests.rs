@@ -579,11 +579,20 @@ fn what_a_dead_lab_left_is_swept_and_what_lives_is_not() {
     fs::write(dead.join("lock"), "").unwrap();
     let foreign = lab.parent.join("kpo-lab-without-lock");
     fs::create_dir(&foreign).unwrap();
+    let [ended, lives, no_kubeconfig] = ["1", "2", "3"].map(|number| lab.parent.join(format!("kpo-lab-{number}.yaml")));
+    let kubeconfig = "apiVersion: v1\nkind: Config\ncurrent-context: lab\nusers: []\n";
+    for (path, text) in [(&ended, kubeconfig), (&lives, kubeconfig), (&no_kubeconfig, "kind: Pod\n")] {
+        fs::write(path, text).unwrap();
+    }
+    let held = fs::File::open(&lives).unwrap();
+    held.lock_shared().unwrap();
     let other =
         ProcessRuntime::new(ProcessOptions { parent: Some(lab.parent.clone()), ..ProcessOptions::default() }).unwrap();
     assert!(!dead.exists() && foreign.exists() && lab.get().folder().exists());
+    assert_eq!([ended.exists(), lives.exists(), no_kubeconfig.exists()], [false, true, true]);
     drop(other);
     fs::remove_dir(&foreign).unwrap();
+    [lives, no_kubeconfig].iter().for_each(|path| fs::remove_file(path).unwrap());
     lab.end();
 }
 
