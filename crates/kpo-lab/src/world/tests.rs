@@ -10,6 +10,7 @@ use crate::store::{DeleteOptions, Writer};
 
 mod stopping;
 mod taken;
+mod written;
 
 fn world() -> World {
     let mut world = World::new(Time::from_secs(1_000), 7, Box::new(ScriptedRuntime::new()));

@@ -1,0 +1,35 @@
+//! What others write while a kubelet or a controller is at work on a pod.
+
+use super::*;
+
+#[test]
+fn an_untolerated_taint_evicts_at_once_whatever_was_planned_before() {
+    let mut world = played(
+        "node node-1\nnode keeper taint keep=:NoSchedule\ncontainer base runs forever\nat 5s: node node-1 silent\n\
+         at 100s: node node-1 tainted gone=:NoExecute\n",
+    );
+    create(&mut world, "task", plain());
+    run_for(&mut world, 99);
+    assert!(!pod::is_terminating(&pod(&world, "task")), "planned: the silence is tolerated for 300 s");
+    run_for(&mut world, 2);
+    assert!(pod::is_terminating(&pod(&world, "task")));
+    assert_eq!(
+        pod::condition(&pod(&world, "task"), "DisruptionTarget").expect("there")["reason"],
+        "DeletionByTaintManager"
+    );
+}
+
+#[test]
+fn a_tolerated_taint_does_not_move_what_was_planned() {
+    let mut world = played(
+        "node node-1\nnode keeper taint keep=:NoSchedule\ncontainer base runs forever\nat 5s: node node-1 silent\n\
+         at 200s: node node-1 tainted slow=:NoExecute\n",
+    );
+    let mut spec = plain();
+    spec["tolerations"] = json!([{"key": "slow", "operator": "Exists", "tolerationSeconds": 10}]);
+    create(&mut world, "task", spec);
+    run_for(&mut world, 340);
+    assert!(!pod::is_terminating(&pod(&world, "task")));
+    run_for(&mut world, 20);
+    assert!(pod::is_terminating(&pod(&world, "task")));
+}
