@@ -226,11 +226,11 @@ impl Kubelet {
         }
         let seen = self.machine.get(uid).cloned().unwrap_or_default();
         let mut worker = Worker::new(pod.clone(), &self.name, seen, cx.now + self.timing.notice);
-        if pod::has_ended(pod) {
+        if pod::has_ended(pod) && worker.seen.running().next().is_none() {
             worker.could_run = false;
             (worker.stage, worker.due) = (Stage::Done, None);
             worker.delete(cx);
-        } else if pod::is_terminating(pod) {
+        } else if pod::has_ended(pod) || pod::is_terminating(pod) {
             worker.stage = Stage::Terminating;
         } else {
             self.admit(cx, &mut worker);

@@ -207,15 +207,11 @@ impl Sources<'_> {
         }
     }
 
-    /// `getPhase`, then what the earlier status insists on: a pod that has ended stays so.
+    /// `getPhase`, unless it has ended: a terminal phase is never left, whoever wrote it.
     fn phase(&self, init: &[Value], main: &[Value]) -> String {
-        let phase = phase(self.pod, init, main);
-        let ended = [self.old, &self.pod["status"]].into_iter().filter_map(|status| status["phase"].as_str());
-        let ended = ended.into_iter().find(|phase| pod::is_terminal_phase(phase));
-        match ended {
-            Some(earlier) if !pod::is_terminal_phase(phase) => earlier.to_owned(),
-            _ => phase.to_owned(),
-        }
+        let told = [&self.pod["status"], self.old].into_iter().filter_map(|status| status["phase"].as_str());
+        let ended = told.into_iter().find(|phase| pod::is_terminal_phase(phase));
+        ended.unwrap_or_else(|| phase(self.pod, init, main)).to_owned()
     }
 
     fn conditions(&self, init: &[Value], main: &[Value], phase: &str) -> Vec<Value> {

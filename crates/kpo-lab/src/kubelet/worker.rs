@@ -225,14 +225,15 @@ impl Worker {
 
     /// The API object changed.
     pub(super) fn update(&mut self, cx: &mut Cx<'_>, node: &Node<'_>, pod: Arc<Value>) {
+        let ended_by_others = pod::has_ended(&pod) && pod["status"]["phase"] != self.status["phase"];
         let status_only = self.pod["spec"] == pod["spec"] && same_metadata(&self.pod, &pod);
-        if status_only {
+        if status_only && !ended_by_others {
             return;
         }
         let shorter = pod::is_terminating(&self.pod) && self.pod["metadata"] != pod["metadata"];
         self.pod = pod;
         match &mut self.stage {
-            _ if !pod::is_terminating(&self.pod) => self.resync(node, cx.now),
+            _ if !pod::is_terminating(&self.pod) && !ended_by_others => self.resync(node, cx.now),
             Stage::Killing(stopping) if shorter => {
                 let grace = self.pod["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0).max(LEAST_GRACE);
                 stopping.deadline = stopping.deadline.min(cx.now + seconds(grace));

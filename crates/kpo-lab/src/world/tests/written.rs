@@ -33,3 +33,30 @@ fn a_tolerated_taint_does_not_move_what_was_planned() {
     run_for(&mut world, 20);
     assert!(pod::is_terminating(&pod(&world, "task")));
 }
+
+fn write_phase(world: &mut World, name: &str, phase: &str) {
+    let now = world.now();
+    let change = |pod: &mut Value| pod["status"]["phase"] = phase.into();
+    let writer = Writer::status("somebody");
+    world.store_mut(now).update_status(now, Resource::Pods, "default", name, change, &writer).expect("there");
+}
+
+#[test]
+fn a_terminal_phase_that_somebody_else_wrote_stays_and_stops_the_pod() {
+    for (script, written, expected) in [
+        ("container base runs forever on-term exits 0\n", "Failed", "Failed"),
+        ("container base runs forever on-term exits 3\n", "Succeeded", "Succeeded"),
+        ("container base runs 4s exit 1\n", "Succeeded", "Succeeded"),
+        ("container base runs 4s\n", "Failed", "Failed"),
+    ] {
+        let mut world = played(&format!("node node-1\n{script}"));
+        create(&mut world, "task", plain());
+        run_for(&mut world, 2);
+        write_phase(&mut world, "task", written);
+        run_for(&mut world, 30);
+        let task = pod(&world, "task");
+        assert_eq!(pod::phase(&task), expected, "{script}");
+        assert!(state(&world, "task").get("terminated").is_some(), "{script}: {}", task["status"]);
+        assert_eq!(world.next_wakeup(), None, "{script}");
+    }
+}
