@@ -60,3 +60,40 @@ fn a_terminal_phase_that_somebody_else_wrote_stays_and_stops_the_pod() {
         assert_eq!(world.next_wakeup(), None, "{script}");
     }
 }
+
+#[test]
+fn a_container_that_must_not_be_root_is_not_started_as_root() {
+    let of = |pod: Value, container: Value| {
+        let mut spec = plain();
+        spec["securityContext"] = pod;
+        spec["containers"][0]["securityContext"] = container;
+        spec
+    };
+    let image = "container has runAsNonRoot and image will run as root";
+    let asked = "container's runAsUser breaks non-root policy";
+    for (spec, words) in [
+        (of(json!({"runAsNonRoot": true}), json!({})), Some(image)),
+        (of(json!({}), json!({"runAsNonRoot": true})), Some(image)),
+        (of(json!({"runAsNonRoot": true, "runAsUser": 0}), json!({})), Some(asked)),
+        (of(json!({"runAsUser": 1000}), json!({"runAsNonRoot": true, "runAsUser": 0})), Some(asked)),
+        (of(json!({"runAsNonRoot": true}), json!({"runAsNonRoot": false})), None),
+        (of(json!({"runAsNonRoot": true}), json!({"runAsUser": 1000})), None),
+        (of(json!({"runAsUser": 1000}), json!({"runAsNonRoot": true})), None),
+        (of(json!({"runAsUser": 0}), json!({})), None),
+    ] {
+        let mut world = world();
+        create(&mut world, "task", spec.clone());
+        run_for(&mut world, 3);
+        let Some(words) = words else {
+            assert_eq!(pod::phase(&pod(&world, "task")), "Succeeded", "{spec}");
+            continue;
+        };
+        let uid = pod::uid(&pod(&world, "task")).to_owned();
+        let message = format!("{words} (pod: \"task_default({uid})\", container: base)");
+        assert_eq!(
+            state(&world, "task")["waiting"],
+            json!({"reason": "CreateContainerConfigError", "message": message})
+        );
+        assert!(reasons(&world, "task").contains(&"Failed".to_owned()));
+    }
+}
