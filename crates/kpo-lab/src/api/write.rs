@@ -127,7 +127,7 @@ fn default_account(now: Time, store: &mut Store, ns: &str) {
 pub enum Part {
     /// The object itself: its status stays.
     Main,
-    /// The status subresource: only the status changes, and labels and annotations do not.
+    /// The status subresource: the spec stays.
     Status,
 }
 
@@ -148,7 +148,7 @@ pub fn update(
     let (old, sent) = store.prepare_update(resource, object)?;
     let new = match part {
         Part::Main => main_part(resource, &old, sent)?,
-        Part::Status => status_part(&old, sent),
+        Part::Status => status_part(resource, &old, sent),
     };
     if dry_run {
         return Ok(Arc::new(new));
@@ -172,9 +172,17 @@ fn main_part(resource: Resource, old: &Value, mut new: Value) -> Result<Value, A
     Ok(new)
 }
 
-fn status_part(old: &Value, sent: Value) -> Value {
+/// The strategies of status (`PrepareForUpdate`): the spec stays, the metadata is what was sent, but for a pod's owners; its QoS class stays.
+fn status_part(resource: Resource, old: &Value, sent: Value) -> Value {
     let mut new = old.clone();
+    new["metadata"] = sent["metadata"].clone();
     set_or_remove(&mut new, "status", sent.get("status"));
+    if resource == Resource::Pods {
+        set_or_remove(&mut new["metadata"], "ownerReferences", old["metadata"].get("ownerReferences"));
+        if new["status"]["qosClass"].as_str().unwrap_or_default().is_empty() {
+            set_or_remove(&mut new["status"], "qosClass", old["status"].get("qosClass"));
+        }
+    }
     new
 }
 
@@ -231,7 +239,7 @@ pub fn bind(now: Time, store: &mut Store, ns: &str, name: &str, binding: &Value)
     store.bind(now, ns, name, node).map(drop)
 }
 
-/// Evicts a pod: the condition, then the deletion (`registry/core/pod/storage/eviction.go`). A pod that has ended is only deleted.
+/// Evicts a pod: the condition, then the deletion (`registry/core/pod/storage/eviction.go`).
 ///
 /// # Errors
 /// 404; 409 where a precondition fails; 429 where a disruption budget has no room.
@@ -239,14 +247,18 @@ pub fn evict(now: Time, store: &mut Store, ns: &str, name: &str, options: &Delet
     let pods = Resource::Pods;
     let pod = store.get(pods, ns, name).ok_or_else(|| ApiError::not_found(pods, name))?;
     store::check_preconditions(pods, &pod, options)?;
-    let ended = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
-    let pending = pod["metadata"].get("deletionTimestamp").is_some();
-    if !ended && !pending {
+    if !ignores_budgets(&pod) {
         budget(store, ns, &pod)?;
-        store.write_unowned(pods, &pod, |pod| set_condition(now, pod));
     }
+    store.write_unowned(pods, &pod, |pod| set_condition(now, pod));
     let options = DeleteOptions { resource_version: None, ..options.clone() };
     delete(now, store, pods, ns, name, &options).map(drop)
+}
+
+/// `canIgnorePDB`: only a pod that runs is missed.
+fn ignores_budgets(pod: &Value) -> bool {
+    let phase = pod["status"]["phase"].as_str();
+    matches!(phase, Some("Succeeded" | "Failed" | "Pending")) || pod["metadata"].get("deletionTimestamp").is_some()
 }
 
 fn set_condition(now: Time, pod: &mut Value) {
