@@ -211,5 +211,11 @@ async fn an_eviction_looks_at_budgets_only_for_pods_that_run() {
         let conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
         let told = conditions.iter().any(|condition| condition["reason"] == "EvictionByEvictionAPI");
         assert_eq!(told, code == 201, "{name}: {conditions:?}");
+        if told {
+            tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+            let eviction = json!({ "metadata": { "name": name } });
+            client.call("POST", &format!("{}/eviction", at(&name)), eviction).await;
+            assert_eq!(client.get(&at(&name)).await.1, pod, "a second one changes nothing");
+        }
     }
 }

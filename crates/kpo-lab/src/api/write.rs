@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::admission::{self, quota};
 use super::{defaults, shape, validate};
 use crate::error::{ApiError, Cause};
+use crate::pod;
 use crate::resource::Resource;
 use crate::store::{self, DeleteOptions, Deletion, Store, Writer, key, metadata_mut};
 use crate::time::Time;
@@ -261,18 +262,15 @@ fn ignores_budgets(pod: &Value) -> bool {
     matches!(phase, Some("Succeeded" | "Failed" | "Pending")) || pod["metadata"].get("deletionTimestamp").is_some()
 }
 
+/// `UpdatePodCondition`: since when it is so stays.
 fn set_condition(now: Time, pod: &mut Value) {
+    let known = pod::condition(pod, "DisruptionTarget").filter(|known| known["status"] == "True");
+    let since = known.map_or_else(|| now.rfc3339().into(), |known| known["lastTransitionTime"].clone());
     let condition = json!({
-        "lastProbeTime": null, "lastTransitionTime": now.rfc3339(), "message": "Eviction API: evicting",
+        "lastProbeTime": null, "lastTransitionTime": since, "message": "Eviction API: evicting",
         "reason": "EvictionByEvictionAPI", "status": "True", "type": "DisruptionTarget",
     });
-    let status = &mut pod["status"];
-    if !status["conditions"].is_array() {
-        status["conditions"] = json!([]);
-    }
-    let conditions = status["conditions"].as_array_mut().expect("made a list above");
-    conditions.retain(|known| known["type"] != "DisruptionTarget");
-    conditions.push(condition);
+    pod::set_condition(pod, condition);
 }
 
 fn budget(store: &Store, ns: &str, pod: &Value) -> Result<(), ApiError> {

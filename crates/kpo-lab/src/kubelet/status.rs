@@ -85,12 +85,12 @@ impl Sources<'_> {
         }
     }
 
+    /// Reason and message stay as long as the phase does: the own ones, else those that somebody else wrote.
     fn keep_reason(&self, status: &mut Map<String, Value>, phase: &str) {
-        if self.old["phase"] != phase {
-            return;
-        }
+        let told = [self.old, &self.pod["status"]].into_iter().filter(|status| status["phase"] == phase);
+        let told: Vec<&Value> = told.collect();
         for field in ["reason", "message"] {
-            if let Some(text) = self.old.get(field) {
+            if let Some(text) = told.iter().find_map(|status| status.get(field)) {
                 status.insert(field.into(), text.clone());
             }
         }

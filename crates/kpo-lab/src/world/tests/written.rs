@@ -36,7 +36,10 @@ fn a_tolerated_taint_does_not_move_what_was_planned() {
 
 fn write_phase(world: &mut World, name: &str, phase: &str) {
     let now = world.now();
-    let change = |pod: &mut Value| pod["status"]["phase"] = phase.into();
+    let change = |pod: &mut Value| {
+        pod["status"]["phase"] = phase.into();
+        pod["status"]["reason"] = "ProviderFailed".into();
+    };
     let writer = Writer::status("somebody");
     world.store_mut(now).update_status(now, Resource::Pods, "default", name, change, &writer).expect("there");
 }
@@ -56,6 +59,7 @@ fn a_terminal_phase_that_somebody_else_wrote_stays_and_stops_the_pod() {
         run_for(&mut world, 30);
         let task = pod(&world, "task");
         assert_eq!(pod::phase(&task), expected, "{script}");
+        assert_eq!(task["status"]["reason"], "ProviderFailed", "{script}");
         assert!(state(&world, "task").get("terminated").is_some(), "{script}: {}", task["status"]);
         assert_eq!(world.next_wakeup(), None, "{script}");
     }
