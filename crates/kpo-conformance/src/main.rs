@@ -39,9 +39,16 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Runs those bodies whose names contain one of `names` (none: all); how many failed.
+/// Runs the bodies on a target that is ended whatever comes of them; how many failed.
 async fn all(kpo: &str, target: &str, names: &[String]) -> Result<usize, Error> {
     let target = Target::open(kpo, target).await?;
+    let failed = each(&target, names).await;
+    target.close().await?;
+    failed
+}
+
+/// Runs those bodies whose names contain one of `names` (none: all); how many failed.
+async fn each(target: &Target, names: &[String]) -> Result<usize, Error> {
     let wanted = |body: &&Body| names.is_empty() || names.iter().any(|name| body.name.contains(name.as_str()));
     let cluster_only = if target.is_lab() { &[] } else { CLUSTER_ONLY };
     let bodies: Vec<&Body> = BODIES.iter().chain(cluster_only).filter(wanted).collect();
@@ -50,7 +57,7 @@ async fn all(kpo: &str, target: &str, names: &[String]) -> Result<usize, Error> 
     }
     let mut failed = 0;
     for body in &bodies {
-        failed += usize::from(!one(&target, body).await?);
+        failed += usize::from(!one(target, body).await?);
     }
     say(&format!("{}: {} passed, {failed} failed", target.name, bodies.len() - failed));
     if target.is_lab() {

@@ -9,13 +9,16 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+/// How long a lab may take to end.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// A cluster, and the command line that is tried on it.
 pub(crate) struct Target {
     pub(crate) name: String,
     pub(crate) kpo: PathBuf,
     pub(crate) kubeconfig: PathBuf,
     pub(crate) client: Client,
-    /// The lab, if it is one: it ends with us.
+    /// The lab, if it is one.
     lab: Option<Child>,
 }
 
@@ -39,6 +42,17 @@ impl Target {
         let version = client.apiserver_version().await?.git_version;
         let name = format!("{} {version}", if lab.is_some() { "lab" } else { "cluster" });
         Ok(Self { name, kpo, kubeconfig, client, lab })
+    }
+
+    /// Ends the lab, if it is one, so that it can clear away what it has made. It ends without that where this is not reached.
+    pub(crate) async fn close(self) -> Result<(), Error> {
+        let Some(mut lab) = self.lab else { return Ok(()) };
+        if let Some(pid) = lab.id() {
+            Command::new("kill").args(["-s", "TERM", &pid.to_string()]).status().await?;
+        }
+        tokio::time::timeout(PATIENCE, lab.wait()).await??;
+        std::fs::remove_file(&self.kubeconfig)?;
+        Ok(())
     }
 }
 

@@ -226,11 +226,11 @@ impl Kubelet {
         }
         let seen = self.machine.get(uid).cloned().unwrap_or_default();
         let mut worker = Worker::new(pod.clone(), &self.name, seen, cx.now + self.timing.notice);
-        if pod::has_ended(pod) {
+        if pod::has_ended(pod) && worker.seen.running().next().is_none() {
             worker.could_run = false;
             (worker.stage, worker.due) = (Stage::Done, None);
             worker.delete(cx);
-        } else if pod::is_terminating(pod) {
+        } else if pod::has_ended(pod) || pod::is_terminating(pod) {
             worker.stage = Stage::Terminating;
         } else {
             self.admit(cx, &mut worker);
@@ -362,6 +362,15 @@ impl Kubelet {
         }
         self.set_health(Health::Up);
         self.resync(cx);
+        self.go_on_stopping(cx);
+    }
+
+    /// Containers may have ended while nothing was heard of it: who waits for their end looks.
+    fn go_on_stopping(&mut self, cx: &mut Cx<'_>) {
+        let uids: Vec<String> = self.workers.keys().cloned().collect();
+        for uid in uids {
+            self.with(cx, &uid, |worker, cx, node, machine| worker.look_again(cx, node, machine));
+        }
     }
 
     /// Compares with the API: new, changed and missing pods. What has no API object any more is ended.

@@ -1,8 +1,9 @@
 //! A running cluster.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use tokio::task::JoinHandle;
@@ -40,7 +41,12 @@ pub struct Lab<C: Cluster = World> {
     shared: Arc<Shared<C>>,
     tasks: Vec<JoinHandle<()>>,
     endpoint: Option<Endpoint>,
+    /// The kubeconfigs that were written, locked as long as this process lives: a sweep tells those of dead labs by that.
+    written: Mutex<Vec<File>>,
 }
+
+/// How a lab's kubeconfig begins.
+const HEAD: &str = "apiVersion: v1\nkind: Config\ncurrent-context: lab\n";
 
 /// Where a lab with sockets is to be found.
 struct Endpoint {
@@ -57,12 +63,14 @@ impl Endpoint {
         let authority = base64::engine::general_purpose::STANDARD.encode(&self.authority);
         let (mut contexts, mut credentials) = (String::new(), String::new());
         for (name, token) in users {
+            // A JSON string is a YAML string, whatever is in it.
+            let name = serde_json::Value::from(name);
             contexts +=
                 &format!("- name: {name}\n  context:\n    cluster: lab\n    user: {name}\n    namespace: default\n");
             credentials += &format!("- name: {name}\n  user:\n    token: {token}\n");
         }
         format!(
-            "apiVersion: v1\nkind: Config\ncurrent-context: lab\n\
+            "{HEAD}\
              clusters:\n- name: lab\n  cluster:\n    server: https://{}\n    certificate-authority-data: {authority}\n\
              contexts:\n{contexts}users:\n{credentials}",
             self.address
@@ -119,7 +127,7 @@ impl<C: Cluster> Lab<C> {
         let shared = Shared::new(Clock::starting_at(base), cluster, Tokens::default());
         shared.with(|_, cluster| cluster.set_faults(shared.faults.clone()));
         let driver = tokio::spawn(shared.clone().drive());
-        Lab { shared, tasks: vec![driver], endpoint: None }
+        Lab { shared, tasks: vec![driver], endpoint: None, written: Mutex::default() }
     }
 
     /// The API server as a tower service, for `kube::Client::new(lab.service(), "default")`; requests without a token are the admin's.
@@ -210,13 +218,50 @@ impl<C: Cluster> Lab<C> {
         let missing = || std::io::Error::other("a lab without sockets has no kubeconfig");
         let text = self.kubeconfig().ok_or_else(missing);
         let written = text.and_then(|text| private_file(path, &text));
-        written.map_err(|source| ServeError::Kubeconfig { path: path.to_owned(), source })
+        let file = written.map_err(|source| ServeError::Kubeconfig { path: path.to_owned(), source })?;
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).push(file);
+        Ok(())
     }
 }
 
-fn private_file(path: &Path, text: &str) -> std::io::Result<()> {
+/// Whether a text is a kubeconfig that a lab wrote.
+pub(crate) fn is_kubeconfig(text: &str) -> bool {
+    text.starts_with(HEAD)
+}
+
+/// The open file is locked.
+fn private_file(path: &Path, text: &str) -> std::io::Result<File> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())
+    // Where a file system knows no locks, a sweep cannot take one either.
+    let _ = file.lock_shared();
+    file.write_all(text.as_bytes())?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kubeconfig_can_be_read_whatever_its_users_are_called() {
+        let endpoint = Endpoint {
+            address: "127.0.0.1:1".parse().expect("an address"),
+            authority: String::new(),
+            token: String::new(),
+            users: Vec::new(),
+        };
+        let names = ["lab", "a: b", "1", "no", "#"];
+        let text = endpoint.kubeconfig(names.iter().map(|name| (*name, "t")));
+        assert!(is_kubeconfig(&text));
+        let read: serde_json::Value = serde_saphyr::from_str(&text).expect("YAML");
+        for (index, name) in names.iter().enumerate() {
+            assert_eq!(
+                (&read["contexts"][index]["name"], &read["users"][index]["name"]),
+                (&(*name).into(), &(*name).into())
+            );
+            assert_eq!(read["contexts"][index]["context"]["user"], *name);
+        }
+    }
 }

@@ -305,8 +305,11 @@ impl Lifecycle {
             return self.cancel(cx, before);
         };
         let uid = pod::uid(&pod).to_owned();
-        if self.evictions.contains_key(&uid) {
-            return false;
+        match self.evictions.get(&uid) {
+            // `processPodOnNode`: what is planned stays, unless a taint is not tolerated at all.
+            Some((at, _, _)) if after > Duration::ZERO || *at <= cx.now => return false,
+            Some(_) => drop(self.cancel(cx, Some(uid.clone()))),
+            None => {}
         }
         self.evictions.insert(uid, (cx.now + after, ns.to_owned(), name.to_owned()));
         true

@@ -36,7 +36,7 @@ use std::thread::{self, JoinHandle};
 use tokio::sync::mpsc;
 
 use self::container::{Body, ClusterClock, ExecBody, ExecHandle, Handle, Outbox, feed};
-use self::folder::{ContainerFolder, Janitor, LabFolder, PodFolder, usage, within};
+use self::folder::{ContainerFolder, Janitor, LabFolder, PodFolder, rooted, usage, within};
 use self::launch::{Bind, Command, LaunchError, RootSpec, Streams, null, pipe};
 use self::platform::{Launch, message_file};
 use crate::log::{ContainerLog, Rotation};
@@ -158,7 +158,7 @@ impl ProcessRuntime {
         let mut binds = if mounting { binds(&pod, spec)? } else { Vec::new() };
         if let Some(file) = &message {
             message_file(file).map_err(failed("making the termination message's file"))?;
-            let path = PathBuf::from(&spec.termination_message_path);
+            let path = rooted(Path::new(&spec.termination_message_path));
             binds.push(Bind { path, source: file.clone(), read_only: false });
         }
         let (streams, stdout, stderr, stdin) = streams(spec.stdin).map_err(failed("making pipes"))?;
@@ -247,7 +247,7 @@ fn bind(folder: &PodFolder, mount: &Mount) -> Result<Bind, String> {
         // The kubelet makes a folder of a subPath that is not there.
         std::fs::create_dir_all(&source).map_err(|error| format!("making subPath: {error}"))?;
     }
-    Ok(Bind { path: PathBuf::from(&mount.path), source, read_only: mount.read_only })
+    Ok(Bind { path: rooted(Path::new(&mount.path)), source, read_only: mount.read_only })
 }
 
 /// The streams of a child, and the lab's ends of them: standard output, standard error, standard input if there is one.

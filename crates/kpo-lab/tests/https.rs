@@ -92,6 +92,8 @@ async fn a_kubeconfig_is_its_owners_alone() {
     lab.write_kubeconfig(&path).expect("written");
     let mode = std::fs::metadata(&path).expect("there").permissions().mode();
     assert_eq!(std::fs::read_to_string(&path).ok(), lab.kubeconfig());
+    let file = std::fs::File::open(&path).expect("opens");
+    assert!(file.try_lock().is_err(), "locked: a sweep sees that its lab lives");
     std::fs::remove_file(&path).expect("removed");
     assert_eq!(mode & 0o777, 0o600);
 }

@@ -130,6 +130,73 @@ fn a_pod_runs_is_followed_waited_for_and_deleted() {
 
 #[test]
 #[ignore = "needs kubectl: .ci/run brings one"]
+fn nodes_are_tainted_and_cordoned() {
+    let kubectl = setup("nodes");
+    let taints = |kubectl: &Setup| kubectl.ok("get node node-1 -o jsonpath={.spec.taints[*].key}", "");
+    assert_eq!(kubectl.ok("taint node node-1 a=b:NoSchedule c=d:NoSchedule", ""), "node/node-1 tainted\n");
+    assert_eq!(taints(&kubectl), "a c");
+    let again = kubectl.ok("taint node node-1 a=x:NoSchedule --overwrite", "");
+    assert_eq!(again, "node/node-1 modified\n");
+    assert_eq!(kubectl.ok("taint node node-1 a-", ""), "node/node-1 untainted\n");
+    assert_eq!(taints(&kubectl), "c");
+    assert_eq!(kubectl.ok("taint node node-1 c:NoSchedule-", ""), "node/node-1 untainted\n");
+    assert_eq!(taints(&kubectl), "");
+    assert_eq!(kubectl.ok("cordon node-1", ""), "node/node-1 cordoned\n");
+    assert!(kubectl.ok("get nodes", "").contains("Ready,SchedulingDisabled"));
+    assert_eq!(kubectl.ok("uncordon node-1", ""), "node/node-1 uncordoned\n");
+    assert!(kubectl.ok("version", "").contains("Server Version: v1.34."));
+}
+
+#[test]
+#[ignore = "needs kubectl: .ci/run brings one"]
+fn objects_are_compared_and_patched() {
+    let kubectl = setup("patch");
+    let manifest = pod("task", "exec sleep 100");
+    kubectl.ok("apply -f -", &manifest);
+    assert_eq!(kubectl.ok("diff -f -", &manifest), "");
+    let (code, text) = kubectl.run(&["diff", "-f", "-"], &manifest.replace("\"app\":\"task\"", "\"app\":\"other\""));
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("-    app: task\n") && text.contains("+    app: other\n"), "{text}");
+    let kinds = [
+        ("strategic", r#"{"metadata":{"labels":{"app":"a"}}}"#),
+        ("merge", r#"{"metadata":{"labels":{"app":"b"}}}"#),
+        ("json", r#"[{"op":"replace","path":"/metadata/labels/app","value":"c"}]"#),
+    ];
+    for (kind, patch) in kinds {
+        let (code, text) = kubectl.run(&["patch", "pod", "task", "--type", kind, "-p", patch], "");
+        assert_eq!((code, text.as_str()), (Some(0), "pod/task patched\n"), "{kind}");
+    }
+    assert_eq!(kubectl.ok("get pod task -o jsonpath={.metadata.labels.app}", ""), "c");
+    let agent = r#"{"apiVersion":"apps/v1","kind":"DaemonSet","metadata":{"name":"agent"},"spec":{
+        "selector":{"matchLabels":{"app":"agent"}},"template":{"metadata":{"labels":{"app":"agent"}},
+        "spec":{"containers":[{"name":"base","image":"busybox","command":["sleep","100"]}]}}}}"#;
+    kubectl.ok("apply -f -", agent);
+    let status = kubectl.ok("rollout status daemonset/agent --timeout=30s", "");
+    assert!(status.ends_with("daemon set \"agent\" successfully rolled out\n"), "{status}");
+}
+
+#[test]
+#[ignore = "needs kubectl: .ci/run brings one"]
+fn files_are_copied_and_a_pod_is_attached_to() {
+    let kubectl = setup("files");
+    kubectl.ok(
+        "apply -f -",
+        &pod("long", "echo up; read line; echo heard $line; exec sleep 1")
+            .replace("\"name\":\"base\"", "\"name\":\"base\",\"stdin\":true"),
+    );
+    kubectl.ok("wait pod/long --for=condition=Ready --timeout=30s", "");
+    let (here, there) = (kubectl.folder.join("here"), kubectl.folder.join("there"));
+    std::fs::write(&here, "copied\n").expect("written");
+    kubectl.ok(&format!("cp {} long:/tmp/copy", here.display()), "");
+    kubectl.ok(&format!("cp long:/tmp/copy {}", there.display()), "");
+    assert_eq!(std::fs::read_to_string(&there).expect("copied"), "copied\n");
+    let (code, text) = kubectl.run(&["attach", "-i", "long"], "you\n");
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("heard you\n"), "{text}");
+}
+
+#[test]
+#[ignore = "needs kubectl: .ci/run brings one"]
 fn run_attaches_and_gives_the_exit_code() {
     let kubectl = setup("attach");
     let arguments = [

@@ -2,7 +2,7 @@
 //!
 //! The book is kept below the kubelets: neither kpo nor the API server has a say in it.
 
-use kpo_core::{RerunPolicy, Spec, marks};
+use kpo_core::{Event, RerunPolicy, Spec, marks};
 use kpo_lab::runtime::{
     ContainerId, ContainerSpec, ContainerState, ExecRequest, PodSetup, PrepareError, Runtime, RuntimeEvent, Session,
     SessionError, Signal, StartError, Waker,
@@ -14,6 +14,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::grammar::Deed;
 use crate::lines;
 use crate::transcript::{Record, What};
 
@@ -177,6 +178,8 @@ pub enum Invariant {
     NoSecondStart,
     /// No delete without UID and resourceVersion.
     FencedDeletes,
+    /// No delete of a pod whose end is the task's before the outcome was taken, unless it is to stop the pod.
+    OutcomeFirst,
     /// No pod, and no finalizer of kpo's, is left that the policy does not keep.
     NothingLeft,
     /// A task with a live observer, or a pod, is never lost.
@@ -230,12 +233,12 @@ pub(crate) struct Evidence<'a> {
     pub(crate) born: &'a Born,
     pub(crate) store: &'a Store,
     pub(crate) records: &'a [Record],
+    /// When the run began.
+    pub(crate) began: Time,
     /// Whether all observers are done with it.
     pub(crate) over: bool,
     /// Whether it was ended while it waited, as the scenario says.
     pub(crate) cut: bool,
-    /// Whether something went wrong that the scenario does not speak of.
-    pub(crate) upset: bool,
     /// Whether an observer left, died, or only follows: then nobody cleans up.
     pub(crate) left: bool,
     /// Whether an observer that came found no task to go on with.
@@ -257,6 +260,7 @@ pub(crate) fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
         add(Invariant::NoSecondStart, second_starts(evidence));
     }
     add(Invariant::FencedDeletes, bare_deletes(evidence));
+    add(Invariant::OutcomeFirst, hasty_deletes(evidence));
     add(Invariant::NothingLeft, leftovers(evidence));
     add(Invariant::NeverLost, lost(evidence));
     add(Invariant::NeverLost, refused(evidence));
@@ -324,6 +328,42 @@ fn bare_deletes(evidence: &Evidence<'_>) -> Vec<String> {
     bare.collect()
 }
 
+/// Deletes of the last attempt's pod, to which no stop led: those of earlier pods are in the way of the next one.
+fn hasty_deletes(evidence: &Evidence<'_>) -> Vec<String> {
+    let names: Vec<&String> = evidence.born.pods.iter().map(|(_, name, _)| name).collect();
+    let Some(last) = names.last().filter(|last| names.iter().filter(|name| name == last).count() == 1) else {
+        return Vec::new();
+    };
+    let before = evidence.records.iter().take_while(|record| !matches!(record.what, What::Outcome(_)));
+    let deletes = before.filter_map(|record| match &record.what {
+        What::Sent(sent) if sent.verb == "delete" && sent.pod == **last => Some((sent, record.at)),
+        _ => None,
+    });
+    deletes
+        .filter(|(_, at)| !is_stopped_by(evidence, *at))
+        .map(|(sent, at)| format!("{sent}, at {at:?}, and nobody has the outcome"))
+        .collect()
+}
+
+/// Whether a stop had been asked for or said by then. On the engine what is sent can be noted before what is said at the same instant, and who
+/// crashes at a delete is not heard any more: then it was a stop if the pod had not ended.
+fn is_stopped_by(evidence: &Evidence<'_>, at: Duration) -> bool {
+    let mut by_then = evidence.records.iter().filter(|record| record.at <= at);
+    by_then.any(|record| match &record.what {
+        What::Said(Event::Stopping { .. } | Event::Deleting { .. }) | What::Does(Deed::Cancels) => true,
+        What::Runner(what) => what.starts_with("crash") && lives_at(evidence, at),
+        _ => false,
+    })
+}
+
+/// Whether the last pod's program runs then, or was never started.
+fn lives_at(evidence: &Evidence<'_>, at: Duration) -> bool {
+    let Some((uid, ..)) = evidence.born.pods.last() else { return false };
+    let own = |life: &Life| life.pod == *uid && life.container == evidence.spec.template.container;
+    let ended = evidence.book.read().into_iter().find(own).and_then(|life| life.ended);
+    ended.is_none_or(|ended| since(evidence.began, ended) > at)
+}
+
 /// The task's pods that are there, by nonce: a label may be gone.
 fn pods<'e>(evidence: &'e Evidence<'_>) -> impl Iterator<Item = &'e Arc<Value>> {
     let all = evidence.store.list(Resource::Pods, Some(&evidence.spec.namespace));
@@ -383,23 +423,14 @@ fn kept(evidence: &Evidence<'_>) -> Option<String> {
     outcome.attempts.last().filter(|_| keeps).map(|attempt| attempt.pod.name.clone())
 }
 
-/// Lost is a task without an outcome of which nobody watches any more, or that has no living pod to wait for; and, in an undisturbed run, one
-/// that has an outcome and no end, though no node holds a pod of it.
+/// Lost is a task of which no outcome came by the end of the run, when nothing more happens or the time is up; and one that has an outcome and no
+/// end: who waits for a pod that somebody else holds, or that a silent node holds, hangs.
 fn lost(evidence: &Evidence<'_>) -> Vec<String> {
-    let ended = |pod: &Value| ["Succeeded", "Failed"].contains(&pod["status"]["phase"].as_str().unwrap_or_default());
-    let held =
-        |pod: &Value| pod["metadata"]["deletionTimestamp"].is_string() && pod["metadata"]["finalizers"].is_null();
-    let (what, awaited) = match outcome(evidence).is_some() {
-        true => {
-            let awaited = evidence.over || evidence.upset || pods(evidence).any(|pod| held(pod));
-            ("there is an outcome, and no end of it", awaited)
-        }
-        false => {
-            let lives = !evidence.over && pods(evidence).any(|pod| !ended(pod));
-            ("no outcome came, and nothing more happens", lives)
-        }
+    let (what, is_over) = match outcome(evidence).is_some() {
+        true => ("there is an outcome, and no end of it", evidence.over),
+        false => ("no outcome came, and nothing more happens", false),
     };
-    if evidence.cut || evidence.left || awaited {
+    if evidence.cut || evidence.left || is_over {
         return Vec::new();
     }
     vec![format!("{what}; pods there: {:?}", present(evidence))]

@@ -65,6 +65,8 @@ pub enum Sabotage {
     NoVersion,
     /// Deletes are answered and not done.
     NoDelete,
+    /// The pod is deleted before the outcome is handed over.
+    DeleteFirst,
     /// kpo's finalizer is not taken off, and that is answered as if it were.
     NoRelease,
     /// Whoever attaches finds no pod.
@@ -580,6 +582,9 @@ impl<'s> Runner<'s> {
             Command::CloseLogs { .. } => Some(Reply::Done),
             Command::ReadResult { .. } => Some(Reply::Result(Err("results are the engine's".to_owned()))),
             Command::Deliver(outcome) => {
+                if self.sabotage == Some(Sabotage::DeleteFirst) {
+                    self.delete_last(observer, outcome);
+                }
                 self.record(observer, What::Outcome(outcome.clone()));
                 Some(Reply::Done)
             }
@@ -673,6 +678,14 @@ impl<'s> Runner<'s> {
         }
     }
 
+    fn delete_last(&mut self, observer: &str, outcome: &Outcome) {
+        let Some(last) = outcome.attempts.last().map(|last| last.pod.clone()) else { return };
+        let found = self.quiet_request("GET", &last.name, None).unwrap_or_default();
+        let version = found["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+        // The run goes on without the pod, whatever the answer is.
+        let _ = self.request(observer, "DELETE", &last.name, Some(&seat::delete_body(&last.uid, version, None)));
+    }
+
     fn delete_without(&mut self, observer: &str, name: &str, body: &Value, precondition: &str) -> Reply {
         let mut bare = body.clone();
         bare["preconditions"][precondition] = Value::Null;
@@ -732,9 +745,9 @@ impl<'s> Runner<'s> {
             born: &self.born,
             store: self.world.store(),
             records: &self.records,
+            began: self.began,
             over: self.seats.iter().all(|seat| seat.task.is_over()),
             cut: self.cut,
-            upset: self.upset != Upset::None,
             left: self.left || self.lost,
             lost: self.lost,
             permits: self.scenario.permits.as_deref(),

@@ -5,6 +5,7 @@ use crate::engine_run;
 use crate::expect::{self, Rigour};
 use crate::grammar::Scenario;
 use crate::transcript::{Record, What};
+use kpo_core::{Cause, Class, Reason, Started};
 use std::fmt;
 use std::time::Duration;
 
@@ -158,7 +159,7 @@ fn lost_reply(report: &mut Report, scenario: &Scenario, base: &Run, on: &str, ru
     report.runs += 1;
     let mut faults = run.faults.clone();
     let differs = expect::compare(&scenario.expected, &run.records, Rigour::Conclusions);
-    let disrupted = end_of(&run).is_some_and(|(class, _)| class.as_deref() == Some("disrupted"));
+    let disrupted = end_of(&run).is_some_and(|end| is_disrupted(&end));
     match likeness(scenario, base, &run) {
         _ if differs.is_empty() => {}
         // Its first sight came a second late: what happened before it is not covered.
@@ -186,7 +187,7 @@ pub(crate) enum Likeness {
 pub(crate) fn likeness(scenario: &Scenario, base: &Run, run: &Run) -> Likeness {
     let (wanted, found) = (end_of(base), end_of(run));
     // What was handed over before the crash stands, whatever somebody makes later of what was left.
-    if wanted == found || !run.upset || run.ends().contains(&wanted) {
+    if wanted == found || !run.upset || ends_of(run).contains(&wanted) {
         return Likeness::Same;
     }
     if run.lost {
@@ -196,9 +197,13 @@ pub(crate) fn likeness(scenario: &Scenario, base: &Run, run: &Run) -> Likeness {
         };
     }
     match found {
-        Some((Some(class), _)) if class == "disrupted" && proves_less(scenario, base, run) => Likeness::Safer,
+        Some(end) if is_disrupted(&end) && proves_less(scenario, base, run) => Likeness::Safer,
         found => Likeness::Other(format!("it came to {found:?} after a crash; undisturbed to {wanted:?}")),
     }
+}
+
+fn is_disrupted(end: &End) -> bool {
+    end.class.as_deref() == Some("disrupted")
 }
 
 /// Whether the file says that it may, and nothing more was done than in the undisturbed run.
@@ -206,23 +211,39 @@ fn proves_less(scenario: &Scenario, base: &Run, run: &Run) -> bool {
     scenario.may_prove_less.is_some() && run.created <= base.created
 }
 
-type End = Option<(Option<String>, Option<i32>)>;
+/// What a task came to.
+#[derive(Debug, PartialEq, Eq)]
+struct End {
+    class: Option<String>,
+    exit_code: Option<i32>,
+    reason: Option<Reason>,
+    /// By what it was taken away, and whether it had started.
+    disruption: Option<(Cause, Started)>,
+}
 
-fn end_of(run: &Run) -> End {
+fn end_of(run: &Run) -> Option<End> {
     run.outcome().map(as_end)
 }
 
-fn as_end(outcome: &kpo_core::Outcome) -> (Option<String>, Option<i32>) {
-    (outcome.verdict.clone(), outcome.exit_code)
+/// All that was handed over in a run, by whomever.
+fn ends_of(run: &Run) -> Vec<Option<End>> {
+    let outcome = |record: &Record| match &record.what {
+        What::Outcome(outcome) => Some(Some(as_end(outcome))),
+        _ => None,
+    };
+    run.records.iter().filter_map(outcome).collect()
 }
 
-impl Run {
-    /// All outcomes, by whomever they were handed over.
-    fn ends(&self) -> Vec<End> {
-        let outcome = |record: &Record| match &record.what {
-            What::Outcome(outcome) => Some(Some(as_end(outcome))),
-            _ => None,
-        };
-        self.records.iter().filter_map(outcome).collect()
-    }
+fn as_end(outcome: &kpo_core::Outcome) -> End {
+    let verdict = outcome.attempts.last().and_then(|last| last.verdict.as_ref());
+    let disruption = verdict.and_then(|judged| match &judged.verdict.class {
+        Class::Disrupted { cause, started } => Some((*cause, *started)),
+        _ => None,
+    });
+    // Who comes after the delete sees a pod that ended well and terminates: that it ended before, nobody can tell any more.
+    let reason = outcome.reason.map(|reason| match reason {
+        Reason::SucceededWhileTerminating => Reason::Succeeded,
+        reason => reason,
+    });
+    End { class: outcome.verdict.clone(), exit_code: outcome.exit_code, reason, disruption }
 }

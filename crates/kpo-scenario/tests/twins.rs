@@ -36,6 +36,13 @@ fn a_delete_without_either_precondition_is_caught() {
 }
 
 #[test]
+fn a_delete_before_the_outcome_is_taken_is_caught() {
+    let run = run("exit_code", Sabotage::DeleteFirst);
+    catches(Invariant::OutcomeFirst, &run);
+    assert!(run.violations[0].seen.contains("delete t-1"), "{:?}", run.violations);
+}
+
+#[test]
 fn a_pod_that_is_left_behind_is_caught() {
     catches(Invariant::NothingLeft, &run("exit_code", Sabotage::NoDelete));
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use serde_json::{Value, json};
 
-use super::request::Request;
+use super::request::{Query, Request};
 use super::route::Target;
 use super::selector::Selector;
 use super::view::View;
@@ -27,6 +27,7 @@ const CONTINUE_EXPIRED: &str = "The provided continue parameter is too old to di
 /// # Errors
 /// 400 for malformed selectors, 410 for a compacted snapshot, 504 for a resourceVersion of the future.
 pub(super) fn list(now: Time, store: &Store, target: &Target, request: &Request) -> Result<Value, ApiError> {
+    check(&request.query, false)?;
     let selector = selector(target, request)?;
     let page = Page::asked(store, request)?;
     let all = snapshot(store, target, page.rv)?;
@@ -46,6 +47,45 @@ pub(super) fn list(now: Time, store: &Store, target: &Target, request: &Request)
     let objects: Vec<&Arc<Value>> = selected.iter().map(|(_, object)| object).collect();
     let view = View::asked(request, &target.group);
     Ok(view.list(now, target.resource, &objects, meta))
+}
+
+/// `ValidateListOptions` in `meta/internalversion/validation`, and the numbers of the query.
+///
+/// # Errors
+/// 400 for a number that is none, 422 for what does not go together.
+pub(super) fn check(query: &Query, watch: bool) -> Result<(), ApiError> {
+    query.whole("limit")?;
+    query.whole("timeoutSeconds")?;
+    let forbidden = |field: &str, why: &str| invalid(&format!("{field}: Forbidden: {why}"));
+    let (matching, initial) = ("resourceVersionMatch", query.has("sendInitialEvents"));
+    let (asked, version, paged) = (query.get(matching), query.get("resourceVersion"), query.has("continue"));
+    let supported = if watch { "\"NotOlderThan\"" } else { "\"Exact\", \"NotOlderThan\", \"\"" };
+    let known = asked == "NotOlderThan" || asked == "Exact" && !watch;
+    match asked {
+        _ if initial && watch && asked != "NotOlderThan" => {
+            Err(forbidden(matching, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"))
+        }
+        _ if initial && !watch => Err(forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list")),
+        "" => Ok(()),
+        _ if watch && !initial => {
+            Err(forbidden(matching, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"))
+        }
+        _ if !watch && version.is_empty() => {
+            Err(forbidden(matching, "resourceVersionMatch is forbidden unless resourceVersion is provided"))
+        }
+        _ if paged => Err(forbidden(matching, "resourceVersionMatch is forbidden when continue is provided")),
+        _ if !known => {
+            Err(invalid(&format!("{matching}: Unsupported value: {asked:?}: supported values: {supported}")))
+        }
+        "Exact" if version == "0" => {
+            Err(forbidden(matching, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn invalid(why: &str) -> ApiError {
+    ApiError::new(422, "Invalid", format!("ListOptions.meta.k8s.io \"\" is invalid: {why}"))
 }
 
 /// The objects that a collection request is about.
@@ -111,9 +151,12 @@ struct Page {
 
 impl Page {
     fn asked(store: &Store, request: &Request) -> Result<Page, ApiError> {
-        let limit = request.query.number("limit").and_then(|limit| usize::try_from(limit).ok()).unwrap_or(0);
+        let limit = request.query.whole("limit")?.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(0);
         let token = request.query.get("continue");
         if !token.is_empty() {
+            if !["", "0"].contains(&request.query.get("resourceVersion")) {
+                return Err(ApiError::bad_request("specifying resource version is not allowed when using continue"));
+            }
             return Page::continued(store, token, limit);
         }
         let asked = resource_version(request)?.unwrap_or(0);

@@ -196,8 +196,6 @@ fn list_strategy(field: &str, item: Option<&Value>) -> ListStrategy {
         "ports" => ListStrategy::MergeBy("containerPort"),
         "hostAliases" | "podIPs" | "hostIPs" => ListStrategy::MergeBy("ip"),
         "conditions" | "addresses" => ListStrategy::MergeBy("type"),
-        // A node's taints merge by key; a pod's tolerations are replaced.
-        "taints" => ListStrategy::MergeBy("key"),
         "topologySpreadConstraints" => ListStrategy::MergeBy("topologyKey"),
         "ownerReferences" => ListStrategy::MergeBy("uid"),
         "secrets" if item.is_some_and(Value::is_object) => ListStrategy::MergeBy("name"),

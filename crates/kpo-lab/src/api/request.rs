@@ -125,6 +125,24 @@ impl Query {
         self.get(name).parse().ok()
     }
 
+    /// Whether a parameter has a value.
+    pub fn has(&self, name: &str) -> bool {
+        !self.get(name).is_empty()
+    }
+
+    /// A whole number. None where it is missing or empty.
+    ///
+    /// # Errors
+    /// 400 where it is none.
+    pub fn whole(&self, name: &str) -> Result<Option<i64>, ApiError> {
+        let text = self.get(name);
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let invalid = |_| ApiError::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"));
+        text.parse().map(Some).map_err(invalid)
+    }
+
     /// Whether nothing is to be stored (`dryRun=All`).
     pub fn dry_run(&self) -> bool {
         self.get("dryRun") == "All"

@@ -12,7 +12,7 @@ use super::route::{Route, Target, route};
 use super::view::{self, View};
 use super::watch::{Watch, WatchOptions};
 use super::write::{self, Part};
-use super::{discovery, list, logs, session};
+use super::{discovery, list, logs, session, shape};
 use crate::error::ApiError;
 use crate::resource::Resource;
 use crate::store::{DeleteOptions, Deletion, Store, Writer};
@@ -69,7 +69,7 @@ fn on_resource(
     match (target.subresource.as_str(), verb) {
         ("", "list") => Ok(Response::object(200, list::list(now, store, target, request)?)),
         ("", "watch") => watch(now, store, request, target),
-        ("", "create") if target.name.is_empty() => create(now, store, request, target),
+        ("", "create") if target.name.is_empty() && is_placed(target) => create(now, store, request, target),
         ("", "deletecollection") => delete_collection(now, store, request, target),
         ("", "delete") => delete(now, store, request, target),
         ("" | "status", "get") => get(now, store, request, target),
@@ -81,6 +81,11 @@ fn on_resource(
         }
         _ => Err(ApiError::method_not_allowed()),
     }
+}
+
+/// Whether a collection says where a new object goes: one of all namespaces does not.
+fn is_placed(target: &Target) -> bool {
+    !target.resource.namespaced() || !target.namespace.is_empty()
 }
 
 fn on_pod(now: Time, store: &mut Store, request: &Request, target: &Target, verb: &str) -> Result<Response, ApiError> {
@@ -103,8 +108,8 @@ fn on_pod(now: Time, store: &mut Store, request: &Request, target: &Target, verb
             Ok(Response::success(201))
         }
         ("eviction", "create") => {
-            let options = delete_options(&request.decode()?["deleteOptions"]);
-            if !request.query.dry_run() {
+            let (options, dry_run) = delete_options(&request.decode()?["deleteOptions"])?;
+            if !dry_run && !request.query.dry_run() {
                 write::evict(now, store, ns, name, &options)?;
             }
             Ok(Response::success(201))
@@ -138,12 +143,8 @@ fn watch(now: Time, store: &Store, request: &Request, target: &Target) -> Result
         let field = format!("metadata.name={}", target.name);
         selector = super::selector::Selector::parse(target.resource, query.get("labelSelector"), &field)?;
     }
+    list::check(query, true)?;
     let initial_events = query.flag("sendInitialEvents");
-    if initial_events && query.get("resourceVersionMatch") != "NotOlderThan" {
-        let message = "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: sendInitialEvents requires setting \
-            resourceVersionMatch to NotOlderThan";
-        return Err(ApiError::new(422, "Invalid", message));
-    }
     let resource_version = list::resource_version(request)?;
     if initial_events {
         list::not_too_large(store, resource_version.unwrap_or(0))?;
@@ -213,6 +214,11 @@ fn writer(request: &Request, target: &Target) -> Writer {
 
 fn create(now: Time, store: &mut Store, request: &Request, target: &Target) -> Result<Response, ApiError> {
     let (object, writer) = (sent(request, target)?, writer(request, target));
+    if object["metadata"]["resourceVersion"].as_str().is_some_and(|version| !["", "0"].contains(&version)) {
+        // `storage.ErrResourceVersionSetOnCreate` is no API error of its own.
+        let message = "resourceVersion should not be set on objects to be created";
+        return Err(ApiError::new(500, "", message));
+    }
     let created = if request.query.dry_run() {
         Arc::new(write::dry_create(now, store, target.resource, object, &writer)?)
     } else {
@@ -261,21 +267,31 @@ fn decode_patch(kind: PatchType, request: &Request) -> Result<Value, ApiError> {
     }
 }
 
-fn delete_options(body: &Value) -> DeleteOptions {
+/// The options that a body has, and whether they say that nothing is to be stored.
+fn delete_options(body: &Value) -> Result<(DeleteOptions, bool), ApiError> {
+    shape::check_delete_options(body)?;
+    let dry_run: Vec<&str> = body["dryRun"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if let Some(unknown) = dry_run.iter().find(|word| **word != "All") {
+        let message = format!(
+            "DeleteOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: {unknown:?}: supported values: \"All\""
+        );
+        return Err(ApiError::new(422, "Invalid", message));
+    }
     let text = |field: &str| body["preconditions"][field].as_str().map(str::to_owned);
-    DeleteOptions {
+    let options = DeleteOptions {
         grace: body["gracePeriodSeconds"].as_i64(),
         uid: text("uid"),
         resource_version: text("resourceVersion"),
-    }
+    };
+    Ok((options, !dry_run.is_empty()))
 }
 
 fn asked_options(request: &Request) -> Result<(DeleteOptions, bool), ApiError> {
     let body = if request.body.is_empty() { Value::Null } else { request.decode()? };
-    let mut options = delete_options(&body);
-    options.grace = options.grace.or_else(|| request.query.number("gracePeriodSeconds"));
-    let in_body = body["dryRun"].as_array().is_some_and(|list| list.iter().any(|word| word == "All"));
-    Ok((options, in_body || request.query.dry_run()))
+    let (mut options, dry_run) = delete_options(&body)?;
+    let in_query = request.query.whole("gracePeriodSeconds")?;
+    options.grace = options.grace.or(in_query);
+    Ok((options, dry_run || request.query.dry_run()))
 }
 
 fn delete(now: Time, store: &mut Store, request: &Request, target: &Target) -> Result<Response, ApiError> {

@@ -129,6 +129,30 @@ pub(super) fn check(resource: Resource, object: &Value) -> Result<(), ApiError> 
     }
 }
 
+const DELETE_OPTIONS: &[Row] = &[
+    ("gracePeriodSeconds", "DeleteOptions", Int, "int64"),
+    ("preconditions", "DeleteOptions", Object, "v1.Preconditions"),
+    ("preconditions.uid", "Preconditions", Text, "types.UID"),
+    ("preconditions.resourceVersion", "Preconditions", Text, "string"),
+    ("orphanDependents", "DeleteOptions", Flag, "bool"),
+    ("propagationPolicy", "DeleteOptions", Text, "v1.DeletionPropagation"),
+    ("dryRun", "DeleteOptions", Texts, "[]string"),
+];
+
+/// Checks the types of a deletion's options: one that is overlooked would delete without its condition.
+///
+/// # Errors
+/// 400 for the first that is wrong.
+pub(super) fn check_delete_options(options: &Value) -> Result<(), ApiError> {
+    if !options.is_object() && !options.is_null() {
+        let found = type_of(options);
+        return Err(ApiError::bad_request(format!(
+            "json: cannot unmarshal {found} into Go value of type v1.DeleteOptions"
+        )));
+    }
+    fits(options, "DeleteOptions", "", DELETE_OPTIONS).map_err(ApiError::bad_request)
+}
+
 fn pod_spec(resource: Resource, object: &Value, at: &str) -> Result<(), ApiError> {
     rows(resource, object, at, POD_SPEC)?;
     for list in ["initContainers", "containers"] {
@@ -138,6 +162,13 @@ fn pod_spec(resource: Resource, object: &Value, at: &str) -> Result<(), ApiError
 }
 
 fn rows(resource: Resource, object: &Value, under: &str, rows: &[Row]) -> Result<(), ApiError> {
+    let (kind, version) = (resource.kind(), resource.version());
+    let cannot = |why| format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}");
+    fits(object, kind, under, rows).map_err(|why| ApiError::bad_request(cannot(why)))
+}
+
+/// Whether all rows hold; else Go's sentence about the first that does not. `kind` is Go's name of the outermost struct.
+fn fits(object: &Value, kind: &str, under: &str, rows: &[Row]) -> Result<(), String> {
     for (path, holder, shape, wanted) in rows {
         let path = if under.is_empty() { (*path).to_owned() } else { format!("{under}.{path}") };
         let names: Vec<&str> = path.split('.').collect();
@@ -146,13 +177,8 @@ fn rows(resource: Resource, object: &Value, under: &str, rows: &[Row]) -> Result
             Some((found, item)) => {
                 let wanted =
                     if item { wanted.trim_start_matches("[]").trim_start_matches("map[string]") } else { wanted };
-                let (kind, holder) = (resource.kind(), if holder.is_empty() { resource.kind() } else { holder });
-                Err(ApiError::bad_request(format!(
-                    "{kind} in version {:?} cannot be handled as a {kind}: json: cannot unmarshal {} into Go struct field \
-                     {holder}.{path} of type {wanted}",
-                    resource.version(),
-                    type_of(found)
-                )))
+                let (found, holder) = (type_of(found), if holder.is_empty() { kind } else { holder });
+                Err(format!("json: cannot unmarshal {found} into Go struct field {holder}.{path} of type {wanted}"))
             }
         })?;
     }
@@ -160,11 +186,7 @@ fn rows(resource: Resource, object: &Value, under: &str, rows: &[Row]) -> Result
 }
 
 /// Every value at a path, through lists; what is missing or null is nowhere.
-fn visit(
-    value: &Value,
-    names: &[&str],
-    check: &mut impl FnMut(&Value) -> Result<(), ApiError>,
-) -> Result<(), ApiError> {
+fn visit(value: &Value, names: &[&str], check: &mut impl FnMut(&Value) -> Result<(), String>) -> Result<(), String> {
     let Some((name, rest)) = names.split_first() else { return check(value) };
     if let Value::Array(items) = value {
         return items.iter().try_for_each(|item| visit(item, names, check));

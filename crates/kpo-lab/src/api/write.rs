@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::admission::{self, quota};
 use super::{defaults, shape, validate};
 use crate::error::{ApiError, Cause};
+use crate::pod;
 use crate::resource::Resource;
 use crate::store::{self, DeleteOptions, Deletion, Store, Writer, key, metadata_mut};
 use crate::time::Time;
@@ -127,7 +128,7 @@ fn default_account(now: Time, store: &mut Store, ns: &str) {
 pub enum Part {
     /// The object itself: its status stays.
     Main,
-    /// The status subresource: only the status changes, and labels and annotations do not.
+    /// The status subresource: the spec stays.
     Status,
 }
 
@@ -148,7 +149,7 @@ pub fn update(
     let (old, sent) = store.prepare_update(resource, object)?;
     let new = match part {
         Part::Main => main_part(resource, &old, sent)?,
-        Part::Status => status_part(&old, sent),
+        Part::Status => status_part(resource, &old, sent),
     };
     if dry_run {
         return Ok(Arc::new(new));
@@ -172,9 +173,17 @@ fn main_part(resource: Resource, old: &Value, mut new: Value) -> Result<Value, A
     Ok(new)
 }
 
-fn status_part(old: &Value, sent: Value) -> Value {
+/// The strategies of status (`PrepareForUpdate`): the spec stays, the metadata is what was sent, but for a pod's owners; its QoS class stays.
+fn status_part(resource: Resource, old: &Value, sent: Value) -> Value {
     let mut new = old.clone();
+    new["metadata"] = sent["metadata"].clone();
     set_or_remove(&mut new, "status", sent.get("status"));
+    if resource == Resource::Pods {
+        set_or_remove(&mut new["metadata"], "ownerReferences", old["metadata"].get("ownerReferences"));
+        if new["status"]["qosClass"].as_str().unwrap_or_default().is_empty() {
+            set_or_remove(&mut new["status"], "qosClass", old["status"].get("qosClass"));
+        }
+    }
     new
 }
 
@@ -231,7 +240,7 @@ pub fn bind(now: Time, store: &mut Store, ns: &str, name: &str, binding: &Value)
     store.bind(now, ns, name, node).map(drop)
 }
 
-/// Evicts a pod: the condition, then the deletion (`registry/core/pod/storage/eviction.go`). A pod that has ended is only deleted.
+/// Evicts a pod: the condition, then the deletion (`registry/core/pod/storage/eviction.go`).
 ///
 /// # Errors
 /// 404; 409 where a precondition fails; 429 where a disruption budget has no room.
@@ -239,28 +248,29 @@ pub fn evict(now: Time, store: &mut Store, ns: &str, name: &str, options: &Delet
     let pods = Resource::Pods;
     let pod = store.get(pods, ns, name).ok_or_else(|| ApiError::not_found(pods, name))?;
     store::check_preconditions(pods, &pod, options)?;
-    let ended = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
-    let pending = pod["metadata"].get("deletionTimestamp").is_some();
-    if !ended && !pending {
+    if !ignores_budgets(&pod) {
         budget(store, ns, &pod)?;
-        store.write_unowned(pods, &pod, |pod| set_condition(now, pod));
     }
+    store.write_unowned(pods, &pod, |pod| set_condition(now, pod));
     let options = DeleteOptions { resource_version: None, ..options.clone() };
     delete(now, store, pods, ns, name, &options).map(drop)
 }
 
+/// `canIgnorePDB`: only a pod that runs is missed.
+fn ignores_budgets(pod: &Value) -> bool {
+    let phase = pod["status"]["phase"].as_str();
+    matches!(phase, Some("Succeeded" | "Failed" | "Pending")) || pod["metadata"].get("deletionTimestamp").is_some()
+}
+
+/// `UpdatePodCondition`: since when it is so stays.
 fn set_condition(now: Time, pod: &mut Value) {
+    let known = pod::condition(pod, "DisruptionTarget").filter(|known| known["status"] == "True");
+    let since = known.map_or_else(|| now.rfc3339().into(), |known| known["lastTransitionTime"].clone());
     let condition = json!({
-        "lastProbeTime": null, "lastTransitionTime": now.rfc3339(), "message": "Eviction API: evicting",
+        "lastProbeTime": null, "lastTransitionTime": since, "message": "Eviction API: evicting",
         "reason": "EvictionByEvictionAPI", "status": "True", "type": "DisruptionTarget",
     });
-    let status = &mut pod["status"];
-    if !status["conditions"].is_array() {
-        status["conditions"] = json!([]);
-    }
-    let conditions = status["conditions"].as_array_mut().expect("made a list above");
-    conditions.retain(|known| known["type"] != "DisruptionTarget");
-    conditions.push(condition);
+    pod::set_condition(pod, condition);
 }
 
 fn budget(store: &Store, ns: &str, pod: &Value) -> Result<(), ApiError> {

@@ -41,6 +41,24 @@ pub(super) fn container(
     }
 }
 
+/// `verifyRunAsNonRoot` in `pkg/kubelet/kuberuntime`: an image's user is root, as the lab's images say nothing of theirs.
+///
+/// # Errors
+/// Why the container may not be started.
+pub(super) fn verify_non_root(pod: &Value, container: &Value) -> Result<(), String> {
+    let flag = |of: &Value| of["securityContext"]["runAsNonRoot"].as_bool();
+    if flag(container).or(flag(&pod["spec"])) != Some(true) {
+        return Ok(());
+    }
+    let why = match security(pod, container, "runAsUser") {
+        Some(0) => "container's runAsUser breaks non-root policy",
+        Some(_) => return Ok(()),
+        None => "container has runAsNonRoot and image will run as root",
+    };
+    let of = format!("{}_{}({})", pod::name(pod), pod::namespace(pod), pod::uid(pod));
+    Err(format!("{why} (pod: {of:?}, container: {})", container["name"].as_str().unwrap_or_default()))
+}
+
 fn words(list: &Value) -> Vec<String> {
     list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }

@@ -85,12 +85,12 @@ impl Sources<'_> {
         }
     }
 
+    /// Reason and message stay as long as the phase does: the own ones, else those that somebody else wrote.
     fn keep_reason(&self, status: &mut Map<String, Value>, phase: &str) {
-        if self.old["phase"] != phase {
-            return;
-        }
+        let told = [self.old, &self.pod["status"]].into_iter().filter(|status| status["phase"] == phase);
+        let told: Vec<&Value> = told.collect();
         for field in ["reason", "message"] {
-            if let Some(text) = self.old.get(field) {
+            if let Some(text) = told.iter().find_map(|status| status.get(field)) {
                 status.insert(field.into(), text.clone());
             }
         }
@@ -207,15 +207,11 @@ impl Sources<'_> {
         }
     }
 
-    /// `getPhase`, then what the earlier status insists on: a pod that has ended stays so.
+    /// `getPhase`, unless it has ended: a terminal phase is never left, whoever wrote it.
     fn phase(&self, init: &[Value], main: &[Value]) -> String {
-        let phase = phase(self.pod, init, main);
-        let ended = [self.old, &self.pod["status"]].into_iter().filter_map(|status| status["phase"].as_str());
-        let ended = ended.into_iter().find(|phase| pod::is_terminal_phase(phase));
-        match ended {
-            Some(earlier) if !pod::is_terminal_phase(phase) => earlier.to_owned(),
-            _ => phase.to_owned(),
-        }
+        let told = [&self.pod["status"], self.old].into_iter().filter_map(|status| status["phase"].as_str());
+        let ended = told.into_iter().find(|phase| pod::is_terminal_phase(phase));
+        ended.unwrap_or_else(|| phase(self.pod, init, main)).to_owned()
     }
 
     fn conditions(&self, init: &[Value], main: &[Value], phase: &str) -> Vec<Value> {

@@ -68,10 +68,14 @@ impl Worker {
     }
 
     /// The grace is over: what was told to end and runs on is killed. Sidecars whose turn has not come get theirs.
-    pub(super) fn overdue(&mut self, cx: &mut Cx<'_>, machine: &mut PodOnMachine, stopping: Stopping) {
-        let running: Vec<String> = machine.running().map(|(name, _)| name.to_owned()).collect();
-        for name in running.iter().filter(|name| !stopping.sidecars.contains(name)) {
+    pub(super) fn overdue(&mut self, cx: &mut Cx<'_>, node: &Node<'_>, machine: &mut PodOnMachine, stopping: Stopping) {
+        let running = machine.running().map(|(name, _)| name.to_owned());
+        let told: Vec<String> = running.filter(|name| !stopping.sidecars.contains(name)).collect();
+        for name in &told {
             signal(cx, machine, name, Signal::Kill);
+        }
+        if told.is_empty() {
+            self.go_on_stopping(cx, node, machine, stopping);
         }
     }
 

@@ -317,7 +317,8 @@ impl Worker {
         let container = self.container(&next.name);
         let ip = machine.sandbox.as_ref().map(|sandbox| sandbox.ip.clone()).unwrap_or_default();
         let facts = Facts { store: cx.store, pod: &self.pod, host_ip: node.ip, pod_ip: &ip };
-        let env = match env::environment(&facts, &container) {
+        let env = env::environment(&facts, &container);
+        let env = match env.and_then(|env| spec::verify_non_root(&self.pod, &container).map(|()| env)) {
             Ok(env) => env,
             Err(why) => {
                 self.fail(cx, node, &next.name, "CreateContainerConfigError", &why, &why);

@@ -186,7 +186,7 @@ impl Worker {
             Stage::Sandbox => self.make_sandbox(cx, node, machine),
             Stage::Pull(pull, since) => self.pulled(cx, node, &pull, since),
             Stage::Start => self.start(cx, node, machine),
-            Stage::StopSidecars(stopping) | Stage::Killing(stopping) => self.overdue(cx, machine, stopping),
+            Stage::StopSidecars(stopping) | Stage::Killing(stopping) => self.overdue(cx, node, machine, stopping),
             Stage::StopSandboxInSync => self.sidecars_stopped(cx, node, machine),
             Stage::Terminating => self.terminating(cx, node, machine),
             Stage::StopSandbox => self.stopped(cx, node, machine),
@@ -225,14 +225,15 @@ impl Worker {
 
     /// The API object changed.
     pub(super) fn update(&mut self, cx: &mut Cx<'_>, node: &Node<'_>, pod: Arc<Value>) {
+        let ended_by_others = pod::has_ended(&pod) && pod["status"]["phase"] != self.status["phase"];
         let status_only = self.pod["spec"] == pod["spec"] && same_metadata(&self.pod, &pod);
-        if status_only {
+        if status_only && !ended_by_others {
             return;
         }
         let shorter = pod::is_terminating(&self.pod) && self.pod["metadata"] != pod["metadata"];
         self.pod = pod;
         match &mut self.stage {
-            _ if !pod::is_terminating(&self.pod) => self.resync(node, cx.now),
+            _ if !pod::is_terminating(&self.pod) && !ended_by_others => self.resync(node, cx.now),
             Stage::Killing(stopping) if shorter => {
                 let grace = self.pod["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0).max(LEAST_GRACE);
                 stopping.deadline = stopping.deadline.min(cx.now + seconds(grace));
@@ -283,11 +284,13 @@ impl Worker {
     /// One of its containers has ended.
     pub(super) fn exited(&mut self, cx: &mut Cx<'_>, node: &Node<'_>, machine: &mut PodOnMachine) {
         self.touch(node, cx.now);
-        match self.stage.clone() {
-            Stage::Killing(stopping) | Stage::StopSidecars(stopping) => {
-                self.go_on_stopping(cx, node, machine, stopping)
-            }
-            _ => {}
+        self.look_again(cx, node, machine);
+    }
+
+    /// If it waits for containers to end: looks which of them have.
+    pub(super) fn look_again(&mut self, cx: &mut Cx<'_>, node: &Node<'_>, machine: &mut PodOnMachine) {
+        if let Stage::Killing(stopping) | Stage::StopSidecars(stopping) = self.stage.clone() {
+            self.go_on_stopping(cx, node, machine, stopping);
         }
     }
 

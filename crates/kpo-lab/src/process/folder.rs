@@ -51,28 +51,57 @@ impl LabFolder {
 
 impl Drop for LabFolder {
     fn drop(&mut self) {
-        remove(&self.path);
+        remove_lab(&self.path);
     }
 }
 
-/// Removes the folders of labs that no longer live.
+/// Removes a lab's folder, what tells of its death last: a removal that is cut short is ended by the next sweep.
+fn remove_lab(path: &Path) {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_name() != LOCK) {
+        remove(&entry.path());
+    }
+    remove(path);
+}
+
+/// Removes what labs that no longer live left behind: their folders, and kubeconfigs of their own.
 fn sweep(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else { return };
     let ours = entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX));
     for path in ours.map(|entry| entry.path()).filter(|path| belongs_to_us(path)) {
-        if let Ok(lock) = File::open(path.join(LOCK))
-            && lock.try_lock().is_ok()
-        {
-            remove(&path);
+        if path.is_dir() {
+            sweep_folder(&path);
+        } else {
+            sweep_kubeconfig(&path);
         }
+    }
+}
+
+fn sweep_folder(path: &Path) {
+    if let Ok(lock) = File::open(path.join(LOCK))
+        && lock.try_lock().is_ok()
+    {
+        remove_lab(path);
+    }
+}
+
+/// A kubeconfig holds a token; the lab that it is of holds it locked.
+fn sweep_kubeconfig(path: &Path) {
+    if path.extension().is_none_or(|extension| extension != "yaml") {
+        return;
+    }
+    let Ok(file) = File::open(path) else { return };
+    if file.try_lock().is_ok() && io::read_to_string(&file).is_ok_and(|text| crate::lab::is_kubeconfig(&text)) {
+        // What is left shows at the next sweep.
+        let _ = fs::remove_file(path);
     }
 }
 
 fn belongs_to_us(path: &Path) -> bool {
     let own = fs::metadata("/proc/self").map(|metadata| metadata.uid());
     match (own, fs::symlink_metadata(path)) {
-        (Ok(own), Ok(found)) => found.is_dir() && found.uid() == own,
-        (Err(_), Ok(found)) => found.is_dir(),
+        (Ok(own), Ok(found)) => !found.is_symlink() && found.uid() == own,
+        (Err(_), Ok(found)) => !found.is_symlink(),
         _ => false,
     }
 }
@@ -253,6 +282,19 @@ pub(super) fn usage(path: &Path) -> u64 {
 /// A path without root, `.` and `..`.
 pub(super) fn relative(path: &Path) -> PathBuf {
     path.components().filter(|part| matches!(part, Component::Normal(_))).collect()
+}
+
+/// A path of a container from its root on, without `.` and `..`: there is nothing above the root.
+pub(super) fn rooted(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::from("/");
+    for part in path.components() {
+        match part {
+            Component::Normal(name) => clean.push(name),
+            Component::ParentDir => drop(clean.pop()),
+            _ => {}
+        }
+    }
+    clean
 }
 
 /// A path within a volume that cannot lead out of it; None where it tries (`..`).

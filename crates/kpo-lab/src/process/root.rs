@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 
-use super::folder::relative;
+use super::folder::{relative, rooted};
 use super::launch::Bind;
 use super::spawn::MountStep;
 
@@ -83,8 +83,9 @@ pub(super) fn build(dir: &Path, host: &[PathBuf], binds: &[Bind], read_only: boo
 /// child then says that it is missing.
 pub(super) fn make_working_dir(dir: &Path, binds: &[Bind], path: &Path) {
     let root = Root { dir: dir.to_owned(), binds: binds.to_vec(), steps: Vec::new() };
-    let place = root.place(path);
-    if !is_host(path) {
+    let path = rooted(path);
+    let place = root.place(&path);
+    if !is_host(&path) {
         // The child's chdir finds out whether it worked.
         let _ = fs::create_dir_all(place);
     }

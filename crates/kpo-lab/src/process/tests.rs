@@ -310,6 +310,26 @@ fn volumes_cannot_be_left_by_a_path() {
 }
 
 #[test]
+fn a_path_in_a_container_cannot_lead_out_of_its_root() {
+    let Some(mut lab) = Lab::isolated("dots") else { return };
+    let stray = std::env::temp_dir().join(format!("kpo-lab-stray-{}", std::process::id()));
+    let name = stray.file_name().unwrap().to_string_lossy().into_owned();
+    lab.prepare(vec![empty_dir("work")]);
+    let up = "/..".repeat(20);
+    for path in [format!("{up}{}", stray.display()), format!("/work{up}{}", stray.display())] {
+        let in_volume = vec![mount("work", "/work"), mount("work", &path)];
+        let (exit, log) =
+            lab.run(ContainerSpec { mounts: in_volume, ..sh(&format!("echo 1 > /tmp/{name}/x; cat /work/x")) });
+        assert_eq!((exit.exit_code, log.as_str()), (0, "1\n"), "{path}");
+        let mounts = vec![mount("work", "/work")];
+        let (exit, log) = lab.run(ContainerSpec { working_dir: Some(path.clone()), mounts, ..sh("pwd") });
+        assert_eq!((exit.exit_code, log), (0, format!("/tmp/{name}\n")), "{path}");
+        assert!(!stray.exists(), "{path}");
+    }
+    lab.end();
+}
+
+#[test]
 fn termination_messages() {
     let Some(mut lab) = Lab::isolated("message") else { return };
     lab.prepare(vec![empty_dir("xcom")]);
@@ -559,11 +579,20 @@ fn what_a_dead_lab_left_is_swept_and_what_lives_is_not() {
     fs::write(dead.join("lock"), "").unwrap();
     let foreign = lab.parent.join("kpo-lab-without-lock");
     fs::create_dir(&foreign).unwrap();
+    let [ended, lives, no_kubeconfig] = ["1", "2", "3"].map(|number| lab.parent.join(format!("kpo-lab-{number}.yaml")));
+    let kubeconfig = "apiVersion: v1\nkind: Config\ncurrent-context: lab\nusers: []\n";
+    for (path, text) in [(&ended, kubeconfig), (&lives, kubeconfig), (&no_kubeconfig, "kind: Pod\n")] {
+        fs::write(path, text).unwrap();
+    }
+    let held = fs::File::open(&lives).unwrap();
+    held.lock_shared().unwrap();
     let other =
         ProcessRuntime::new(ProcessOptions { parent: Some(lab.parent.clone()), ..ProcessOptions::default() }).unwrap();
     assert!(!dead.exists() && foreign.exists() && lab.get().folder().exists());
+    assert_eq!([ended.exists(), lives.exists(), no_kubeconfig.exists()], [false, true, true]);
     drop(other);
     fs::remove_dir(&foreign).unwrap();
+    [lives, no_kubeconfig].iter().for_each(|path| fs::remove_file(path).unwrap());
     lab.end();
 }
 

@@ -6,7 +6,9 @@ use super::ScriptError;
 use super::cluster::pair;
 use super::lex::{Line, Word};
 use crate::log::Stream;
-use crate::scripted::{Behaviour, Content, Ending, Line as Said, Matching, Message, OnTerm, Run, Start, Volume, Write};
+use crate::scripted::{
+    Behaviour, Content, Ending, Line as SaidLine, Matching, Message, OnTerm, Run, Start, Volume, Write,
+};
 
 /// The word with which such a statement begins.
 pub(super) const START: &str = "container";
@@ -39,13 +41,50 @@ pub(super) fn container(line: &mut Line) -> Result<(Matching, Behaviour), Script
     let name = line.next("the container's name, or *")?.text;
     let mut matching = if name == "*" { Matching::all() } else { Matching::container(name) };
     let mut behaviour = Behaviour::default();
+    let mut said = Said::default();
     while line.peek().is_some() {
         let word = line.next("what it does")?;
+        said.take_note(&word, line)?;
         if !which(line, &word, &mut matching)? && !what(line, &word, &mut behaviour)? {
             return Err(Line::unknown(&word, &WORDS));
         }
     }
     Ok((matching, behaviour))
+}
+
+/// What has been said of a container's run and of its end: each is said once, or the later word would undo the earlier one.
+#[derive(Default)]
+struct Said {
+    run: Option<&'static str>,
+    end: Option<&'static str>,
+}
+
+impl Said {
+    fn take_note(&mut self, word: &Word, line: &Line) -> Result<(), ScriptError> {
+        let timed = line.peek().is_some_and(|next| next.text == "after");
+        let (run, end) = match word.text.as_str() {
+            "runs" => (Some("runs"), None),
+            "exit" | "exits" => (None, Some("exit")),
+            "killed" => (None, Some("killed")),
+            "oom" => (timed.then_some("oom after"), Some("oom")),
+            _ => return Ok(()),
+        };
+        once(word, &mut self.end, end, "how it ends")?;
+        once(word, &mut self.run, run, "how long it runs")
+    }
+}
+
+fn once(
+    word: &Word,
+    before: &mut Option<&'static str>,
+    now: Option<&'static str>,
+    what: &str,
+) -> Result<(), ScriptError> {
+    if let (Some(before), Some(now)) = (*before, now) {
+        return Err(word.error(format!("{now:?} says {what}, and {before:?} does already; write one of them")));
+    }
+    *before = before.or(now);
+    Ok(())
 }
 
 /// A word about which containers are meant.
@@ -74,7 +113,7 @@ fn what(line: &mut Line, word: &Word, behaviour: &mut Behaviour) -> Result<bool,
         "exit" | "exits" => behaviour.ending.exit_code = line.next("the exit code")?.number()?,
         "killed" => behaviour.ending = Ending { message: behaviour.ending.message.clone(), ..Ending::signal(9) },
         "oom" => {
-            behaviour.ending = Ending::out_of_memory();
+            behaviour.ending = Ending { message: behaviour.ending.message.clone(), ..Ending::out_of_memory() };
             if line.take("after") {
                 behaviour.run = Run::For(line.next("after how long")?.duration()?);
             }
@@ -146,7 +185,7 @@ fn at(line: &mut Line) -> Result<Duration, ScriptError> {
 fn say(line: &mut Line, behaviour: &mut Behaviour, stream: Stream) -> Result<(), ScriptError> {
     let text = line.next("what it says, in quotation marks")?.text;
     let after = at(line)?;
-    behaviour.lines.push(Said { after, stream, text: text.into(), newline: true });
+    behaviour.lines.push(SaidLine { after, stream, text: text.into(), newline: true });
     Ok(())
 }
 

@@ -312,13 +312,27 @@ fn webhook(line: &mut Line) -> Result<Statement, ScriptError> {
 
 /// `token runner may get,watch on pods,pods/log [in team-a]`.
 fn token(line: &mut Line) -> Result<Statement, ScriptError> {
-    let name = line.next("the user's name")?.text;
+    let word = line.next("the user's name")?;
+    let name = token_name(&word)?;
     line.expect("may")?;
     let verbs = line.next("the verbs, as get,watch")?.text;
     line.expect("on")?;
     let rule = Rule::new(&verbs, &line.next("the resources, as pods,pods/log")?.text);
     let rule = if line.take("in") { rule.within(&line.next("the namespace")?.text) } else { rule };
     Ok(Statement::Token(name, rule))
+}
+
+/// It becomes a context of the lab's kubeconfig, beside the administrator's own.
+fn token_name(word: &Word) -> Result<String, ScriptError> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+    if word.text.is_empty() || !word.text.chars().all(fits) {
+        let why = format!("{:?} is no name for a token; write small letters, digits, \"-\" and \".\"", word.text);
+        return Err(word.error(why));
+    }
+    if word.text == "lab" {
+        return Err(word.error("\"lab\" is the administrator's own name; choose another"));
+    }
+    Ok(word.text.clone())
 }
 
 /// `karpenter` or `cluster-autoscaler`.

@@ -419,15 +419,17 @@ fn api_options(line: &mut Line, trouble: &mut ApiTrouble) -> Result<(), ScriptEr
             "for" => trouble.lasting = Some(line.next("how long")?.duration()?),
             "after" => {
                 line.expect("all")?;
-                if let ApiTroubleKind::Answers { done, .. } = &mut trouble.kind {
-                    *done = true;
-                }
+                let ApiTroubleKind::Answers { done, .. } = &mut trouble.kind else {
+                    return Err(word.error("\"after all\" goes with answers only; leave it out"));
+                };
+                *done = true;
             }
             "retry-after" => {
                 let seconds = line.next("how many seconds")?.number()?;
-                if let ApiTroubleKind::Answers { retry_after, .. } = &mut trouble.kind {
-                    *retry_after = Some(seconds);
-                }
+                let ApiTroubleKind::Answers { retry_after, .. } = &mut trouble.kind else {
+                    return Err(word.error("\"retry-after\" goes with answers only; leave it out"));
+                };
+                *retry_after = Some(seconds);
             }
             text if text.chars().all(|c| c.is_ascii_digit()) => {
                 trouble.times = Some(word.number()?);

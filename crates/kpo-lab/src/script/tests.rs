@@ -85,6 +85,34 @@ fn errors_say_where_and_what_to_do() {
         ("at 3s:", "1:7: what happens is missing"),
         ("image a fails \"b", "1:15: the quotation mark that begins here is never closed; add a \" at its end"),
         ("at 3s: compact now", "1:16: \"now\" is not understood here; the statement could end before it"),
+        ("at 1s: api drops create pods after all", "1:30: \"after all\" goes with answers only; leave it out"),
+        ("at 1s: api hangs any retry-after 3", "1:22: \"retry-after\" goes with answers only; leave it out"),
+        ("at 1s: api down 3s retry-after 3", "1:20: \"retry-after\" goes with answers only; leave it out"),
+        (
+            "container * oom after 1s exit 3",
+            "1:26: \"exit\" says how it ends, and \"oom\" does already; write one of them",
+        ),
+        (
+            "container * exit 3 oom after 1s",
+            "1:20: \"oom\" says how it ends, and \"exit\" does already; write one of them",
+        ),
+        (
+            "container * killed exit 3",
+            "1:20: \"exit\" says how it ends, and \"killed\" does already; write one of them",
+        ),
+        (
+            "container * oom after 1s runs 3s",
+            "1:26: \"runs\" says how long it runs, and \"oom after\" does already; write one of them",
+        ),
+        (
+            "container * runs 3s oom after 1s",
+            "1:21: \"oom after\" says how long it runs, and \"runs\" does already; write one of them",
+        ),
+        ("token lab may get on pods", "1:7: \"lab\" is the administrator's own name; choose another"),
+        (
+            "token \"a: b\" may get on pods",
+            "1:7: \"a: b\" is no name for a token; write small letters, digits, \"-\" and \".\"",
+        ),
         ("  node n", "1:3: there is no statement that this line could go on with; begin it in the first column"),
     ] {
         assert_eq!(error(text), message, "{text}");

@@ -126,8 +126,7 @@ fn pod_grace(pod: &Value, options: &DeleteOptions) -> i64 {
     let ended = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
     match options.grace.unwrap_or(own) {
         _ if unbound || ended => 0,
-        seconds if seconds < 0 => 1,
-        seconds => seconds,
+        seconds => seconds_of(seconds),
     }
 }
 
@@ -135,20 +134,33 @@ fn pod_grace(pod: &Value, options: &DeleteOptions) -> i64 {
 fn mark(now: Time, object: &Value, grace: i64, asked: Option<i64>) -> Option<Value> {
     let meta = &object["metadata"];
     let pending = meta.get("deletionTimestamp").is_some();
-    let grace = if pending { asked?.max(0) } else { grace };
-    if pending && meta["deletionGracePeriodSeconds"].as_i64().is_some_and(|left| grace >= left) {
+    let grace = if pending { seconds_of(asked?) } else { grace };
+    let before = meta["deletionGracePeriodSeconds"].as_i64().filter(|_| pending);
+    if before.is_some_and(|before| grace >= before) {
         return None;
     }
+    let since = before.and_then(|before| asked_for(meta, before)).unwrap_or(now);
     let mut marked = object.clone();
     let generation = meta["generation"].as_i64();
     let meta = metadata_mut(&mut marked);
-    let at = now + Duration::from_secs(u64::try_from(grace).unwrap_or(0));
+    let at = since + Duration::from_secs(u64::try_from(grace).unwrap_or(0));
     meta.insert("deletionTimestamp".into(), at.rfc3339().into());
     meta.insert("deletionGracePeriodSeconds".into(), grace.into());
     if let (false, Some(generation)) = (pending, generation) {
         meta.insert("generation".into(), (generation + 1).into());
     }
     Some(marked)
+}
+
+/// A grace below zero is one second.
+fn seconds_of(grace: i64) -> i64 {
+    if grace < 0 { 1 } else { grace }
+}
+
+/// When a pending deletion was first asked for: a shorter grace counts from there.
+fn asked_for(meta: &Value, grace: i64) -> Option<Time> {
+    let end = Time::parse(meta["deletionTimestamp"].as_str()?)?;
+    Some(end - Duration::from_secs(u64::try_from(grace).unwrap_or(0)))
 }
 
 pub(crate) fn has_finalizers(object: &Value) -> bool {

@@ -8,7 +8,9 @@ use crate::nodes::NodeSpec;
 use crate::scripted::ScriptedRuntime;
 use crate::store::{DeleteOptions, Writer};
 
+mod stopping;
 mod taken;
+mod written;
 
 fn world() -> World {
     let mut world = World::new(Time::from_secs(1_000), 7, Box::new(ScriptedRuntime::new()));
