@@ -3,7 +3,7 @@
 mod common;
 
 use common::cluster::{Cluster, until};
-use common::{Rest, kpo, signal, spawn, streams};
+use common::{Rest, kpo, signal, spawn, spawn_ignoring, streams};
 use kpo_lab::{Fault, Match};
 use std::process::Child;
 
@@ -184,6 +184,24 @@ fn while_it_runs_a_follower_cancels_nothing() {
         "{err}"
     );
     assert_eq!(cluster.pods(), 1);
+}
+
+/// Who starts it decides what it hears: `nohup kpo run …` lives on when the terminal goes.
+#[test]
+fn a_signal_that_was_ignored_at_the_start_is_ignored() {
+    let cluster = Cluster::of(FOREVER);
+    let kubeconfig = cluster.admin();
+    for (ignored, heard, said, wanted) in [
+        ("HUP", "INT", "; its pod has ended\n", 130),
+        ("INT", "TERM", "detached: pod t-1 in namespace default runs on", 143),
+    ] {
+        let mut child = spawn_ignoring(ignored, &["run", "--kubeconfig", &kubeconfig, "--image=x", "--name=t"]);
+        let mut rest = streams(&mut child);
+        rest.wait_for_error("running");
+        signal(&child, ignored);
+        let (err, code) = end_by(heard, (child, rest));
+        assert!(code == Some(wanted) && err.contains(said), "{ignored} {code:?} {err}");
+    }
 }
 
 /// What SIGTERM means can be set by the environment; what is empty is not set.
