@@ -26,6 +26,8 @@ pub(crate) enum What {
 pub(crate) enum RecordError {
     #[error("it is empty")]
     Empty,
+    #[error("it is cut off at line {line}: nothing in it is whole")]
+    Cut { line: usize },
     #[error("not JSON at line {line}, column {column}: {message}")]
     Json { line: usize, column: usize, message: String },
     #[error("neither JSON nor YAML: {0}")]
@@ -51,7 +53,10 @@ fn values(text: &str) -> Result<Vec<Value>, RecordError> {
     match json {
         Ok(values) => Ok(values),
         // A stream that was cut off in its last object is worth what came before.
-        Err(error) if error.is_eof() && begins_as_json => Ok(whole_values(text)),
+        Err(error) if error.is_eof() && begins_as_json => match whole_values(text) {
+            none if none.is_empty() => Err(RecordError::Cut { line: error.line() }),
+            values => Ok(values),
+        },
         Err(error) if begins_as_json => {
             let message = error.to_string();
             let message = message.split(" at line").next().unwrap_or_default().to_owned();
@@ -184,6 +189,6 @@ mod tests {
         assert_eq!(said("{\"kind\": \"Node\"}"), "Node is neither a pod, an event, a list of them, nor a watch event");
         assert_eq!(said("{\"a\" 1}"), "not JSON at line 1, column 6: expected `:`");
         assert!(said("a: [").starts_with("neither JSON nor YAML: "));
-        assert_eq!(said("{\"type\":\"ADDED\",\"obj"), "it is empty");
+        assert_eq!(said("{\"type\":\"ADDED\",\"obj"), "it is cut off at line 1: nothing in it is whole");
     }
 }

@@ -42,8 +42,8 @@ fn while_nothing_is_under_way_a_signal_ends_at_once() {
         for (command, said) in [
             (vec!["run", "--image=x", "--name=t"], "left: nothing was created\n"),
             (vec!["run", "--image=x", "--name=t", "--detach"], "left: nothing was created\n"),
-            (vec!["attach", "t"], "left: the task was not looked at yet, and goes on\n"),
-            (vec!["wait", "t"], "left: the task was not looked at yet, and goes on\n"),
+            (vec!["attach", "t"], "left: the task was not looked at yet, and is left as it is\n"),
+            (vec!["wait", "t"], "left: the task was not looked at yet, and is left as it is\n"),
             (vec!["cancel", "t"], "left: the task is not cancelled\n"),
         ] {
             let before = silent.hits();
@@ -79,7 +79,7 @@ fn under_a_full_quota_a_signal_leaves_nothing_behind() {
         };
         let (err, code) = end_by("INT", waiting());
         assert!(
-            code == Some(130) && err.contains("cancelled (attempt 1), no pod was made"),
+            code == Some(130) && err.contains("cancelled (attempt 1), no pod of task t was made"),
             "{flags:?}: {code:?} {err}"
         );
         let (err, code) = end_by("TERM", waiting());

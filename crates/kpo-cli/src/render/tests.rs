@@ -330,8 +330,7 @@ fn a_deletion_that_nobody_signed_is_told_at_once() {
 #[test]
 fn who_was_taken_over_says_so() {
     let taken = Event::TakenOver { by: "kpo-8e1f/2".into() };
-    let line =
-        "~    1.0s  taken over by another observer (kpo-8e1f/2): this process leaves, and the task goes on there\n";
+    let line = "~    1.0s  taken over by another observer (kpo-8e1f/2), to go on with it or to cancel it: this process leaves\n         how it ends is known there: kpo wait fresh-squeeze -n default\n";
     let text = told(&[(0, created(1, None)), (1_000, taken)]);
     assert!(text.ends_with(line), "{text}");
 }

@@ -20,14 +20,19 @@ use std::process::ExitCode;
 ///
 /// Of a task, of any pod in the cluster (kpo's or not), or of what was recorded: a Pod as JSON or YAML, what
 /// 'kubectl get pods -w -o json --output-watch-events' prints, a list of kubectl's, or a recording of kpo's.
+///
+/// Of a pod that is gone only its events may be left, for an hour: they are shown, and prove nothing.
+///
+/// Exits with 0 whatever became of it, and with 66 where there is nothing to look at. For the task's own exit code: kpo wait.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct WhyArgs {
     /// A task's id or a pod's name. With -f: the pod, by default the first that it shows
     #[arg(value_name = "POD", value_parser = crate::options::names::pod)]
     pub(crate) pod: Option<String>,
-    /// What was recorded; - is standard input
+    /// What was recorded; - is standard input. No cluster is asked
     #[arg(short, long, value_name = "FILE", help_heading = "What to look at")]
+    #[arg(conflicts_with_all = ["namespace", "context", "kubeconfig"])]
     pub(crate) file: Option<PathBuf>,
     /// The container that matters. Default: as for kpo run; of a pod that is not kpo's, all of them count
     #[arg(short, long, value_name = "NAME", help_heading = "What to look at")]
@@ -107,7 +112,17 @@ fn recorded(file: &Path, args: &WhyArgs) -> Result<PodCase, CliError> {
             .hint(format!("It shows: {}", names(&records)))
     })?;
     super::demand_container(&case.pod, args.container.as_deref())?;
+    demand_life(&case, &source.name)?;
     Ok(case)
+}
+
+/// Refuses a manifest: a pod that an API server has stored has a UID, and one of which there is something to say a status.
+fn demand_life(case: &PodCase, source: &str) -> Result<(), CliError> {
+    if !case.pod.metadata.uid.is_empty() || case.raw.get("status").is_some() {
+        return Ok(());
+    }
+    let text = format!("{source}: pod {} was never in a cluster: it has no uid and no status", case.pod.metadata.name);
+    Err(CliError::input(text).hint("What became of one is in what the cluster shows: kubectl get pod NAME -o yaml"))
 }
 
 fn names(records: &[Record]) -> String {
