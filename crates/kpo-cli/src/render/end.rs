@@ -449,9 +449,13 @@ fn place(attempt: &AttemptRecord, ran: Option<Duration>) -> String {
     format!("{on}{after}(attempt {})", attempt.number)
 }
 
-/// Nodes tell whole seconds: none is less than one.
+/// Nodes tell whole seconds: none is less than one, and one may be much less or more.
 fn some_span(time: Duration) -> String {
-    if time.is_zero() { "less than 1 s".to_owned() } else { span(time) }
+    match time {
+        Duration::ZERO => "less than 1 s".to_owned(),
+        time if time == Duration::from_secs(1) => "about 1 s".to_owned(),
+        time => span(time),
+    }
 }
 
 /// Why *never* is believed, in a sentence. `others`: containers that ran and do not count, since the manifest does not name them: kpo's own, and

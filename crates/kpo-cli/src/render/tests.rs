@@ -312,6 +312,7 @@ fn durations_are_the_programs_own() {
     let line = |span| format!("Bad failed: the program exited 3 on node-1 after {span} (attempt 1).\n");
     assert_eq!(of("2026-11-23T22:10:07Z", "2026-11-23T22:10:19Z"), line("12 s"));
     assert_eq!(of("2026-11-23T22:10:07Z", "2026-11-23T22:10:07Z"), line("less than 1 s"));
+    assert_eq!(of("2026-11-23T22:10:07Z", "2026-11-23T22:10:08Z"), line("about 1 s"));
     // A container that never had a start time: the observer's clock.
     assert_eq!(of("1970-01-01T00:00:00Z", "2026-11-23T22:10:07Z"), line("0.9 s"));
 }
