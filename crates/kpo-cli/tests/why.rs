@@ -180,3 +180,16 @@ fn escape_sequences_are_made_harmless() {
     assert!(!ran.out.contains(['\u{1b}', '\u{7}']), "{}", ran.out);
     assert_eq!(ran.out.matches("\nprevent").count(), 0, "{}", ran.out);
 }
+
+/// What came before the cut is told; that there was one, too.
+#[test]
+fn a_stream_that_was_cut_off_is_said_to_be() {
+    let recording = std::fs::read_to_string(recordings().join("succeeded.jsonl")).unwrap();
+    let (head, last) = recording.trim_end().rsplit_once('\n').unwrap();
+    let whole = kpo_in(&recordings(), &["why", "-f", "-"], head);
+    let ran = kpo_in(&recordings(), &["why", "-f", "-"], &format!("{head}\n{}", &last[..last.len() / 2]));
+    let lines = head.lines().count() + 1;
+    let said = format!("note: standard input is cut off at line {lines}: what came after is not known\n");
+    assert_eq!((ran.code, ran.out, ran.err), (Some(0), whole.out, said));
+    assert_eq!(whole.err, "");
+}

@@ -8,7 +8,8 @@ use crate::connect::block_on;
 use crate::error::{CliError, ErrorKind};
 use crate::files::read_source;
 use crate::options::{ConnectionArgs, Form};
-use crate::records::{self, Record, What};
+use crate::printer::to_stderr;
+use crate::records::{self, Record, Recording, What};
 use crate::render::{self, Asked, Preemptor, WhyCase};
 use clap::Args;
 use kpo_core::AttemptRecord;
@@ -105,7 +106,11 @@ fn explain(case: &PodCase, around: &Around, form: Option<Form>) -> Result<String
 
 fn recorded(file: &Path, args: &WhyArgs) -> Result<PodCase, CliError> {
     let source = read_source(file)?;
-    let records = records::read(&source.text).map_err(|error| CliError::input(format!("{}: {error}", source.name)))?;
+    let Recording { records, cut } =
+        records::read(&source.text).map_err(|error| CliError::input(format!("{}: {error}", source.name)))?;
+    if let Some(line) = cut {
+        to_stderr(&format!("note: {} is cut off at line {line}: what came after is not known", source.name));
+    }
     let case = case::find(&records, args.pod.as_deref(), args.container.as_deref()).ok_or_else(|| {
         let pod = args.pod.as_ref().map(|pod| format!(" {pod}")).unwrap_or_default();
         CliError::new(ErrorKind::NotFound, format!("{} shows no pod{pod}", source.name))
