@@ -54,17 +54,18 @@ pub(crate) fn exit_codes() -> Vec<(String, &'static str)> {
         (exit::BROKEN_RESULT, "The result that was asked for is missing or broken"),
         (exit::NO_POD, "There is no pod of the task: finished and cleaned up, or lost"),
         (exit::DISRUPTED, "The pod was taken away, and may not run again, or not any more"),
-        (exit::TAKEN_OVER, "Another process has taken the task over (kpo attach --take-over, kpo cancel)"),
+        (exit::TAKEN_OVER, "Taken over by another process, to go on with it or to cancel it: its end is there"),
         (exit::FORBIDDEN, "A right is missing"),
         (exit::TIMEOUT, "A clock ran out"),
         (exit::OWN, "kpo's own failure: no connection, a broken cluster, a bug"),
         (exit::LAUNCH_FAILED, "The program could not be launched: image, configuration, refused"),
         (128 + 1, "Left by SIGHUP: the pod stays, and kpo attach goes on with it (--on-sigterm)"),
-        (exit::CANCELLED, "Cancelled (Ctrl-C, or kpo cancel), or left by Ctrl-C"),
+        (exit::CANCELLED, "Cancelled by Ctrl-C; attach and wait: cancelled by anybody, or left by Ctrl-C"),
         (exit::KILLED, "Killed, where the kubelet reported no code"),
         (128 + 15, "Left by SIGTERM, as by SIGHUP"),
     ];
-    let program = [("any".to_owned(), "The program's own code, where it failed")];
+    let program =
+        [("any".to_owned(), "The program's own code, where it failed; one of kpo's may be the same: see -o json")];
     program.into_iter().chain(own.map(|(code, meaning)| (code.to_string(), meaning))).collect()
 }
 
@@ -209,7 +210,7 @@ impl From<RequestError> for CliError {
 fn next_step(kind: TransportKind) -> Option<&'static str> {
     match kind {
         TransportKind::Certificate => Some(
-            "The kubeconfig's certificate-authority-data is not this server's, or something in between answers for it: fetch the kubeconfig anew.",
+            "No authority that is trusted here (the kubeconfig's own, or without one this machine's) has signed for this server; or something in between answers for it. Fetch the kubeconfig anew.",
         ),
         TransportKind::Proxy => Some("Look at the kubeconfig's proxy-url, HTTPS_PROXY and NO_PROXY."),
         TransportKind::Descriptors => Some("Raise it: ulimit -n 65536"),

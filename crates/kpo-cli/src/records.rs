@@ -21,11 +21,21 @@ pub(crate) enum What {
     Told(Box<ClusterEvent>),
 }
 
+/// What a text holds.
+pub(crate) struct Recording {
+    /// In the order in which they stand there.
+    pub(crate) records: Vec<Record>,
+    /// The line at which it is cut off in the middle of an object. `None`: it is whole.
+    pub(crate) cut: Option<usize>,
+}
+
 /// Why a text is no recording.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RecordError {
     #[error("it is empty")]
     Empty,
+    #[error("it is cut off at line {line}: nothing in it is whole")]
+    Cut { line: usize },
     #[error("not JSON at line {line}, column {column}: {message}")]
     Json { line: usize, column: usize, message: String },
     #[error("neither JSON nor YAML: {0}")]
@@ -37,21 +47,27 @@ pub(crate) enum RecordError {
 }
 
 /// Reads a Pod (JSON or YAML), a list, a stream of watch events, or a recording (`{"t": …, "kind": …, "type": …, "object": …}` a line).
-pub(crate) fn read(text: &str) -> Result<Vec<Record>, RecordError> {
+pub(crate) fn read(text: &str) -> Result<Recording, RecordError> {
     let mut reader = Reader::default();
-    for value in values(text)? {
+    let (values, cut) = values(text)?;
+    for value in values {
         reader.take(&value)?;
     }
-    if reader.records.is_empty() { Err(RecordError::Empty) } else { Ok(reader.records) }
+    match (reader.records, cut) {
+        (records, None) if records.is_empty() => Err(RecordError::Empty),
+        (records, Some(line)) if records.is_empty() => Err(RecordError::Cut { line }),
+        (records, cut) => Ok(Recording { records, cut }),
+    }
 }
 
-fn values(text: &str) -> Result<Vec<Value>, RecordError> {
+/// What is whole in a text, and the line at which it is cut off, if it is.
+fn values(text: &str) -> Result<(Vec<Value>, Option<usize>), RecordError> {
     let begins_as_json = text.trim_start().starts_with(['{', '[']);
     let json: Result<Vec<Value>, _> = serde_json::Deserializer::from_str(text).into_iter::<Value>().collect();
     match json {
-        Ok(values) => Ok(values),
+        Ok(values) => Ok((values, None)),
         // A stream that was cut off in its last object is worth what came before.
-        Err(error) if error.is_eof() && begins_as_json => Ok(whole_values(text)),
+        Err(error) if error.is_eof() && begins_as_json => Ok((whole_values(text), Some(error.line()))),
         Err(error) if begins_as_json => {
             let message = error.to_string();
             let message = message.split(" at line").next().unwrap_or_default().to_owned();
@@ -59,8 +75,8 @@ fn values(text: &str) -> Result<Vec<Value>, RecordError> {
         }
         Err(_) => {
             let options = serde_saphyr::options! { legacy_octal_numbers: true, with_snippet: false };
-            serde_saphyr::from_multiple_with_options(text, options)
-                .map_err(|error| RecordError::Yaml(error.to_string()))
+            let values = serde_saphyr::from_multiple_with_options(text, options);
+            Ok((values.map_err(|error| RecordError::Yaml(error.to_string()))?, None))
         }
     }
 }
@@ -151,7 +167,7 @@ mod tests {
     use super::*;
 
     fn said(text: &str) -> Vec<String> {
-        let records = read(text).unwrap_or_else(|error| panic!("{error}"));
+        let records = read(text).unwrap_or_else(|error| panic!("{error}")).records;
         let what = |what: &What| match what {
             What::Seen(sight, pod, _) => format!("{sight:?} {}", pod.metadata.name),
             What::Told(event) => format!("told {}", event.reason),
@@ -184,6 +200,6 @@ mod tests {
         assert_eq!(said("{\"kind\": \"Node\"}"), "Node is neither a pod, an event, a list of them, nor a watch event");
         assert_eq!(said("{\"a\" 1}"), "not JSON at line 1, column 6: expected `:`");
         assert!(said("a: [").starts_with("neither JSON nor YAML: "));
-        assert_eq!(said("{\"type\":\"ADDED\",\"obj"), "it is empty");
+        assert_eq!(said("{\"type\":\"ADDED\",\"obj"), "it is cut off at line 1: nothing in it is whole");
     }
 }

@@ -6,11 +6,12 @@ use kpo_core::Stop;
 use std::future::Future;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The three signals that ask kpo to stop.
+/// The three signals that ask kpo to stop. `None`: whoever started kpo has it ignored, as `nohup` does with SIGHUP, and a shell without job
+/// control with SIGINT of what it starts in the background.
 pub(crate) struct Signals {
-    interrupt: Signal,
+    interrupt: Option<Signal>,
     terminate: Signal,
-    hangup: Signal,
+    hangup: Option<Signal>,
     on_sigterm: OnSigterm,
 }
 
@@ -36,10 +37,11 @@ impl Signals {
         let caught = |kind| {
             signal(kind).map_err(|error| CliError::because(ErrorKind::Local, "signals cannot be caught", &error))
         };
+        let unless_ignored = |kind| (!is_ignored(kind)).then(|| caught(kind)).transpose();
         Ok(Self {
-            interrupt: caught(SignalKind::interrupt())?,
+            interrupt: unless_ignored(SignalKind::interrupt())?,
             terminate: caught(SignalKind::terminate())?,
-            hangup: caught(SignalKind::hangup())?,
+            hangup: unless_ignored(SignalKind::hangup())?,
             on_sigterm,
         })
     }
@@ -60,9 +62,28 @@ impl Signals {
             OnSigterm::Cancel => Stop::User,
         };
         tokio::select! {
-            _ = self.interrupt.recv() => Caught { stop: Stop::User, exit_code: 128 + 2 },
+            () = came(&mut self.interrupt) => Caught { stop: Stop::User, exit_code: 128 + 2 },
             _ = self.terminate.recv() => Caught { stop: on_sigterm, exit_code: 128 + 15 },
-            _ = self.hangup.recv() => Caught { stop: on_sigterm, exit_code: 128 + 1 },
+            () = came(&mut self.hangup) => Caught { stop: on_sigterm, exit_code: 128 + 1 },
         }
     }
+}
+
+/// Returns when it has come. One that is ignored never does.
+async fn came(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether the process was started with that signal ignored.
+fn is_ignored(kind: SignalKind) -> bool {
+    #[allow(unsafe_code)]
+    // SAFETY: without a new action it only fills the struct, for which zeroes are valid.
+    let (done, found) = unsafe {
+        let mut found: libc::sigaction = std::mem::zeroed();
+        (libc::sigaction(kind.as_raw_value(), std::ptr::null(), &raw mut found), found)
+    };
+    done == 0 && found.sa_sigaction == libc::SIG_IGN
 }

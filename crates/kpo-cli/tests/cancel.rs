@@ -28,7 +28,7 @@ fn a_cancel_tells_of_the_grace_and_of_the_end() {
         detached(&cluster, &cluster.admin());
         let ran = cancel(&cluster.admin());
         let said =
-            ["cancelling", "the pod is deleted, with its grace of 1 s", "cancelled on node-1", "; its pod has ended"];
+            ["cancelling", "deleting pod t-1, with a grace of 1 s", "cancelled on node-1", "; its pod has ended"];
         assert!(ran.code == Some(0) && said.iter().all(|said| ran.err.contains(said)), "{}", ran.err);
         assert_eq!(ran.out, "", "{}", ran.err);
         until(|| cluster.pods() == 0);
@@ -49,11 +49,35 @@ fn without_the_right_to_take_over_it_is_not_cancelled() {
 fn without_the_right_to_delete_it_is_not_cancelled() {
     let cluster = Cluster::of(STUBBORN);
     detached(&cluster, &cluster.admin());
+    let before = cluster.pod("t-1");
     let ran = cancel(&cluster.without(&[("delete", "pods")]));
-    let said = "not cancelled: pod t-1 still runs on node-1; service account default/kpo may not delete pods in namespace default.\n  Add to its Role: - {apiGroups: [\"\"], resources: [pods], verbs: [delete]}\n";
-    assert!(ran.code == Some(77) && ran.err.ends_with(said), "{:?} {}", ran.code, ran.err);
-    assert!(!ran.err.contains("its pod is deleted") && !ran.err.contains("could not be deleted"), "{}", ran.err);
-    assert!(cluster.pod("t-1").is_some_and(|pod| pod["metadata"]["deletionTimestamp"].is_null()));
+    let said = "refused: not cancelled: pod t-1 is left as it is; service account default/kpo may not delete pods in namespace default\n  Add to its Role: - {apiGroups: [\"\"], resources: [pods], verbs: [delete]}\n";
+    assert_eq!((ran.code, ran.err.as_str()), (Some(77), said));
+    assert_eq!(cluster.pod("t-1"), before, "nothing is written: its observer, if it has one, watches on");
+}
+
+/// It seemed to be allowed, and was refused all the same: its observer has left by then.
+#[test]
+fn who_has_taken_over_and_cannot_delete_says_that_nobody_watches() {
+    let cluster = Cluster::of(STUBBORN);
+    detached(&cluster, &cluster.admin());
+    let denied = "pods \"t-1\" is forbidden: User \"u\" cannot delete resource \"pods\" in API group \"\" in the namespace \"default\"";
+    let body = format!(
+        "{{\"kind\":\"Status\",\"status\":\"Failure\",\"reason\":\"Forbidden\",\"code\":403,\"message\":{denied:?}}}"
+    );
+    let _refused =
+        cluster.fault(Match::of("delete", "pods").nth(2), Fault::Status(kpo_lab::Reply::status(403).body(body)));
+    let ran = cancel(&cluster.admin());
+    let said = "  To watch over it again: kpo attach t --take-over -n default --kubeconfig ";
+    assert!(
+        ran.code == Some(77)
+            && ran.err.contains(
+                "not cancelled: pod t-1 still runs on node-1, and nobody watches over it now; user u may not"
+            ),
+        "{}",
+        ran.err
+    );
+    assert!(ran.err.contains(said), "{}", ran.err);
 }
 
 /// Quiet or not: what is left behind is said.
@@ -68,10 +92,12 @@ fn ctrl_c_without_the_right_to_delete_says_that_the_pod_runs_on() {
         signal(&child, "INT");
         let (out, err, code) = rest.end(child);
         let said = format!(
-            "not cancelled: pod {name}-1 still runs on node-1; service account default/kpo may not delete pods in namespace default."
+            "not cancelled: pod {name}-1 still runs on node-1, and nobody watches over it now; service account default/kpo may not delete pods in namespace default."
         );
         assert!(code == Some(130) && out.is_empty() && err.contains(&said), "{err}");
-        assert!(!err.contains("its pod is deleted"), "{err}");
+        assert!(!err.contains("its pod is deleted") && !err.contains("the pod is deleted"), "{err}");
+        let again = format!("  To watch over it again: kpo attach {name} --take-over -n default");
+        assert_eq!(err.contains(&again), flag == "-v", "{err}");
     }
 }
 
@@ -80,12 +106,12 @@ fn ctrl_c_without_the_right_to_delete_says_that_the_pod_runs_on() {
 fn who_is_taken_over_has_not_cancelled() {
     let cluster = Cluster::of(STUBBORN);
     detached(&cluster, &cluster.admin());
-    // The first one's delete does not come through, and so it is still there when the second takes over.
-    let slow = cluster.fault(Match::of("delete", "pods").times(1), Fault::HalfOpen);
+    // The first one's delete, after it has asked whether it may, does not come through, and so it is still there when the second takes over.
+    let slow = cluster.fault(Match::of("delete", "pods").nth(2), Fault::HalfOpen);
     let kubeconfig = cluster.admin();
     let mut first = spawn(&["cancel", "t", "--kubeconfig", &kubeconfig]);
     let mut rest = streams(&mut first);
-    rest.wait_for_error("the pod is deleted");
+    rest.wait_for_error("deleting pod t-1");
     let second = cancel(&kubeconfig);
     let (_, err, code) = rest.end(first);
     drop(slow);
@@ -101,7 +127,7 @@ fn what_has_not_ended_is_not_said_to_have() {
     detached(&cluster, &cluster.admin());
     let mut child = spawn(&["cancel", "t", "--kubeconfig", &cluster.admin()]);
     let mut rest = streams(&mut child);
-    rest.wait_for_error("the pod is deleted, with its grace of 1 s");
+    rest.wait_for_error("deleting pod t-1, with a grace of 1 s");
     signal(&child, "INT");
     let (_, err, code) = rest.end(child);
     let said = "left at once: pod t-1 in namespace default is being deleted, and has not ended\n";

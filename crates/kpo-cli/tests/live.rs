@@ -81,7 +81,7 @@ fn who_preempted_it_is_looked_up() {
         why.out,
         why.err
     );
-    assert!(page.contains("not below that of DaemonSet kube-system/node-agent (priority 1000);"), "{}", why.out);
+    assert!(page.contains("To spare the wait, leave room for DaemonSets on fresh nodes"), "{}", why.out);
 }
 
 /// One pod that cannot be removed does not keep the others; and what waits says until when.
@@ -143,4 +143,68 @@ fn who_takes_over_without_the_manifest_is_told_that_nothing_is_made_again() {
         let said = "; its manifest is not known here, so that it is not run again (give it with -f FILE)\n";
         assert_eq!(err.contains(said), told, "{err}");
     }
+}
+
+#[test]
+fn a_pods_name_is_told_from_a_tasks() {
+    let cluster = Cluster::of("node node-1\ncontainer base runs forever on-term exits 0\n");
+    let admin = cluster.admin();
+    assert_eq!(kpo(&["run", "--kubeconfig", &admin, "--image=x", "--name=two", "--detach", "-q"]).code, Some(0));
+    for (command, again) in [
+        (&["cancel"][..], "cancel"),
+        (&["attach"], "attach"),
+        (&["attach", "--take-over"], "attach --take-over"),
+        (&["wait"], "wait"),
+        (&["logs"], "logs"),
+    ] {
+        let ran = kpo(&[command, &["two-1", "--kubeconfig", &admin]].concat());
+        let said =
+            format!("not found: two-1 is a pod of task two\n  kpo {again} two -n default --kubeconfig {admin}\n");
+        assert_eq!((ran.code, ran.err), (Some(66), said), "{command:?}");
+        let ran = kpo(&[command, &["three", "--kubeconfig", &admin]].concat());
+        assert!(ran.code == Some(66) && ran.err.contains("unless its task was run with --protect"), "{}", ran.err);
+    }
+}
+
+/// The seed's own victim, whose observer died: nothing of it is left but what was told of it.
+#[test]
+fn of_a_pod_that_is_gone_its_events_are_told_as_what_they_are() {
+    let cluster = Cluster::of("node node-1\nimage x pulls in 60s\nwhen pod t-1 scheduled: preempt pod t-1\n");
+    let admin = cluster.admin();
+    assert_eq!(kpo(&["run", "--kubeconfig", &admin, "--image=x", "--name=t", "--detach", "-q"]).code, Some(0));
+    until(|| cluster.pod("t-1").is_none());
+    for name in ["t-1", "t"] {
+        let why = kpo(&["why", name, "--kubeconfig", &admin]);
+        assert_eq!((why.code, why.err.as_str()), (Some(0), ""), "{}", why.out);
+        let page = words(&why.out);
+        assert!(
+            page.starts_with("gone: what became of it is not known (pod t-1) proof none: these are events only"),
+            "{page}"
+        );
+        assert!(page.contains("Preempted: ") && page.contains("--protect"), "{page}");
+    }
+    let none = kpo(&["why", "t-1", "-o", "json", "--kubeconfig", &admin]);
+    assert!(none.code == Some(66) && none.out.contains("\"kind\": \"Error\""), "{}", none.out);
+}
+
+#[test]
+fn a_dead_pod_without_a_log_is_not_said_to_begin() {
+    let cluster = Cluster::of("node node-1\nimage x pulls in 60s\nwhen pod t-1 scheduled: preempt pod t-1\n");
+    let admin = cluster.admin();
+    let run = ["run", "--kubeconfig", &admin, "--image=x", "--name=t", "--protect", "--detach", "-q"];
+    assert_eq!(kpo(&run).code, Some(0));
+    cluster.wait_until("t-1", |pod| pod["status"]["phase"] == "Failed");
+    let logs = kpo(&["logs", "t", "--kubeconfig", &admin]);
+    let said = format!(
+        "no container of pod t-1 has begun, and will not. What became of it: kpo why t-1 -n default --kubeconfig {admin}\n"
+    );
+    assert_eq!((logs.code, logs.err), (Some(0), said));
+    let why = kpo(&["why", "t", "--kubeconfig", &admin]);
+    assert!(words(&why.out).contains("if nobody watches over it any more: kpo attach t --take-over"), "{}", why.out);
+    let mut child = spawn(&["attach", "t", "--kubeconfig", &admin]);
+    let mut rest = streams(&mut child);
+    rest.wait_for_error("if nobody watches over it any more: kpo attach t --take-over -n default");
+    signal(&child, "INT");
+    let (_, err, code) = rest.end(child);
+    assert!(code == Some(130) && err.contains("has ended, and the attempt after it is not made yet"), "{code:?} {err}");
 }

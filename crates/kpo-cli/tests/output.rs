@@ -91,6 +91,14 @@ fn what_a_job_says_of_itself_and_a_task_does_otherwise_is_said() {
     let ran = kpo(&["run", "--kubeconfig", &cluster.admin(), &cluster.file("job.yaml", job)]);
     let said = "note: it is suspended (spec.suspend: true); its template is run all the same\n";
     assert!(ran.code == Some(0) && ran.err.starts_with(said), "{}", ran.err);
+    let said = "note: the Job's retries (spec.backoffLimit) are not taken over; a program that fails is run again with --retries=N\n";
+    for (limit, flags, told) in
+        [(4, &["--name=a"][..], true), (4, &["--name=b", "--retries=1"], false), (0, &["--name=c"], false)]
+    {
+        let job = cluster.file("job.yaml", &job.replace("suspend: true", &format!("backoffLimit: {limit}")));
+        let ran = kpo(&[&["run", "--kubeconfig", &cluster.admin(), &job], flags].concat());
+        assert!(ran.code == Some(0) && ran.err.starts_with(said) == told, "{limit} {flags:?} {}", ran.err);
+    }
 }
 
 /// Another's pod has the name that the first attempt would have.

@@ -137,8 +137,20 @@ fn who_may_not_see_anything_says_so_and_can_be_stopped() {
     let mut rest = streams(&mut child);
     rest.wait_for_error("Add to its Role: - {apiGroups: [\"\"], resources: [pods], verbs: [get]}");
     signal(&child, "INT");
-    rest.wait_for_error("the pod is deleted");
+    rest.wait_for_error("deleting pod t-1");
     signal(&child, "INT");
     let (_, err, code) = rest.end(child);
     assert!(code == Some(130) && err.ends_with("is being deleted, and has not ended\n"), "{code:?} {err}");
+}
+
+#[test]
+fn logs_that_may_not_be_read_are_no_success() {
+    let cluster = Cluster::of("node node-1\ncontainer base runs 10ms exit 0 says \"hello\"\n");
+    let admin = cluster.admin();
+    let run = ["run", "--kubeconfig", &admin, "--image=x", "--name=t", "-q", "--on-finish=keep"];
+    assert_eq!(kpo(&run).code, Some(0));
+    let read = kpo(&["logs", "t", "--kubeconfig", &admin]);
+    assert_eq!((read.code, read.out.as_str()), (Some(0), "hello\n"), "{}", read.err);
+    let refused = kpo(&["logs", "t", "--kubeconfig", &cluster.without(&[("get", "pods/log")])]);
+    assert!(refused.code == Some(77) && names(&refused.err, "get", "pods/log"), "{:?} {}", refused.code, refused.err);
 }

@@ -148,7 +148,7 @@ fn ctrl_c_cancels_with_grace_and_shows_the_logs_end() {
     signal(&child, "INT");
     let (out, err, code) = rest.end(child);
     assert_eq!((code, out.as_str()), (Some(130), "bye\n"), "{err}");
-    for said in ["cancelling (once more", "the pod is deleted, with its grace of 30 s", "cancelled on node-1"] {
+    for said in ["cancelling (once more", "with a grace of 30 s", "cancelled on node-1"] {
         assert!(err.contains(said), "{said}: {err}");
     }
 }

@@ -3,7 +3,7 @@
 mod common;
 
 use common::cluster::{Cluster, until};
-use common::{Rest, kpo, signal, spawn, streams};
+use common::{Rest, kpo, signal, spawn, spawn_ignoring, streams};
 use kpo_lab::{Fault, Match};
 use std::process::Child;
 
@@ -42,8 +42,8 @@ fn while_nothing_is_under_way_a_signal_ends_at_once() {
         for (command, said) in [
             (vec!["run", "--image=x", "--name=t"], "left: nothing was created\n"),
             (vec!["run", "--image=x", "--name=t", "--detach"], "left: nothing was created\n"),
-            (vec!["attach", "t"], "left: the task was not looked at yet, and goes on\n"),
-            (vec!["wait", "t"], "left: the task was not looked at yet, and goes on\n"),
+            (vec!["attach", "t"], "left: the task was not looked at yet, and is left as it is\n"),
+            (vec!["wait", "t"], "left: the task was not looked at yet, and is left as it is\n"),
             (vec!["cancel", "t"], "left: the task is not cancelled\n"),
         ] {
             let before = silent.hits();
@@ -79,7 +79,7 @@ fn under_a_full_quota_a_signal_leaves_nothing_behind() {
         };
         let (err, code) = end_by("INT", waiting());
         assert!(
-            code == Some(130) && err.contains("cancelled (attempt 1), no pod was made"),
+            code == Some(130) && err.contains("cancelled (attempt 1), no pod of task t was made"),
             "{flags:?}: {code:?} {err}"
         );
         let (err, code) = end_by("TERM", waiting());
@@ -184,6 +184,24 @@ fn while_it_runs_a_follower_cancels_nothing() {
         "{err}"
     );
     assert_eq!(cluster.pods(), 1);
+}
+
+/// Who starts it decides what it hears: `nohup kpo run …` lives on when the terminal goes.
+#[test]
+fn a_signal_that_was_ignored_at_the_start_is_ignored() {
+    let cluster = Cluster::of(FOREVER);
+    let kubeconfig = cluster.admin();
+    for (ignored, heard, said, wanted) in [
+        ("HUP", "INT", "; its pod has ended\n", 130),
+        ("INT", "TERM", "detached: pod t-1 in namespace default runs on", 143),
+    ] {
+        let mut child = spawn_ignoring(ignored, &["run", "--kubeconfig", &kubeconfig, "--image=x", "--name=t"]);
+        let mut rest = streams(&mut child);
+        rest.wait_for_error("running");
+        signal(&child, ignored);
+        let (err, code) = end_by(heard, (child, rest));
+        assert!(code == Some(wanted) && err.contains(said), "{ignored} {code:?} {err}");
+    }
 }
 
 /// What SIGTERM means can be set by the environment; what is empty is not set.

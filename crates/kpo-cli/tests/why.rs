@@ -154,11 +154,18 @@ fn what_is_no_recording_is_refused_in_one_line() {
             "{\"kind\": \"Node\"}",
             "error: standard input: Node is neither a pod, an event, a list of them, nor a watch event\n",
         ),
+        ("{\"kind\": \"Pod\",\n\"spec", "error: standard input: it is cut off at line 2: nothing in it is whole\n"),
+        (
+            "kind: Pod\nmetadata: {name: t}\nspec: {containers: [{name: a, image: b}]}\n",
+            "error: standard input: pod t was never in a cluster: it has no uid and no status\n  What became of one is in what the cluster shows: kubectl get pod NAME -o yaml\n",
+        ),
         ("{\"kind\" 1}", "error: standard input: not JSON at line 1, column 9: expected `:`\n"),
     ] {
         let ran = kpo_in(&recordings(), &["why", "-f", "-"], text);
         assert_eq!((ran.code, ran.err.as_str(), ran.out.as_str()), (Some(2), said, ""));
     }
+    let ran = kpo(&["why", "-f", "x", "-n", "batch"]);
+    assert!(ran.code == Some(2) && ran.err.contains("cannot be used with"), "{}", ran.err);
     let ran = kpo(&["why", "-f", "/nonexistent/x"]);
     assert_eq!(ran.err, "error: cannot read /nonexistent/x: No such file or directory (os error 2)\n");
 }
@@ -192,4 +199,17 @@ fn what_would_steer_a_terminal_is_escaped_in_every_form() {
     let yaml: Value = serde_saphyr::from_str(&said(&["-o", "yaml"])).unwrap();
     assert!(json.to_string().contains(evil) || json.to_string().contains("b\u{202e}c"), "{json}");
     assert_eq!(json, yaml);
+}
+
+/// What came before the cut is told; that there was one, too.
+#[test]
+fn a_stream_that_was_cut_off_is_said_to_be() {
+    let recording = std::fs::read_to_string(recordings().join("succeeded.jsonl")).unwrap();
+    let (head, last) = recording.trim_end().rsplit_once('\n').unwrap();
+    let whole = kpo_in(&recordings(), &["why", "-f", "-"], head);
+    let ran = kpo_in(&recordings(), &["why", "-f", "-"], &format!("{head}\n{}", &last[..last.len() / 2]));
+    let lines = head.lines().count() + 1;
+    let said = format!("note: standard input is cut off at line {lines}: what came after is not known\n");
+    assert_eq!((ran.code, ran.out, ran.err), (Some(0), whole.out, said));
+    assert_eq!(whole.err, "");
 }

@@ -398,14 +398,14 @@ impl Reason {
                 code: "timeout",
                 exit: exit::TIMEOUT,
                 sentence: "the task was not done within its total clock",
-                next: "Raise `--timeout`, or make the task smaller.",
+                next: "Give it more time (`--timeout`; without that, the Job's own `activeDeadlineSeconds`), or make the task smaller.",
                 example: "timed out: not done within 30 m; its pod was deleted",
             },
             Reason::QuotaExceeded => Page {
                 code: "quotaExceeded",
                 exit: exit::LAUNCH_FAILED,
                 sentence: "the namespace's quota is full",
-                next: "Wait for other pods to end, ask for less, raise the ResourceQuota, or wait longer with `--queue-timeout`.",
+                next: "Ask for less, or raise the ResourceQuota; where what is limited is at least what is requested, wait for other pods to end, longer with `--queue-timeout`.",
                 example: "launch failed: exceeded quota: team-a, requested: pods=1, used: pods=50, limited: pods=50",
             },
             Reason::Unavailable => Page {
@@ -454,7 +454,7 @@ impl Reason {
                 code: "preempted",
                 exit: exit::DISRUPTED,
                 sentence: "preempted by the scheduler for a pod of higher priority",
-                next: "Give the task a PriorityClass that is not below the preemptor's; on fresh nodes keep pods away with a startup taint until the DaemonSets are there, or tell the autoscaler of their overhead. If it may run twice: `--rerun=idempotent`.",
+                next: "Nothing, where it is run again by itself. Against DaemonSets, which a task cannot outrank and should not, leave room on fresh nodes: a startup taint until they are there, or their overhead told to the autoscaler. Against other pods, a PriorityClass that is not below theirs. If it may run twice: `--rerun=idempotent`.",
                 example: "lost: preempted by pod default/urgent on node-1 after it had run for 41 s",
             },
             Reason::PreemptedByCriticalPod => Page {
@@ -468,14 +468,14 @@ impl Reason {
                 code: "evicted",
                 exit: exit::DISRUPTED,
                 sentence: "evicted through the API: a drain, an autoscaler or a descheduler",
-                next: "Autoscalers are asked to leave it alone unless `--disturb=allow` is given; a drain by hand needs a time without tasks. If the task may run twice: `--rerun=idempotent`.",
+                next: "Autoscalers are asked to leave it alone, unless `--disturb=allow` or, without `--disturb=deny`, `--rerun=idempotent` is given; a drain by hand needs a time without tasks. If the task may run twice: `--rerun=idempotent`.",
                 example: "lost: Eviction API: evicting (node-2 is drained)",
             },
             Reason::TaintEvicted => Page {
                 code: "taintEvicted",
                 exit: exit::DISRUPTED,
                 sentence: "evicted by a NoExecute taint of its node",
-                next: "Add a toleration for that taint, with `tolerationSeconds` where it passes. If the task may run twice: `--rerun=idempotent`.",
+                next: "See the node's taints with effect NoExecute (`kubectl describe node`), and add a toleration for the one, with `tolerationSeconds` where it passes. If the task may run twice: `--rerun=idempotent`.",
                 example: "lost: Taint manager: deleting due to NoExecute taint (node-1)",
             },
             Reason::NodePressure => Page {
@@ -545,7 +545,7 @@ impl Reason {
                 code: "deletedOutside",
                 exit: exit::DISRUPTED,
                 sentence: "somebody deleted the pod, and nobody signed",
-                next: "If that was no wish to end the task: `--on-unsigned-delete=recreate`. The audit log of the cluster knows who it was.",
+                next: "If that was no wish to end the task: `--on-unsigned-delete=recreate`, and beside it `--rerun=idempotent` where its program may have started, and may run twice. The audit log of the cluster knows who it was.",
                 example: "lost: deleted after 1 m 2 s; no scheduler, autoscaler or node says that it was they",
             },
             Reason::Vanished => Page {
@@ -573,7 +573,7 @@ impl Reason {
                 code: "noPod",
                 exit: exit::NO_POD,
                 sentence: "no pod of the task was found: it has finished and was cleaned up, or it is lost",
-                next: "Check the id, `-n` and `--context`; `kpo ls` lists the tasks that have pods. `--on-finish=keep` keeps the last one.",
+                next: "Check the id, `-n` and `--context`; `kpo ls` lists the tasks that have pods. `--on-finish=keep` keeps the last one; `--protect` keeps one that is taken away while nobody watches.",
                 example: "no pod of task fresh-squeeze: finished and cleaned, or lost",
             },
         }

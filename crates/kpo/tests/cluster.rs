@@ -184,6 +184,18 @@ async fn a_dry_run_stores_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whether_a_delete_is_allowed_can_be_asked() {
+    let (lab, hook) = lab();
+    let pods = hook.pods("default");
+    let (uid, made) = create(&pods, "p").await;
+    let ask = async |uid: &str| pods.delete_dry_run("p", &Precondition::uid(uid), Call::forever()).await;
+    assert!(matches!(ask(&uid).await.unwrap(), Written::Done(_)));
+    assert_eq!(ask("another").await.unwrap(), Written::Gone);
+    assert_eq!(stored(&lab), 1);
+    assert_eq!(pods.get("p", Call::forever()).await.unwrap(), Some(made));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_outage_is_ridden_out() {
     let (lab, hook) = lab();
     let pods = hook.pods("default");

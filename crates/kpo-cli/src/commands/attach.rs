@@ -1,7 +1,7 @@
 //! `kpo attach`
 
-use super::{Done, OutputArgs};
-use crate::connect::block_on;
+use super::{Done, OutputArgs, find};
+use crate::connect::{FIRST_ANSWER, block_on};
 use crate::error::{CliError, ErrorKind};
 use crate::files::read_source;
 use crate::options::{ConnectionArgs, OnSigterm, on_sigterm};
@@ -10,10 +10,15 @@ use crate::render;
 use crate::session::{Errand, Session};
 use crate::signals::Signals;
 use clap::Args;
+use kpo::PodManager;
 use kpo::body::Template;
 use kpo::driver::{self, AttachFailure, AttachRequest};
+use kpo::manager::Precondition;
 use kpo::manifest;
+use kpo::request::{ApiFailure, Call};
+use kpo_core::Pod;
 use kpo_core::task::AttachError;
+use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
 /// Go on with a task that was detached, or whose observer is gone
@@ -74,24 +79,32 @@ pub(super) struct Attaching<'a> {
 
 impl Attaching<'_> {
     pub(super) async fn run(&self, signals: Signals) -> Done {
-        self.run_telling(signals, || {}).await
+        self.run_telling(signals, |_| {}).await
     }
 
-    /// The same. `found` is called when the task is found.
-    pub(super) async fn run_telling(&self, mut signals: Signals, found: impl FnOnce()) -> Done {
+    /// The same. `found` is called when the task is found, with what is appended to a command about it.
+    pub(super) async fn run_telling(&self, mut signals: Signals, found: impl FnOnce(&str)) -> Done {
         let template = self.template()?;
         let printer = Printer::new(self.output);
         let nothing = match self.errand {
             Errand::Cancel => "the task is not cancelled",
-            _ => "the task was not looked at yet, and goes on",
+            _ => "the task was not looked at yet, and is left as it is",
         };
         let (hook, mut retries) = signals.during(nothing, self.connection.connect_telling()).await??;
         let namespace = self.connection.namespace(&hook);
+        let pods = hook.pods(&namespace);
+        if self.errand == Errand::Cancel {
+            signals.during(nothing, retries.during(&printer, self.demand_right(&pods))).await??;
+        }
         let attaching = driver::attach(&hook, self.request(&namespace, template));
         let attached = signals.during(nothing, retries.during(&printer, attaching)).await?;
-        let running = attached.map_err(|error| failed(error, self.task, &namespace, self.connection))?;
-        found();
-        let session = Session { errand: self.errand, lab: None, again: self.connection.again(&namespace) };
+        let running = match attached {
+            Ok(running) => running,
+            Err(error) => return Err(self.failed(error, &pods).await),
+        };
+        let again = self.connection.again(&namespace);
+        found(&again);
+        let session = Session { errand: self.errand, lab: None, again };
         let code = session.follow(running, printer, self.output, (signals, retries)).await?;
         Ok(crate::app::exit_code(code))
     }
@@ -110,17 +123,35 @@ impl Attaching<'_> {
         let take_over = matches!(self.errand, Errand::TakeOver | Errand::Cancel);
         AttachRequest { task, namespace, take_over, template }
     }
-}
 
-/// Why there is nothing to go on with.
-fn failed(error: AttachFailure, task: &str, namespace: &str, connection: &ConnectionArgs) -> CliError {
-    match error {
-        AttachFailure::List { source, .. } => source.into(),
-        AttachFailure::Found(AttachError::NoPod { .. }) => CliError::new(
-            ErrorKind::NotFound,
-            format!("no pod of task {task} in namespace {namespace}: finished and cleaned up, or lost"),
-        )
-        .hint(format!("Those that have one: {} ls{}", render::program(), connection.again(namespace))),
-        AttachFailure::Found(error) => CliError::new(ErrorKind::Refused, error.to_string()),
+    /// Who takes a task over and may not delete its pod has only sent its observer away: that right is asked about before.
+    async fn demand_right(&self, pods: &PodManager) -> Result<(), CliError> {
+        let newest = find::newest(pods, self.task, Call::forever()).await?;
+        let pod = newest.and_then(|pod| Pod::deserialize(pod).ok()).filter(|pod| !pod.status.phase.is_terminal());
+        let Some(Pod { metadata: meta, .. }) = pod else { return Ok(()) };
+        let asked = pods.delete_dry_run(&meta.name, &Precondition::uid(meta.uid), Call::within(FIRST_ANSWER)).await;
+        // What else may be wrong with it the deletion itself tells.
+        let Err(error) = asked.map_err(|error| error.failure) else { return Ok(()) };
+        let ApiFailure::Forbidden(status) = error else { return Ok(()) };
+        let (who, rule) = render::explained(&status.message);
+        let text = format!("not cancelled: pod {} is left as it is; {who}", meta.name);
+        Err(rule.into_iter().fold(CliError::new(ErrorKind::Forbidden, text), CliError::hint))
+    }
+
+    /// Why there is nothing to go on with.
+    async fn failed(&self, error: AttachFailure, pods: &PodManager) -> CliError {
+        let command = match self.errand {
+            Errand::Cancel => "cancel",
+            Errand::Wait => "wait",
+            Errand::TakeOver => "attach --take-over",
+            _ => "attach",
+        };
+        match error {
+            AttachFailure::List { source, .. } => source.into(),
+            AttachFailure::Found(AttachError::NoPod { .. }) => {
+                find::no_pod(pods, command, self.task, &self.connection.again(pods.namespace())).await
+            }
+            AttachFailure::Found(error) => CliError::new(ErrorKind::Refused, error.to_string()),
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! `kpo logs`
 
-use super::Done;
+use super::{Done, find};
 use crate::connect::{FIRST_ANSWER, block_on};
-use crate::error::{CliError, ErrorKind};
+use crate::error::CliError;
 use crate::options::ConnectionArgs;
 use crate::printer::{Printer, Tone};
 use crate::render;
@@ -10,10 +10,10 @@ use crate::session::LogView;
 use clap::Args;
 use kpo::KubernetesHook;
 use kpo::driver::Piece;
-use kpo::logs::{LogOptions, LogStream, LogTarget};
+use kpo::logs::{GapCause, LogEvent, LogOptions, LogStream, LogTarget};
 use kpo::request::Call;
 use kpo_core::reason::exit;
-use kpo_core::{Pod, Time, marks};
+use kpo_core::{Pod, Time};
 use serde::Deserialize;
 use std::future::Future;
 
@@ -45,49 +45,56 @@ pub(super) fn logs(args: LogsArgs) -> Done {
     block_on(async move {
         let hook = args.connection.connect().await?;
         let namespace = args.connection.namespace(&hook);
-        let selector = format!("{}={}", marks::TASK, args.task);
-        let list = hook.pods(&namespace).list(&selector, Call::within(FIRST_ANSWER)).await?;
-        let pods = list.items.iter().filter_map(|pod| Pod::deserialize(pod).ok());
-        let attempt = |pod: &Pod| pod.metadata.labels.get(marks::ATTEMPT).and_then(|number| number.parse::<u32>().ok());
-        let pod = pods.max_by_key(attempt).ok_or_else(|| {
-            let text =
-                format!("no pod of task {} in namespace {namespace}: finished and cleaned up, or lost", args.task);
-            CliError::new(ErrorKind::NotFound, text).hint(format!(
-                "Those that have one: {} ls{}",
-                render::program(),
-                args.connection.again(&namespace)
-            ))
-        })?;
+        let (pods, again) = (hook.pods(&namespace), args.connection.again(&namespace));
+        let newest = find::newest(&pods, &args.task, Call::within(FIRST_ANSWER)).await?;
+        let Some(pod) = newest.and_then(|pod| Pod::deserialize(pod).ok()) else {
+            return Err(find::no_pod(&pods, "logs", &args.task, &again).await);
+        };
         let printer = Printer::plain();
         let containers = chosen(&pod, args.container.as_deref())?;
         if containers.is_empty() {
-            let name = &pod.metadata.name;
-            let attach = format!("{} attach {}{}", render::program(), args.task, args.connection.again(&namespace));
-            let text = format!("no container of pod {name} has begun; this follows it from its start: {attach}");
-            printer.say(Tone::Odd, text);
+            printer.say(Tone::Odd, without_log(&pod, &args, &again));
         }
         let logs = containers.iter().map(|container| print(&hook, &pod, container, &args, &printer));
-        tokio::select! {
-            () = all(logs, args.follow) => {}
+        let may_be_read = tokio::select! {
+            each = all(logs, args.follow) => each.into_iter().all(|may_be_read| may_be_read),
             // Nobody reads any more (`| head`): there is nothing left to do.
-            () = printer.closed() => {}
-        }
+            () = printer.closed() => true,
+        };
         printer.flush().await;
-        let code = if printer.has_lost_output() { exit::OWN } else { exit::SUCCESS };
+        let code = match (printer.has_lost_output(), may_be_read) {
+            (true, _) => exit::OWN,
+            (false, false) => exit::FORBIDDEN,
+            (false, true) => exit::SUCCESS,
+        };
         printer.finish().await;
         Ok(crate::app::exit_code(code))
     })
 }
 
+/// Why there is no log, of the container that was asked for or of any.
+fn without_log(pod: &Pod, args: &LogsArgs, again: &str) -> String {
+    let (name, program) = (&pod.metadata.name, render::program());
+    let what = match &args.container {
+        Some(container) => format!("container {container} of pod {name} has not begun"),
+        None => format!("no container of pod {name} has begun"),
+    };
+    if pod.status.phase.is_terminal() || pod.metadata.deletion_timestamp.is_some() {
+        return format!("{what}, and will not. What became of it: {program} why {name}{again}");
+    }
+    format!("{what}; this follows it from its start: {program} attach {}{again}", args.task)
+}
+
 /// One after the other; or all at once: one that runs on, such as a proxy, must not hold the others back.
-async fn all<F: Future<Output = ()>>(logs: impl Iterator<Item = F>, at_once: bool) {
+async fn all<F: Future>(logs: impl Iterator<Item = F>, at_once: bool) -> Vec<F::Output> {
     if at_once {
-        futures::future::join_all(logs).await;
-        return;
+        return futures::future::join_all(logs).await;
     }
+    let mut ended = Vec::new();
     for log in logs {
-        log.await;
+        ended.push(log.await);
     }
+    ended
 }
 
 /// The containers whose logs there are, in the order of their start; an error where the one asked for is none of the pod's.
@@ -100,7 +107,8 @@ fn chosen(pod: &Pod, asked: Option<&str>) -> Result<Vec<String>, CliError> {
     Ok(all.filter(|name| asked.is_none_or(|asked| asked == *name) && begun(name)).map(str::to_owned).collect())
 }
 
-async fn print(hook: &KubernetesHook, pod: &Pod, container: &str, args: &LogsArgs, printer: &Printer) {
+/// Prints a container's log. Whether it may be read comes back.
+async fn print(hook: &KubernetesHook, pod: &Pod, container: &str, args: &LogsArgs, printer: &Printer) -> bool {
     let meta = &pod.metadata;
     let target = LogTarget {
         namespace: meta.namespace.clone(),
@@ -116,10 +124,21 @@ async fn print(hook: &KubernetesHook, pod: &Pod, container: &str, args: &LogsArg
     let own = args.container.is_some() || pod.default_container() == Some(container);
     let mut view = LogView::new(if own { container } else { "" }, None);
     let piece = |event| Piece { pod: meta.name.as_str().into(), container: container.into(), event };
+    let mut may_be_read = true;
     while let Some(event) = log.next().await {
+        may_be_read &= !is_forbidden(&event);
         if let Some(text) = view.print(printer, &args.task, Time::default(), &piece(event)) {
             printer.say(Tone::Odd, text);
         }
         printer.room().await;
+    }
+    may_be_read
+}
+
+fn is_forbidden(event: &LogEvent) -> bool {
+    match event {
+        LogEvent::Trouble(trouble) => trouble.failure.is_forbidden(),
+        LogEvent::Gap(gap) => matches!(gap.cause, GapCause::Forbidden(_)),
+        _ => false,
     }
 }

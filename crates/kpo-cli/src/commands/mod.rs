@@ -3,6 +3,7 @@
 mod attach;
 mod cancel;
 mod completion;
+mod find;
 mod help;
 mod lab;
 mod logs;

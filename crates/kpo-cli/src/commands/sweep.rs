@@ -20,6 +20,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 ///
 /// Only pods that have ended are touched. A pod that was deleted and is held by kpo's finalizer alone is released ten minutes after its deletion:
 /// an observer that is alive takes it off within seconds.
+///
+/// A pod that is kept without a time (--on-finish=keep, keep-failed) stays until it is deleted: kubectl delete pod POD.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct SweepArgs {

@@ -80,7 +80,7 @@ fn without_attempt(outcome: &Outcome) -> Ending {
     match outcome.reason {
         Some(reason) if outcome.exit_code != Some(0) => {
             let words = if outcome.message.is_empty() { reason.sentence() } else { &outcome.message };
-            let line = sentence(&format!("{}: {words}", heading(reason)));
+            let line = sentence(&format!("{}: {} (task {})", heading(reason), clause(words), outcome.task));
             Ending { tone: Tone::Bad, line, next: vec![next::registered(reason)] }
         }
         _ => alive(outcome),
@@ -219,7 +219,12 @@ fn launch_failed(attempt: &AttemptRecord, verdict: &Verdict, ran: Option<Duratio
         }
         None => (unlaunched(attempt, verdict, known), next::steps(verdict, attempt, known)),
     };
-    let what = if attempt.pod.node.is_some() { placed(&what, verdict, attempt, ran) } else { what };
+    let what = match (&attempt.pod.node, known.spec) {
+        (Some(_), _) => placed(&what, verdict, attempt, ran),
+        // No line before it has named the task.
+        (None, Some(spec)) if attempt.pod.uid.is_empty() => format!("{what} (task {})", spec.task),
+        (None, _) => what,
+    };
     Ending { tone: Tone::Bad, line: sentence(&format!("{}: {what}", heading(reason))), next }
 }
 
@@ -304,7 +309,7 @@ fn cancelled(attempt: &AttemptRecord, verdict: &Verdict, ran: Option<Duration>, 
     let bad = |line: String, next| Ending { tone: Tone::Bad, line: sentence(&line), next };
     let task = known.spec.map_or("TASK", |spec| &spec.task);
     match (attempt.pod.uid.is_empty(), in_doubt(verdict)) {
-        (true, None) => odd(format!("cancelled {at}, no pod was made")),
+        (true, None) => odd(format!("cancelled {at}, no pod of task {task} was made")),
         (true, Some(why)) => {
             let cancel = format!("If it is there after all: {} cancel {task}{}", words::program(), known.again);
             bad(format!("cancelled {at}: {}", clause(why)), vec![cancel])
@@ -312,7 +317,13 @@ fn cancelled(attempt: &AttemptRecord, verdict: &Verdict, ran: Option<Duration>, 
         (false, None) if verdict.stopped => odd(format!("cancelled {at}; its pod has ended")),
         (false, None) => odd(format!("cancelled {at}; its pod is gone, and no node said that it had ended")),
         (false, Some(why)) => match rule::denied(why) {
-            Some((who, rule)) => bad(format!("not cancelled: pod {pod} still runs{}; {who}", on(attempt)), rule),
+            Some((who, rule)) => bad(
+                format!("not cancelled: pod {pod} {}; {who}", stands(attempt)),
+                rule.into_iter().chain([take_over(known)]).collect(),
+            ),
+            None if !why.starts_with(TOLD_TO_END) => {
+                bad(format!("not cancelled: pod {pod} {}: {}", stands(attempt), clause(why)), vec![take_over(known)])
+            }
             None => {
                 let line = format!("cancelled {at}, but pod {pod} may still run{}: {}", on(attempt), clause(why));
                 bad(line, vec![look(pod, known)])
@@ -371,6 +382,21 @@ pub(crate) fn kept(outcome: &Outcome, spec: &Spec, now: Time) -> Option<String> 
     })
 }
 
+/// How the core begins where a deletion was accepted, and its end was not seen.
+const TOLD_TO_END: &str = "it was told to end";
+
+/// What a pod does that could not be deleted: this process leaves it, and the observer before has left it too.
+fn stands(attempt: &AttemptRecord) -> String {
+    let stands =
+        attempt.pod.node.as_ref().map_or_else(|| "is still there".to_owned(), |node| format!("still runs on {node}"));
+    format!("{stands}, and nobody watches over it now")
+}
+
+fn take_over(known: Known<'_>) -> String {
+    let task = known.spec.map_or("TASK", |spec| &spec.task);
+    format!("To watch over it again: {} attach {task} --take-over{}", words::program(), known.again)
+}
+
 fn on(attempt: &AttemptRecord) -> String {
     attempt.pod.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default()
 }
@@ -423,9 +449,13 @@ fn place(attempt: &AttemptRecord, ran: Option<Duration>) -> String {
     format!("{on}{after}(attempt {})", attempt.number)
 }
 
-/// Nodes tell whole seconds: none is less than one.
+/// Nodes tell whole seconds: none is less than one, and one may be much less or more.
 fn some_span(time: Duration) -> String {
-    if time.is_zero() { "less than 1 s".to_owned() } else { span(time) }
+    match time {
+        Duration::ZERO => "less than 1 s".to_owned(),
+        time if time == Duration::from_secs(1) => "about 1 s".to_owned(),
+        time => span(time),
+    }
 }
 
 /// Why *never* is believed, in a sentence. `others`: containers that ran and do not count, since the manifest does not name them: kpo's own, and

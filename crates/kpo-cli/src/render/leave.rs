@@ -28,10 +28,7 @@ impl Teller {
         }
         match self.pod() {
             None => self.left_without_pod(how),
-            Some(pod) if !how.watched_over || self.follows => vec![
-                format!("left: pod {pod} in namespace {} {}", how.namespace, self.goes_on()),
-                format!("  It was only followed here. To cancel it: {}", self.command("cancel", "", how)),
-            ],
+            Some(pod) if !how.watched_over || self.follows => self.left_by_follower(pod, how),
             Some(pod) => self.detached(pod, how, now),
         }
     }
@@ -42,6 +39,25 @@ impl Teller {
             _ => vec![
                 format!("left: the API server has yet to answer the create: pod {} may come to be", self.first_pod()),
                 format!("  If it does: {}", self.command("attach", " --take-over", how)),
+            ],
+        }
+    }
+
+    fn left_by_follower(&self, pod: &str, how: &Leaving<'_>) -> Vec<String> {
+        let place = format!("left: pod {pod} in namespace {}", how.namespace);
+        if self.awaits_observer() {
+            let take_over = self.command("attach", " --take-over", how);
+            return vec![
+                format!("{place} has ended, and the attempt after it is not made yet"),
+                format!("  Its observer makes it. If nobody watches over it any more: {take_over}"),
+            ];
+        }
+        let cancel = self.command("cancel", "", how);
+        match self.has_ended() {
+            true => vec![format!("{place} has ended; it was only followed here")],
+            false => vec![
+                format!("{place} {}", self.goes_on()),
+                format!("  It was only followed here. To cancel it: {cancel}"),
             ],
         }
     }

@@ -4,7 +4,7 @@ use super::next;
 use super::why::Case;
 use super::words::{clause, program};
 use kpo_core::pod::ContainerStatus;
-use kpo_core::{Situation, classify};
+use kpo_core::{Class, Situation, classify};
 
 /// What it is now, as a clause about *it*.
 pub(super) fn situation(case: &Case<'_>) -> String {
@@ -89,6 +89,13 @@ pub(super) fn next(case: &Case<'_>) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// What follows a disruption of a task's newest pod, as long as that is there. `None`: there is nothing to be said.
+pub(super) fn after_disruption(case: &Case<'_>) -> Option<String> {
+    let class = &case.verdict.filter(|_| case.is_there)?.class;
+    let take_over = attach(case, " --take-over").filter(|_| matches!(class, Class::Disrupted { .. }))?;
+    Some(format!("what follows is its observer's to decide; if nobody watches over it any more: {take_over}"))
 }
 
 fn attach(case: &Case<'_>, flags: &str) -> Option<String> {

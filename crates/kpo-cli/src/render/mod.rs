@@ -7,6 +7,7 @@ mod gap;
 mod leave;
 mod living;
 mod next;
+mod quota;
 mod rule;
 mod story;
 mod wait;
@@ -21,7 +22,7 @@ pub(crate) use leave::Leaving;
 pub(crate) use next::{Log, Preemptor, registered};
 pub(crate) use rule::{explained, failing, is_denied, with_rule};
 pub(crate) use story::Teller;
-pub(crate) use why::{Case as WhyCase, page as why_page, record_page};
+pub(crate) use why::{Case as WhyCase, events_page, page as why_page, record_page};
 pub(crate) use words::{clause, minute, program, result_limit, span as span_text, unquoted};
 
 #[cfg(test)]

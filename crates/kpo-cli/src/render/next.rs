@@ -1,8 +1,9 @@
 //! What to do next: from the verdict, the task's policies, and why no other attempt followed.
 
 use super::end::Known;
+use super::quota;
 use super::words::{program, sentence, unquoted};
-use kpo_core::{AttemptRecord, Cause, Class, NoRerun, OnUnsignedDelete, Reason, RerunPolicy, Started, Verdict};
+use kpo_core::{AttemptRecord, Cause, Class, NoRerun, OnUnsignedDelete, Reason, Rerun, RerunPolicy, Started, Verdict};
 
 /// Where the logs of the attempt are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +36,17 @@ impl Preemptor {
         Some(Self { pod: pod.to_owned(), ..Self::default() })
     }
 
+    /// Whether it is a part of the node, before which tasks give way: a DaemonSet's pod, or one of the system's classes. `None`: not known.
+    fn comes_first(&self) -> Option<bool> {
+        /// `HighestUserDefinablePriority` (kubernetes pkg/apis/scheduling/types.go).
+        const HIGHEST_OF_USERS: i64 = 1_000_000_000;
+        if self.owner.is_none() && self.priority.is_none() {
+            return None;
+        }
+        let is_daemon = self.owner.as_ref().is_some_and(|owner| owner.starts_with("DaemonSet "));
+        Some(is_daemon || self.priority.is_some_and(|priority| priority > HIGHEST_OF_USERS))
+    }
+
     /// `DaemonSet kube-system/node-agent (priority 2000001000)`.
     pub(super) fn named(&self) -> String {
         let name = self.owner.clone().unwrap_or_else(|| format!("pod {}", self.pod));
@@ -54,6 +66,22 @@ pub(super) fn steps(verdict: &Verdict, attempt: &AttemptRecord, known: Known<'_>
     again.into_iter().chain(remedy(verdict, attempt, known)).collect()
 }
 
+/// Whether so many steps are all against the cause, so that it does not come again, and none about another attempt.
+pub(super) fn prevents(verdict: &Verdict, steps: usize) -> bool {
+    let Class::Disrupted { cause, .. } = verdict.class else { return false };
+    let against = matches!(
+        cause,
+        Cause::Preemption
+            | Cause::CriticalPod
+            | Cause::Eviction
+            | Cause::Taint
+            | Cause::NodePressure
+            | Cause::NodeShutdown
+            | Cause::Rejected
+    );
+    against && steps == 1
+}
+
 // --- another attempt --------------------------------------------------------------------------------------------------------------
 
 /// Why no other attempt follows a disruption, and which flag would change that.
@@ -67,16 +95,17 @@ fn no_rerun(why: NoRerun, cause: Cause, started: Started, known: Known<'_>) -> S
         }
         NoRerun::Budget => format!("Not run again: its reruns are used up (--rerun-started={}).", rerun.started),
         NoRerun::Committed => "Not run again: the program had passed its point of no return.".to_owned(),
-        NoRerun::UnsignedDelete => {
-            "Not run again: somebody wanted it gone. If that was no wish to end the task: --on-unsigned-delete=recreate."
-                .to_owned()
-        }
+        NoRerun::UnsignedDelete => format!("Not run again: somebody wanted it gone. {}", recreating(started, &rerun)),
         NoRerun::Stopped => "Not run again: a stop was asked for.".to_owned(),
-        NoRerun::Deadline => "Not run again: its total time is used up (--timeout).".to_owned(),
+        NoRerun::Deadline => {
+            "Not run again: its total time is used up (--timeout, or the Job's activeDeadlineSeconds).".to_owned()
+        }
         NoRerun::NoManifest => {
             let (task, again) = (known.spec.map_or("TASK", |spec| &spec.task), known.again);
             let take_over = format!("{} attach {task} --take-over -f FILE{again}", program());
-            format!("Not run again: its manifest as it was submitted is not known here. As long as its pod is there: {take_over}")
+            format!(
+                "Not run again: its manifest as it was submitted is not known here. As long as its pod is there: {take_over}"
+            )
         }
         NoRerun::Over => "It had ended before; its pod was kept.".to_owned(),
         NoRerun::Follower => {
@@ -93,11 +122,24 @@ fn allowing(cause: Cause, started: Started, known: Known<'_>) -> Option<String> 
     let forbids = matches!(spec.rerun.policy, RerunPolicy::Never | RerunPolicy::IfNotStarted);
     match cause {
         Cause::DeletedOutside if spec.on_unsigned_delete == OnUnsignedDelete::End => {
-            Some("If that was no wish to end the task: --on-unsigned-delete=recreate.".to_owned())
+            Some(recreating(started, &spec.rerun))
         }
         _ if forbids && started != Started::Never => Some("If it may run twice: --rerun=idempotent.".to_owned()),
         _ => None,
     }
+}
+
+/// After a deletion that nobody signed. Of what had started, or may have, the rerun policy decides too.
+fn recreating(started: Started, rerun: &Rerun) -> String {
+    let forbids = matches!(rerun.policy, RerunPolicy::Never | RerunPolicy::IfNotStarted);
+    let both = match (started, rerun.policy) {
+        (Started::Never, RerunPolicy::Never) => " --rerun=if-not-started",
+        (Started::Started | Started::Unknown, _) if forbids => {
+            " --rerun=idempotent (both: its program may have run, and may then run twice)"
+        }
+        _ => "",
+    };
+    format!("If that was no wish to end the task: --on-unsigned-delete=recreate{both}.")
 }
 
 /// The policy forbids it.
@@ -114,7 +156,7 @@ fn forbidden(policy: RerunPolicy, started: Started) -> String {
         }
         (policy, _) => {
             let flag = if policy == RerunPolicy::Never { "never" } else { "if-not-started" };
-            format!("Not run again, since it may have had effects: --rerun={flag}. {twice} {marks} {more}")
+            format!("Not run again, since it may have had effects (it is under --rerun={flag}). {twice} {marks} {more}")
         }
     }
 }
@@ -151,6 +193,17 @@ fn remedy(verdict: &Verdict, attempt: &AttemptRecord, known: Known<'_>) -> Optio
         }
         Reason::Vanished if known.spec.is_some_and(|spec| spec.protect) => None,
         Reason::Rejected => Some("Compare its requests, selectors and tolerations with the node.".to_owned()),
+        Reason::Evicted if is_task => Some(against_eviction(known)),
+        Reason::TaintEvicted => attempt.pod.node.as_ref().map(|node| {
+            format!("To stay on such a node it needs a toleration for the node's taint with effect NoExecute: kubectl describe node {node}")
+        }),
+        Reason::QuotaExceeded => Some(match verdict.detail.as_deref().and_then(quota::beyond) {
+            Some(over) => format!("It can never fit ({over}): ask for less, or raise the ResourceQuota."),
+            None => {
+                "Wait for other pods to end, longer with --queue-timeout; or ask for less, or raise the ResourceQuota."
+                    .to_owned()
+            }
+        }),
         Reason::DeletedOutside => Some("The audit log of the cluster knows who it was.".to_owned()),
         _ => Some(advice(reason, is_task)),
     }
@@ -182,16 +235,33 @@ fn foreign(reason: Reason) -> Option<&'static str> {
     })
 }
 
-/// Against a preemption: on a fresh node it is a DaemonSet's, and comes before anything ran.
+/// Autoscalers take away what they were not asked to leave alone.
+fn against_eviction(known: Known<'_>) -> String {
+    let drain = "a drain by hand needs a time without tasks.";
+    match known.spec.map(|spec| spec.rerun.policy) {
+        Some(RerunPolicy::Idempotent) => {
+            format!("With --rerun=idempotent autoscalers may move it, unless --disturb=deny is given; {drain}")
+        }
+        _ => format!("Autoscalers are asked to leave it alone, unless --disturb=allow is given; {drain}"),
+    }
+}
+
+/// Against a preemption: on a fresh node it is a DaemonSet's, and comes before anything ran. Nobody can outrank those, nor should.
 fn outrank(verdict: &Verdict, known: Known<'_>) -> String {
-    let preemptor = known.preemptor.cloned().or_else(|| Preemptor::of(verdict));
-    let by = preemptor.map_or("the preemptor's".to_owned(), |preemptor| format!("that of {}", preemptor.named()));
+    let preemptor = known.preemptor.cloned().or_else(|| Preemptor::of(verdict)).unwrap_or_default();
+    let by =
+        if preemptor.pod.is_empty() { "the preemptor's".to_owned() } else { format!("that of {}", preemptor.named()) };
+    let class = format!("a PriorityClass that is not below {by}");
+    let room = "leave room for DaemonSets on fresh nodes (startup taints, the autoscaler's overhead)";
     let help = format!("{} help preemption", program());
-    match verdict.class {
-        Class::Disrupted { started: Started::Never, .. } => format!(
-            "Give it a PriorityClass that is not below {by}; on fresh nodes, keep it off until the DaemonSets are there, or tell the autoscaler of their overhead: {help}"
-        ),
-        _ => format!("Give it a PriorityClass that is not below {by}: {help}"),
+    let is_early = matches!(verdict.class, Class::Disrupted { started: Started::Never, .. });
+    match preemptor.comes_first() {
+        Some(true) if is_early && known.spec.is_some() && known.why.is_none() => {
+            format!("Nothing needs to be done where it is run again by itself. To spare the wait, {room}: {help}")
+        }
+        Some(true) => format!("To keep it from coming again, {room}: {help}"),
+        None if is_early => format!("If that is a DaemonSet's, {room}; else give it {class}: {help}"),
+        _ => format!("Give it {class}: {help}"),
     }
 }
 

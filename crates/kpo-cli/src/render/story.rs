@@ -45,6 +45,10 @@ pub(crate) struct Teller {
     why_no_rerun: Option<NoRerun>,
     /// Whether this process only follows.
     pub(super) follows: bool,
+    /// Whether the task was found, and not begun here: what was so before has no time.
+    found: bool,
+    /// What is appended to a command about it.
+    again: String,
     /// Whether it was said that the pod is taken away.
     disrupting: bool,
     /// Whether kpo is deleting the pod, to stop it.
@@ -81,6 +85,8 @@ impl Teller {
             others: Vec::new(),
             why_no_rerun: None,
             follows: false,
+            found: false,
+            again: format!(" -n {}", spec.namespace),
             disrupting: false,
             deleting: false,
             is_due: false,
@@ -108,6 +114,21 @@ impl Teller {
     /// Whether the current attempt's pod was made.
     pub(super) fn is_made(&self) -> bool {
         !self.is_due
+    }
+
+    /// Whether the next attempt is due, and another observer's to make, if there is one.
+    pub(super) fn awaits_observer(&self) -> bool {
+        self.is_due && self.follows
+    }
+
+    /// Whether the current pod has ended, as far as is known.
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.left_while(), Some(Because::Completion))
+    }
+
+    /// What makes the next attempt where nobody watches over the task any more.
+    fn take_over(&self) -> String {
+        format!("{} attach {} --take-over{}", program(), self.spec.task, self.again)
     }
 
     /// What was waited for when the last stop was asked for, or is now.
@@ -158,7 +179,11 @@ impl Teller {
             return None;
         }
         let attempt = if self.attempt > 1 { format!(" · attempt {}", self.attempt) } else { String::new() };
-        Some(format!("{}  {}{attempt}", self.spec.task, wait::status(waiting, self.asked(), now)))
+        let what = match self.awaits_observer() {
+            true => wait::for_observer(waiting, now),
+            false => wait::status(waiting, self.asked(), now),
+        };
+        Some(format!("{}  {what}{attempt}", self.spec.task))
     }
 
     /// What the task waits for now.
@@ -204,7 +229,7 @@ impl Teller {
             }
             Event::Adopted { attempt, pod, follows, recreates, .. } => {
                 self.begin(*attempt, pod);
-                self.follows = *follows;
+                (self.follows, self.found) = (*follows, true);
                 let more = match (follows, recreates) {
                     (true, _) => "; it is only followed (--take-over would watch over it)",
                     (false, false) if self.errand == Errand::TakeOver => {
@@ -248,7 +273,10 @@ impl Teller {
                 // That it was the user is said already.
                 let why = Some(reason).filter(|reason| **reason != Reason::CancelledByUser);
                 let why = why.map(|reason| format!("{}: ", reason.sentence())).unwrap_or_default();
-                let text = format!("{why}the pod is deleted, with its grace of {grace_seconds} s");
+                let pod = self.pod.as_ref().map_or_else(|| "its pod".to_owned(), |pod| format!("pod {pod}"));
+                // Without a node it has nothing that could end, and goes at once.
+                let grace = self.node.as_ref().map(|_| format!(", with a grace of {grace_seconds} s"));
+                let text = format!("{why}deleting {pod}{}", grace.unwrap_or_default());
                 vec![self.line(now, Tone::Odd, text)]
             }
             Event::Sight { watching } => self.sight(*watching, now),
@@ -266,8 +294,10 @@ impl Teller {
             let text = format!("not cancelled from here: another observer ({by}) has taken the task over");
             return self.line(now, Tone::Bad, text);
         }
-        let text = format!("taken over by another observer ({by}): this process leaves, and the task goes on there");
-        self.line(now, Tone::Odd, text)
+        let text =
+            format!("taken over by another observer ({by}), to go on with it or to cancel it: this process leaves");
+        let wait = format!("{} wait {}{}", program(), self.spec.task, self.again);
+        self.line(now, Tone::Odd, format!("{text}\n{:OFFSET$}  how it ends is known there: {wait}", ""))
     }
 
     fn begin(&mut self, attempt: u32, pod: &str) {
@@ -303,9 +333,13 @@ impl Teller {
             Next::Rerun { .. } => {
                 let (tone, mut text, meaning) = end::attempt_ended(verdict, self.node.as_deref(), &self.others);
                 if let Some(meaning) = meaning {
-                    let ask =
-                        self.pod.as_ref().filter(|_| !self.in_lab).map(|pod| format!("   ({} why {pod})", program()));
+                    let why = |pod: &String| format!("   ({} why {pod}{})", program(), self.again);
+                    let ask = self.pod.as_ref().filter(|_| !self.in_lab).map(why);
                     text.push_str(&format!("\n{:OFFSET$}  {meaning}{}", "", ask.unwrap_or_default()));
+                }
+                if self.follows {
+                    let next = "the next attempt is its observer's to make; if nobody watches over it any more";
+                    text.push_str(&format!("\n{:OFFSET$}  {next}: {}", "", self.take_over()));
                 }
                 vec![self.line(now, tone, text)]
             }
@@ -331,14 +365,14 @@ impl Teller {
     fn hindered(&mut self, what: Hindrance, message: &str, now: Time) -> Line {
         let tone = if matches!(what, Hindrance::Delete | Hindrance::Release) { Tone::Bad } else { Tone::Odd };
         let mut words = hindrance(what);
-        if what == Hindrance::Annotate && self.errand == Errand::TakeOver && !self.has_ended() {
+        if what == Hindrance::Annotate && self.errand == Errand::TakeOver && !self.is_over() {
             self.follows = true;
             words = "it cannot be taken over, and is only followed";
         }
         self.line(now, tone, with_rule(&format!("{words}: {message}")))
     }
 
-    fn has_ended(&self) -> bool {
+    fn is_over(&self) -> bool {
         self.waits.as_ref().is_some_and(|waiting| waiting.because == Because::Completion)
     }
 
@@ -388,9 +422,16 @@ impl Teller {
     /// A line with the time since the task began in front. `None`: without.
     pub(crate) fn stamped(&self, text: String, now: Option<Time>) -> String {
         match now.zip(self.began) {
-            Some((now, began)) => format!("{:>OFFSET$}  {text}", offset(now.since(began))),
+            Some((now, began)) => format!("{:>OFFSET$}  {text}", self.offset(now.since(began))),
             None => text,
         }
+    }
+
+    /// How far into the task it is. What a task was found with happened before, and nothing is said of when.
+    fn offset(&self, since: Duration) -> String {
+        /// What is shown as none at all.
+        const NONE: Duration = Duration::from_millis(50);
+        if self.found && since < NONE { String::new() } else { offset(since) }
     }
 
     fn header(&self, text: String) -> Line {
@@ -399,7 +440,7 @@ impl Teller {
 
     fn line(&self, now: Time, tone: Tone, text: String) -> Line {
         let since = now.since(self.began.unwrap_or(now));
-        Line { tone, text: format!("{:>OFFSET$}  {text}", offset(since)) }
+        Line { tone, text: format!("{:>OFFSET$}  {text}", self.offset(since)) }
     }
 }
 

@@ -312,6 +312,7 @@ fn durations_are_the_programs_own() {
     let line = |span| format!("Bad failed: the program exited 3 on node-1 after {span} (attempt 1).\n");
     assert_eq!(of("2026-11-23T22:10:07Z", "2026-11-23T22:10:19Z"), line("12 s"));
     assert_eq!(of("2026-11-23T22:10:07Z", "2026-11-23T22:10:07Z"), line("less than 1 s"));
+    assert_eq!(of("2026-11-23T22:10:07Z", "2026-11-23T22:10:08Z"), line("about 1 s"));
     // A container that never had a start time: the observer's clock.
     assert_eq!(of("1970-01-01T00:00:00Z", "2026-11-23T22:10:07Z"), line("0.9 s"));
 }
@@ -330,8 +331,7 @@ fn a_deletion_that_nobody_signed_is_told_at_once() {
 #[test]
 fn who_was_taken_over_says_so() {
     let taken = Event::TakenOver { by: "kpo-8e1f/2".into() };
-    let line =
-        "~    1.0s  taken over by another observer (kpo-8e1f/2): this process leaves, and the task goes on there\n";
+    let line = "~    1.0s  taken over by another observer (kpo-8e1f/2), to go on with it or to cancel it: this process leaves\n         how it ends is known there: kpo wait fresh-squeeze -n default\n";
     let text = told(&[(0, created(1, None)), (1_000, taken)]);
     assert!(text.ends_with(line), "{text}");
 }

@@ -1,6 +1,7 @@
 //! What a task waits for: the phase, the clock that runs and what is left of it.
 
 use super::asked::Asked;
+use super::quota;
 use super::words::{clause, shortened, whole};
 use kpo_core::{Because, Time};
 
@@ -26,6 +27,11 @@ pub(super) fn status(waiting: &Waiting, asked: Asked<'_>, now: Time) -> String {
     parts.extend(left(because, now));
     parts.extend(killed_at.map(|at| killed(at, now)));
     parts.join(" · ")
+}
+
+/// What a follower waits for when the next attempt is due.
+pub(super) fn for_observer(waiting: &Waiting, now: Time) -> String {
+    format!("ended; waiting for its observer to make the next attempt for {}", whole(now.since(waiting.since)))
 }
 
 fn killed(at: Time, now: Time) -> String {
@@ -130,7 +136,10 @@ pub(super) fn worth_saying(because: &Because) -> Option<String> {
             let message = message.map(|message| format!(": {}", clause(message))).unwrap_or_default();
             Some(format!("waiting: {waiting}{message}{}", cannot_heal(waiting)))
         }
-        Because::Admission { message, .. } => Some(format!("waiting: {}", clause(message))),
+        Because::Admission { message, .. } => {
+            let never = quota::beyond(message).map(|over| format!(". It can never fit: {over}"));
+            Some(format!("waiting: {}{}", clause(message), never.unwrap_or_default()))
+        }
         Because::Node { .. } | Because::Queue { .. } | Because::Predecessor | Because::Unreachable { .. } => {
             let detail = detail(because, Asked::default()).map(|detail| format!(": {detail}")).unwrap_or_default();
             Some(format!("{}{detail}", phase(because)))

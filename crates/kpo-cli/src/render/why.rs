@@ -7,7 +7,9 @@ use super::living;
 use super::next::{self, Log, Preemptor};
 use super::words::{self, clause, clock, program};
 use crate::printer::visible;
-use kpo_core::{AttemptRecord, Cause, Class, Fact, Ledger, Proof, Situation, Spec, Started, Template, Time, Verdict};
+use kpo_core::{
+    AttemptRecord, Cause, Class, ClusterEvent, Fact, Ledger, Proof, Situation, Spec, Started, Template, Time, Verdict,
+};
 use std::collections::BTreeSet;
 
 /// What a page is made of.
@@ -83,7 +85,7 @@ const LONGEST: usize = 200;
 pub(crate) fn page(case: &Case<'_>) -> String {
     let verdict = case.verdict;
     let who = verdict.map_or(("who", Vec::new()), |verdict| who(verdict, case.ledger.node(), case.preemptor));
-    let then: Vec<String> = case.then.map(str::to_owned).into_iter().collect();
+    let then = case.then.map(str::to_owned).into_iter().chain(living::after_disruption(case)).collect();
     let step = match verdict {
         Some(verdict) => step(verdict, case.record, case.known()),
         None => ("next", living::next(case).into_iter().collect()),
@@ -103,6 +105,25 @@ pub(crate) fn record_page(record: &AttemptRecord, known: Known<'_>, then: &str) 
     let headline = format!("{what}   (attempt {} of task {task})", record.number);
     let step = verdict.map_or(("next", Vec::new()), |verdict| step(verdict, record, known));
     sections(&headline, [who, ("proof", because.into_iter().collect()), ("then", vec![then.to_owned()]), step])
+}
+
+/// The page of a pod that is gone, and of which only events are left.
+pub(crate) fn events_page(pod: &str, events: &[ClusterEvent], next: &str) -> String {
+    let mut told: Vec<&ClusterEvent> = events.iter().collect();
+    told.sort_by_key(|event| event.time());
+    // Another pod may have had the name before.
+    let uids = told.iter().rev().map(|event| event.involved_object.uid.as_str());
+    let last = uids.clone().find(|uid| !uid.is_empty()).unwrap_or_default().to_owned();
+    told.retain(|event| event.involved_object.uid.is_empty() || event.involved_object.uid == last);
+    let line = |event: &&ClusterEvent| {
+        let at = event.time().map_or_else(|| "at some time".to_owned(), clock);
+        let text = words::shortened(&clause(&event.message), LONGEST);
+        format!("{at}  {}: {text} ({})", event.reason, event.reporter())
+    };
+    let seen = told.iter().map(line).collect();
+    let proof = vec!["none: these are events only, which may be incomplete, and no verdict rests on them".to_owned()];
+    let headline = format!("gone: what became of it is not known   (pod {pod})");
+    sections(&headline, [("proof", proof), ("seen", seen), ("next", vec![next.to_owned()])])
 }
 
 fn sections<const N: usize>(headline: &str, sections: [(&str, Vec<String>); N]) -> String {
@@ -317,8 +338,8 @@ fn step(verdict: &Verdict, record: &AttemptRecord, known: Known<'_>) -> (&'stati
     if matches!(verdict.class, Class::Succeeded) {
         return ("next", Vec::new());
     }
-    let label = if matches!(verdict.class, Class::Disrupted { .. }) { "prevent" } else { "next" };
     let mut steps = next::steps(verdict, record, known);
+    let label = if next::prevents(verdict, steps.len()) { "prevent" } else { "next" };
     steps.push(format!("More: {} help {}", program(), verdict.reason.anchor()));
     (label, steps)
 }

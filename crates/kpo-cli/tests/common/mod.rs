@@ -28,8 +28,26 @@ impl Ran {
     }
 }
 
+/// The built `kpo`, with no signal ignored: a shell without job control has SIGINT ignored by what it starts in the background.
+fn program() -> Command {
+    let ignores_signals = std::fs::read_to_string("/proc/self/status").is_ok_and(|status| {
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        // SIGHUP and SIGINT are the first two.
+        mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 0b11 != 0)
+    });
+    if !ignores_signals {
+        return Command::new(env!("CARGO_BIN_EXE_kpo"));
+    }
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP,INT", env!("CARGO_BIN_EXE_kpo")]);
+    command
+}
+
 fn command(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kpo"));
+    prepared(program(), folder, arguments)
+}
+
+fn prepared(mut command: Command, folder: &Path, arguments: &[&str]) -> Command {
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command.env("COLUMNS", "100").env("HOME", "/nonexistent").current_dir(folder).args(arguments);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -51,6 +69,13 @@ pub(crate) fn kpo_in(folder: &Path, arguments: &[&str], input: &str) -> Ran {
 /// `kpo` with these arguments, under way.
 pub(crate) fn spawn(arguments: &[&str]) -> Child {
     command(Path::new("/"), arguments).spawn().expect("the built kpo")
+}
+
+/// `kpo` with these arguments, under way, started as `nohup` does: with that signal ignored.
+pub(crate) fn spawn_ignoring(name: &str, arguments: &[&str]) -> Child {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("trap '' {name}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_kpo")]);
+    prepared(shell, Path::new("/"), arguments).spawn().expect("a shell")
 }
 
 /// `kpo` with these variables and arguments; standard output goes there, if it is given.

@@ -146,12 +146,19 @@ impl PodManager {
     /// # Errors
     /// As any request; a caller tolerates a 403.
     pub async fn list_events(&self, name: &str, uid: &str, call: Call) -> Result<Vec<Value>, RequestError> {
-        let mut events =
-            self.events_where(&format!("involvedObject.kind=Pod,involvedObject.name={name}"), call).await?;
+        let mut events = self.list_events_of_name(name, call).await?;
         events.retain(|event| {
             event["involvedObject"]["uid"].as_str().is_none_or(|named| named.is_empty() || named == uid)
         });
         Ok(events)
+    }
+
+    /// Lists the events about all pods that had that name. One request, at most 500 events.
+    ///
+    /// # Errors
+    /// As any request; a caller tolerates a 403.
+    pub async fn list_events_of_name(&self, name: &str, call: Call) -> Result<Vec<Value>, RequestError> {
+        self.events_where(&format!("involvedObject.kind=Pod,involvedObject.name={name}"), call).await
     }
 
     async fn events_where(&self, field_selector: &str, call: Call) -> Result<Vec<Value>, RequestError> {

@@ -115,6 +115,22 @@ impl PodManager {
         written(self.requests().send_made(make, call).await)
     }
 
+    /// Asks the server whether the pod may be deleted; nothing is (`dryRun=All`). Webhooks without side effects are called.
+    ///
+    /// # Errors
+    /// The server's refusal.
+    pub async fn delete_dry_run(
+        &self,
+        name: &str,
+        precondition: &Precondition,
+        call: Call,
+    ) -> Result<Written, RequestError> {
+        // In the body: where there is one, the query is not looked at (apiserver pkg/endpoints/handlers/delete.go).
+        let mut body = DeleteOptions { precondition: precondition.clone(), grace_seconds: None }.to_json();
+        body["dryRun"] = json!(["All"]);
+        written(self.requests().send(&ApiRequest::delete(self.namespace(), "pods", name, body), call).await)
+    }
+
     /// Changes the pod by a JSON merge patch (lists are replaced, `null` removes). The precondition travels in the patch's metadata.
     ///
     /// ```no_run

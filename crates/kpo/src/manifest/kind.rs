@@ -111,8 +111,10 @@ fn job_of(document: &Document, prefix: &str) -> Result<(Option<Duration>, Vec<St
     let means_something = |key: &str| {
         ["template", "activeDeadlineSeconds", "completions", "parallelism", "completionMode"].contains(&key)
     };
-    let unused = spec.keys().filter(|key| !means_something(key)).map(|key| format!("{prefix}spec.{key}")).collect();
-    Ok((total, unused))
+    // No retries are what a task has by itself.
+    let is_none = |key: &str, value: &Value| key == "backoffLimit" && (value.is_null() || value.as_u64() == Some(0));
+    let unused = spec.iter().filter(|(key, value)| !means_something(key) && !is_none(key, value));
+    Ok((total, unused.map(|(key, _)| format!("{prefix}spec.{key}")).collect()))
 }
 
 type Typed = (&'static str, &'static str, fn(&Value) -> bool);

@@ -140,6 +140,8 @@ fn a_job_gives_its_template_its_name_and_the_total_clock() {
     let manifest = read(file(JOB));
     assert_eq!(manifest.total, Some(Duration::from_secs(3600)));
     assert_eq!(manifest.unused, ["spec.backoffLimit"]);
+    let without = read(file(&JOB.replace("backoffLimit: 4", "backoffLimit: 0")));
+    assert_eq!(without.unused, [""; 0], "no retries are what a task has by itself");
     assert_eq!(manifest.pod["metadata"], json!({"labels": {"a": "b"}, "name": "nightly", "namespace": "prod"}));
     assert_eq!(manifest.pod["kind"], "Pod");
     let indented: String = JOB.lines().skip(3).map(|line| format!("    {line}\n")).collect();

@@ -172,7 +172,8 @@ pub(crate) struct ClockArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Result")]
 pub(crate) struct ResultArgs {
-    /// Hand back what the program writes to this file. Default path: /airflow/xcom/return.json
+    /// Hand back what the program writes to this file: on standard error ("result: …"), with -o json in the Outcome.
+    /// Default path: /airflow/xcom/return.json
     #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = RESULT_PATH)]
     pub(crate) result: Option<String>,
     /// How it gets out of the pod
@@ -196,7 +197,8 @@ const RESULT_PATH: &str = "/airflow/xcom/return.json";
 #[derive(Args, Debug)]
 #[command(next_help_heading = "What stays")]
 pub(crate) struct KeepingArgs {
-    /// What becomes of the last pod: delete, keep, keep-failed, or keep-failed=2h
+    /// What becomes of the last pod: delete, keep, keep-failed, or keep-failed=2h. One without a time stays until
+    /// kubectl delete pod; an expired one goes with the next kpo that watches there, or kpo sweep
     #[arg(long, value_name = "WHAT", value_parser = on_finish, default_value = "delete")]
     pub(crate) on_finish: OnFinish,
     /// Protect the pod with a finalizer: its last state cannot vanish unseen
@@ -212,8 +214,8 @@ pub(crate) struct HowArgs {
     #[arg(long, value_name = "SCRIPT", num_args = 0..=1, require_equals = true, default_missing_value = "quiet")]
     #[arg(conflicts_with_all = ["context", "kubeconfig"])]
     pub(crate) lab: Option<String>,
-    /// Create the pod, print the task's id (with -o json: an object with task, namespace and pod), and leave: nobody watches then, and nothing
-    /// runs it again until 'kpo attach --take-over'
+    /// Create the pod, print the task's id (with -o json: an object with task, namespace and pod), and leave: nobody watches then, no clock
+    /// but --timeout runs, and nothing runs it again until 'kpo attach --take-over'
     #[arg(long, conflicts_with = "lab")]
     pub(crate) detach: bool,
     /// Print the pod that would be created. client: without asking the cluster; server: as the cluster would take it
@@ -322,7 +324,7 @@ async fn run_task(args: RunArgs) -> Done {
         let asking = retries.during(&printer, refuse_if_in_use(&hook, &request, &args));
         signals.during(NOTHING, asking).await??;
     }
-    say_unused(&manifest, &printer);
+    say_unused(&manifest, args.again.retries, &printer);
     let session = Session {
         errand: if args.how.detach { Errand::Detach } else { Errand::Run },
         lab: refusals,
@@ -351,13 +353,20 @@ fn demand_sense(args: &RunArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-/// What of a Job does not mean anything to a task.
-fn say_unused(manifest: &Manifest, printer: &Printer) {
-    if let Some(field) = &manifest.suspended {
-        printer.say(Tone::Odd, format!("note: it is suspended ({field}: true); its template is run all the same"));
-    }
-    for field in manifest.unused.iter().filter(|field| manifest.suspended.as_ref() != Some(*field)) {
-        printer.detail(format!("note: {field} means nothing to a task, and is not used"));
+/// What of a Job does not mean anything to a task. `retries`: those that the flags say.
+fn say_unused(manifest: &Manifest, retries: u32, printer: &Printer) {
+    for field in &manifest.unused {
+        if manifest.suspended.as_ref() == Some(field) {
+            let text = format!("note: it is suspended ({field}: true); its template is run all the same");
+            printer.say(Tone::Odd, text);
+        } else if field.ends_with("spec.backoffLimit") && retries == 0 {
+            let text = format!(
+                "note: the Job's retries ({field}) are not taken over; a program that fails is run again with --retries=N"
+            );
+            printer.say(Tone::Odd, text);
+        } else {
+            printer.detail(format!("note: {field} means nothing to a task, and is not used"));
+        }
     }
 }
 

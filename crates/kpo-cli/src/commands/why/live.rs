@@ -1,5 +1,6 @@
 //! `kpo why` of a pod or a task in a cluster.
 
+use super::super::find;
 use super::{Around, CliError, ErrorKind, WhyArgs, ended, explain as explained};
 use crate::case::{self, PodCase};
 use crate::connect::FIRST_ANSWER;
@@ -33,10 +34,30 @@ pub(super) async fn explain(args: &WhyArgs) -> Result<String, CliError> {
     {
         return of_record(&hook, &pod, &spec, record, args.output).await;
     }
+    if let Some(page) = of_events(&pods, name).await?.filter(|_| args.output.is_none()) {
+        return Ok(page);
+    }
     let again = args.connection.again(&namespace);
-    Err(CliError::new(ErrorKind::NotFound, format!("{none}, and no task of that name has one"))
-        .hint("A pod that is gone leaves nothing to look at. To record the next: kubectl get pods -w -o json --output-watch-events")
-        .hint(format!("Tasks that have a pod: {} ls{again}", render::program())))
+    Err(CliError::new(ErrorKind::NotFound, format!("{none}, no task of that name has one, and no event tells of one"))
+        .hint("To record the next: kubectl get pods -w -o json --output-watch-events")
+        .hint(format!("Tasks that have a pod: {} ls{again}", render::program()))
+        .hint(find::PROTECT))
+}
+
+/// What the events tell of a pod of that name, or of a task's first, that is gone. `None`: there are none, or they may not be read.
+async fn of_events(pods: &PodManager, name: &str) -> Result<Option<String>, CliError> {
+    for pod in [name.to_owned(), format!("{name}-1")] {
+        let events = match pods.list_events_of_name(&pod, Call::within(FIRST_ANSWER)).await {
+            Ok(events) => events,
+            Err(error) if error.failure.is_forbidden() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let told: Vec<ClusterEvent> = events.iter().filter_map(|event| ClusterEvent::deserialize(event).ok()).collect();
+        if !told.is_empty() {
+            return Ok(Some(render::events_page(&pod, &told, find::PROTECT)));
+        }
+    }
+    Ok(None)
 }
 
 /// A task of that name may have a pod, and it may not be looked for.
@@ -100,16 +121,11 @@ async fn preemptor(hook: &KubernetesHook, verdict: Option<&Verdict>) -> Option<P
 
 /// The newest pod of a task of that name.
 async fn newest(pods: &PodManager, task: &str) -> Result<Option<Value>, RequestError> {
-    let list = pods.list(&format!("{}={task}", marks::TASK), Call::within(FIRST_ANSWER)).await;
-    let list = match list {
-        Ok(list) => list,
+    match find::newest(pods, task, Call::within(FIRST_ANSWER)).await {
         // A name that no label can have is no task's.
-        Err(error) if matches!(error.failure, ApiFailure::Refused(_)) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let attempt =
-        |pod: &Value| pod["metadata"]["labels"][marks::ATTEMPT].as_str().and_then(|number| number.parse::<u32>().ok());
-    Ok(list.items.into_iter().max_by_key(attempt))
+        Err(error) if matches!(error.failure, ApiFailure::Refused(_)) => Ok(None),
+        found => found,
+    }
 }
 
 /// An attempt that is gone, as its successor carries it: the successor, the task, and the record.

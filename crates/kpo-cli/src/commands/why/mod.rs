@@ -8,7 +8,8 @@ use crate::connect::block_on;
 use crate::error::{CliError, ErrorKind};
 use crate::files::read_source;
 use crate::options::{ConnectionArgs, Form};
-use crate::records::{self, Record, What};
+use crate::printer::to_stderr;
+use crate::records::{self, Record, Recording, What};
 use crate::render::{self, Asked, Preemptor, WhyCase};
 use clap::Args;
 use kpo_core::AttemptRecord;
@@ -20,14 +21,19 @@ use std::process::ExitCode;
 ///
 /// Of a task, of any pod in the cluster (kpo's or not), or of what was recorded: a Pod as JSON or YAML, what
 /// 'kubectl get pods -w -o json --output-watch-events' prints, a list of kubectl's, or a recording of kpo's.
+///
+/// Of a pod that is gone only its events may be left, for an hour: they are shown, and prove nothing.
+///
+/// Exits with 0 whatever became of it, and with 66 where there is nothing to look at. For the task's own exit code: kpo wait.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct WhyArgs {
     /// A task's id or a pod's name. With -f: the pod, by default the first that it shows
     #[arg(value_name = "POD", value_parser = crate::options::names::pod)]
     pub(crate) pod: Option<String>,
-    /// What was recorded; - is standard input
+    /// What was recorded; - is standard input. No cluster is asked
     #[arg(short, long, value_name = "FILE", help_heading = "What to look at")]
+    #[arg(conflicts_with_all = ["namespace", "context", "kubeconfig"])]
     pub(crate) file: Option<PathBuf>,
     /// The container that matters. Default: as for kpo run; of a pod that is not kpo's, all of them count
     #[arg(short, long, value_name = "NAME", help_heading = "What to look at")]
@@ -100,14 +106,28 @@ fn explain(case: &PodCase, around: &Around, form: Option<Form>) -> Result<String
 
 fn recorded(file: &Path, args: &WhyArgs) -> Result<PodCase, CliError> {
     let source = read_source(file)?;
-    let records = records::read(&source.text).map_err(|error| CliError::input(format!("{}: {error}", source.name)))?;
+    let Recording { records, cut } =
+        records::read(&source.text).map_err(|error| CliError::input(format!("{}: {error}", source.name)))?;
+    if let Some(line) = cut {
+        to_stderr(&format!("note: {} is cut off at line {line}: what came after is not known", source.name));
+    }
     let case = case::find(&records, args.pod.as_deref(), args.container.as_deref()).ok_or_else(|| {
         let pod = args.pod.as_ref().map(|pod| format!(" {pod}")).unwrap_or_default();
         CliError::new(ErrorKind::NotFound, format!("{} shows no pod{pod}", source.name))
             .hint(format!("It shows: {}", names(&records)))
     })?;
     super::demand_container(&case.pod, args.container.as_deref())?;
+    demand_life(&case, &source.name)?;
     Ok(case)
+}
+
+/// Refuses a manifest: a pod that an API server has stored has a UID, and one of which there is something to say a status.
+fn demand_life(case: &PodCase, source: &str) -> Result<(), CliError> {
+    if !case.pod.metadata.uid.is_empty() || case.raw.get("status").is_some() {
+        return Ok(());
+    }
+    let text = format!("{source}: pod {} was never in a cluster: it has no uid and no status", case.pod.metadata.name);
+    Err(CliError::input(text).hint("What became of one is in what the cluster shows: kubectl get pod NAME -o yaml"))
 }
 
 fn names(records: &[Record]) -> String {

@@ -79,8 +79,32 @@ fn what_does_not_count_is_named_where_it_ran() {
         ran.iter().for_each(|container| teller.saw(container));
         told_to(&mut teller, &[ended()])
     };
-    assert!(said(&["base"]).contains("and no container of it ever had an ID   (kpo why t-1)"));
+    assert!(said(&["base"]).contains("and no container of it ever had an ID   (kpo why t-1 -n default)"));
     let text = said(&["base", "istio-proxy", "istio-proxy"]);
     let words = "no container of yours ever had an ID (istio-proxy ran, which your manifest does not name)";
     assert!(text.contains(words), "{text}");
+}
+
+/// It is under way, and not done; a pod without a node has nothing that could need a grace.
+#[test]
+fn a_deletion_is_said_to_be_under_way() {
+    let deleting = |reason| (1_000, Event::Deleting { attempt: 1, reason, grace_seconds: 30 });
+    let assigned = (0, Event::Assigned { attempt: 1, node: "node-1".into() });
+    let last = |events: &[(u64, Event)]| told_to(&mut teller(), events).lines().last().map(str::to_owned).unwrap();
+    let bound = last(&[made(), assigned, deleting(Reason::CancelledByUser)]);
+    assert_eq!(bound, "~    1.0s  deleting pod t-1, with a grace of 30 s");
+    assert_eq!(last(&[made(), deleting(Reason::CancelledByUser)]), "~    1.0s  deleting pod t-1");
+    let late = last(&[made(), deleting(Reason::ScheduleTimeout)]);
+    assert_eq!(late, "~    1.0s  no node was found within the scheduling clock: deleting pod t-1");
+}
+
+/// What was so when the task was found has no time of its own.
+#[test]
+fn what_a_task_is_found_with_did_not_happen_now() {
+    let adopted = Event::Adopted { attempt: 1, pod: "t-1".into(), uid: "u".into(), follows: true, recreates: true };
+    let running = |at| (at, Event::Running { attempt: 1, node: "node-1".into() });
+    let told = told_to(&mut teller(), &[(0, adopted.clone()), running(1)]);
+    assert!(told.ends_with("           running\n"), "{told}");
+    let told = told_to(&mut teller(), &[(0, adopted), running(900)]);
+    assert!(told.ends_with("     0.9s  running\n"), "{told}");
 }

@@ -145,3 +145,34 @@ fn a_second_signal_names_what_may_be_left() {
     );
     assert_eq!(teller.left_at_once(&MINE), "left at once: pod t-1 in namespace b is left as it is: kpo attach t -n b");
 }
+
+/// Its observer may be dead: who only follows waits for the next attempt, and says who could make it.
+#[test]
+fn a_follower_of_a_task_that_nobody_watches_says_what_it_waits_for() {
+    let adopted = || Event::Adopted { attempt: 1, pod: "t-1".into(), uid: "u".into(), follows: true, recreates: true };
+    let next = Next::Rerun { backoff: Duration::from_secs(2), left: 7 };
+    let preempted = disrupted(Cause::Preemption, Started::Never, "");
+    let ended = Event::Ended { attempt: 1, verdict: Box::new(preempted), next };
+    let mut teller = teller();
+    let told = told_to(&mut teller, &[(0, adopted()), (1_000, ended)]);
+    let who = "         the next attempt is its observer's to make; if nobody watches over it any more: kpo attach t --take-over -n default\n";
+    assert!(told.ends_with(who), "{told}");
+    let status = teller.status(at(13_000)).unwrap();
+    assert_eq!(status, "t  ended; waiting for its observer to make the next attempt for 12 s");
+    let how = Leaving { watched_over: false, cancelling: true, ..MINE };
+    let of_user = Event::Stopping { stop: Stop::User, because: Because::Completion };
+    told_to(&mut teller, &[(13_000, of_user)]);
+    assert_eq!(
+        teller.left(&how, at(13_000)).join("\n"),
+        "left: pod t-1 in namespace b has ended, and the attempt after it is not made yet\n  Its observer makes it. If nobody watches over it any more: kpo attach t --take-over -n b"
+    );
+}
+
+#[test]
+fn a_follower_does_not_say_of_a_pod_that_has_ended_that_it_runs_on() {
+    let adopted = Event::Adopted { attempt: 1, pod: "t-1".into(), uid: "u".into(), follows: true, recreates: true };
+    let how = Leaving { watched_over: false, ..MINE };
+    let mut teller = teller();
+    told_to(&mut teller, &[(0, adopted), (1, shutdown(Because::Completion))]);
+    assert_eq!(teller.left(&how, at(2)), ["left: pod t-1 in namespace b has ended; it was only followed here"]);
+}

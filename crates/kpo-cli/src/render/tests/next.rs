@@ -56,6 +56,59 @@ fn what_is_set_is_not_advised() {
     assert!(!steps(vanished(), Some(NoRerun::Policy), |spec| spec.protect = true).contains("--protect"));
 }
 
+/// Advice that would change nothing, or that nobody can follow, is none.
+#[test]
+fn what_is_advised_helps() {
+    let (never, ran) = (Started::Never, Started::Started);
+    let deleted = |started| disrupted(Cause::DeletedOutside, started, "");
+    let preempted =
+        |started| disrupted(Cause::Preemption, started, "preempted by pod kube-system/agent-x on node node-1");
+    let quota = |used: &str| {
+        let full = format!("exceeded quota: q, requested: pods=2, used: pods=0, limited: pods={used}");
+        verdict(Class::LaunchFailed, Reason::QuotaExceeded, None, &full)
+    };
+    let policy = |policy| move |spec: &mut Spec| spec.rerun.policy = policy;
+    let rows = [
+        ("deleted, never ran", steps(deleted(never), Some(NoRerun::UnsignedDelete), |_| {})),
+        ("deleted, ran", steps(deleted(ran), Some(NoRerun::UnsignedDelete), |_| {})),
+        (
+            "deleted, ran, idempotent",
+            steps(deleted(ran), Some(NoRerun::UnsignedDelete), policy(RerunPolicy::Idempotent)),
+        ),
+        ("evicted", steps(disrupted(Cause::Eviction, ran, ""), None, |_| {})),
+        ("evicted, idempotent", steps(disrupted(Cause::Eviction, ran, ""), None, policy(RerunPolicy::Idempotent))),
+        ("tainted", steps(disrupted(Cause::Taint, ran, ""), None, policy(RerunPolicy::Idempotent))),
+        ("quota is full", steps(quota("2"), None, |_| {})),
+        ("quota is too small", steps(quota("1"), None, |_| {})),
+        ("preempted early", steps(preempted(never), None, |_| {})),
+        ("preempted early, budget", steps(preempted(never), Some(NoRerun::Budget), |_| {})),
+        ("its time is up", steps(verdict(Class::Cancelled, Reason::Timeout, None, ""), None, |_| {})),
+    ];
+    insta::assert_snapshot!(rows.map(|(row, text)| format!("{row}:\n  {}\n", text.replace('\n', "\n  "))).concat());
+}
+
+/// Nobody can outrank a DaemonSet of the system's, nor should.
+#[test]
+fn against_a_daemonset_room_is_advised_and_no_priority() {
+    let of = |owner: Option<&str>, priority| {
+        let preemptor = Preemptor { pod: "a/p".into(), owner: owner.map(str::to_owned), priority };
+        let spec = spec();
+        let known = Known { spec: Some(&spec), preemptor: Some(&preemptor), ..Known::default() };
+        let early = disrupted(Cause::Preemption, Started::Never, "preempted by pod a/p on node node-1");
+        ending(&one(early), known).next.join("\n")
+    };
+    for daemon in [of(Some("DaemonSet kube-system/agent"), Some(1_000)), of(None, Some(2_000_001_000))] {
+        assert_eq!(
+            daemon,
+            "Nothing needs to be done where it is run again by itself. To spare the wait, leave room for DaemonSets on fresh nodes (startup taints, the autoscaler's overhead): kpo help preemption"
+        );
+    }
+    assert_eq!(
+        of(Some("ReplicaSet a/web"), Some(1_000)),
+        "Give it a PriorityClass that is not below that of ReplicaSet a/web (priority 1000): kpo help preemption"
+    );
+}
+
 /// Of a pod that is not kpo's, nothing is said in terms of kpo's flags, nor that it is tried again.
 #[test]
 fn a_foreign_pod_is_not_a_task() {
