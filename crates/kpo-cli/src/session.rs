@@ -13,7 +13,7 @@ use crate::retries::Retries;
 use crate::signals::{Caught, Signals};
 use kpo::driver::{Delivery, Event, Running, What};
 use kpo_core::reason::exit;
-use kpo_core::{Hindrance, Outcome, Spec, Stop, Time};
+use kpo_core::{Hindrance, Outcome, Reason, Spec, Stop, Time};
 pub(crate) use logs::{LogView, error_line};
 use serde::Serialize;
 use serde_json::json;
@@ -75,7 +75,7 @@ impl Session {
         let asked = running.template().map(kpo::body::Template::manifest);
         let follower = Follower {
             logs: LogView::new(&spec.template.container, output.output),
-            teller: Teller::new(&spec, asked, self.lab.is_some(), self.errand),
+            teller: Teller::new(&spec, asked, self.lab.is_some(), self.errand).with_again(&self.again),
             spec,
             session: self,
             printer,
@@ -420,13 +420,14 @@ impl Follower {
         Ok(code)
     }
 
-    /// A cancel has done what it was to do when the task has ended, however that was.
+    /// A cancel has done what it was to do when the task has ended, however that was. Without the right to, it is refused, whoever asked for it.
     fn ended_with(&self, outcome: &Outcome) -> i32 {
         let verdict = outcome.attempts.last().and_then(|attempt| attempt.verdict.as_ref());
         let doubt = verdict.and_then(|judged| render::in_doubt(&judged.verdict));
+        let is_cancel = self.session.errand == Errand::Cancel || outcome.reason == Some(Reason::CancelledByUser);
         match (self.session.errand, doubt) {
             (Errand::Cancel, None) => exit::SUCCESS,
-            (Errand::Cancel, Some(why)) if render::is_denied(why) => exit::FORBIDDEN,
+            (_, Some(why)) if render::is_denied(why) && is_cancel => exit::FORBIDDEN,
             (Errand::Cancel, Some(_)) => exit::OWN,
             _ => outcome.exit_code.unwrap_or(exit::OWN),
         }

@@ -94,7 +94,7 @@ fn ctrl_c_without_the_right_to_delete_says_that_the_pod_runs_on() {
         let said = format!(
             "not cancelled: pod {name}-1 still runs on node-1, and nobody watches over it now; service account default/kpo may not delete pods in namespace default."
         );
-        assert!(code == Some(130) && out.is_empty() && err.contains(&said), "{err}");
+        assert!(code == Some(77) && out.is_empty() && err.contains(&said), "{err}");
         assert!(!err.contains("its pod is deleted") && !err.contains("the pod is deleted"), "{err}");
         let again = format!("  To watch over it again: kpo attach {name} --take-over -n default");
         assert_eq!(err.contains(&again), flag == "-v", "{err}");

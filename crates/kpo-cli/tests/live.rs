@@ -203,7 +203,9 @@ fn a_dead_pod_without_a_log_is_not_said_to_begin() {
     assert!(words(&why.out).contains("if nobody watches over it any more: kpo attach t --take-over"), "{}", why.out);
     let mut child = spawn(&["attach", "t", "--kubeconfig", &admin]);
     let mut rest = streams(&mut child);
-    rest.wait_for_error("if nobody watches over it any more: kpo attach t --take-over -n default");
+    rest.wait_for_error(&format!(
+        "if nobody watches over it any more: kpo attach t --take-over -n default --kubeconfig {admin}"
+    ));
     signal(&child, "INT");
     let (_, err, code) = rest.end(child);
     assert!(code == Some(130) && err.contains("has ended, and the attempt after it is not made yet"), "{code:?} {err}");

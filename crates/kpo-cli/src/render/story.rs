@@ -96,6 +96,11 @@ impl Teller {
         }
     }
 
+    /// The same; what is appended to a command about the task: ` -n batch --context prod`. Default: its namespace.
+    pub(crate) fn with_again(self, again: &str) -> Self {
+        Self { again: again.to_owned(), ..self }
+    }
+
     /// Why no other attempt followed the last one. `None`: none would be expected.
     pub(crate) fn why_no_rerun(&self) -> Option<NoRerun> {
         self.why_no_rerun
