@@ -80,6 +80,7 @@ impl Session {
             session: self,
             printer,
             form: output.output,
+            is_quiet: output.quiet,
             signals,
             retries,
             last: None,
@@ -121,6 +122,8 @@ struct Follower {
     spec: Spec,
     printer: Printer,
     form: Option<Output>,
+    /// Whether the end is the only line, and has to name the task.
+    is_quiet: bool,
     teller: Teller,
     logs: LogView,
     signals: Signals,
@@ -319,7 +322,9 @@ impl Follower {
         let known = self.known(last.as_deref());
         let ending = render::ending(&outcome, known);
         outcome.message = render::one_line(&outcome, known);
-        self.printer.say(ending.tone, self.teller.stamped(ending.line, self.last.map(|(at, _)| at)));
+        let whose = if self.is_quiet { format!("{}: ", self.spec.task) } else { String::new() };
+        let line = self.teller.stamped(format!("{whose}{}", ending.line), self.last.map(|(at, _)| at));
+        self.printer.say(ending.tone, line);
         for next in ending.next.into_iter().chain(self.kept(&outcome)) {
             self.printer.say(Tone::Plain, format!("  {next}"));
         }

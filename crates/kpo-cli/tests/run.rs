@@ -46,7 +46,8 @@ fn the_programs_exit_code_is_kpos() {
 fn quiet_says_nothing_but_the_end_of_a_failure() {
     let ran = task(&["-q"], "echo out");
     assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (Some(0), "out\n", ""));
-    assert_eq!(task(&["-q"], "exit 9").err.lines().count(), 1);
+    let failed = task(&["-q"], "exit 9").err;
+    assert!(failed.lines().count() == 1 && failed.contains("  t: failed: the program exited 9"), "{failed}");
 }
 
 #[test]
