@@ -220,7 +220,7 @@ pub struct End {
     pub located: bool,
     /// When, by the node's clock. `None`: not told.
     pub finished: Option<Time>,
-    /// Whether its termination message says `committed`. `None`: its beginning may have been cut off.
+    /// Whether a line of its termination message begins with `committed`. `None`: its beginning may have been cut off.
     pub committed: Option<bool>,
     /// How often it had been started again by then.
     pub restarts: i64,

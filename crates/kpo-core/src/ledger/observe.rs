@@ -285,10 +285,10 @@ impl Ledger {
     }
 }
 
-/// Whether a termination message says `committed`. `None`: it is so long that its beginning may have been cut off (each container of a pod has
+/// Whether a line of a termination message begins with `committed`. `None`: it is so long that its beginning may have been cut off (each container of a pod has
 /// 12 KiB divided by their number, and 4 KiB at most: `pkg/kubelet/container/runtime.go`, `MaxPodTerminationMessageLogLength`).
 fn committed(message: &str) -> Option<bool> {
-    let says = message.contains("committed");
+    let says = message.lines().any(|line| line.trim_start().starts_with("committed"));
     (says || message.len() < LEAST_CUT).then_some(says)
 }
 

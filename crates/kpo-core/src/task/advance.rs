@@ -1,7 +1,7 @@
 //! The transitions: given what is known, what is to be done now. Level-triggered: each step looks at the state alone, and steps
 //! follow one another until none changes anything.
 
-use super::hold::is_gated;
+use super::hold::{STOP_MARGIN, is_gated};
 use super::{Stage, Task};
 use crate::classify;
 use crate::contract::{Command, Create, Event, Next, Refusal, Reply, Sight, Stop};
@@ -358,8 +358,13 @@ impl Task {
         let next = self.attempt(self.state.current.number + 1);
         let ended = std::mem::replace(&mut self.state.current, next);
         self.state.past.push(ended.record(&self.state.spec.namespace));
-        self.leave(ended, true);
-        let until = self.state.now + backoff;
+        let unseen = ended.ledger.uid().is_none();
+        if !unseen {
+            self.leave(ended, true);
+        }
+        // Of one that nobody ever saw, nobody will say that it stands still.
+        let margin = if unseen { self.state.grace() + STOP_MARGIN } else { Duration::ZERO };
+        let until = self.state.now + backoff.max(margin);
         self.state.current.not_before = Some(until);
         if self.state.can_gate() {
             self.create();

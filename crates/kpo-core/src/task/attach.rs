@@ -7,6 +7,7 @@ use crate::outcome::{AttemptRecord, Times};
 use crate::pod::Pod;
 use crate::spec::Template;
 use crate::time::Time;
+use crate::verdict::Verdict;
 use crate::{STATE_VERSION, marks};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -84,6 +85,7 @@ impl Task {
         pods.sort_by_key(number);
         let current = pods.pop().ok_or_else(|| AttachError::NoPod { task: how.task.clone() })?;
         let carried = carried(how, &current)?;
+        let over = carried.verdict.clone();
         let is_newest = carried.attempts.iter().all(|record| record.number < number(&current));
         let mut task = Self::over(found(now, how, &current, carried));
         pods.into_iter().for_each(|pod| task.find_leaving(&pod));
@@ -98,21 +100,25 @@ impl Task {
             recreates: how.has_manifest,
         });
         if !is_newest {
-            task.miss_successor(&current);
+            task.miss_successor(&current, over);
         }
         task.advance();
         Ok(task)
     }
 
-    /// The newest pod says that there was an attempt after its own, which was about to run: it is gone, and whether it ran is not known. Where no
-    /// gate held it, it may also never have been made: its create is found out about.
-    fn miss_successor(&mut self, pod: &Pod) {
+    /// The newest pod says that there was an attempt after its own, which was about to run, and perhaps what became of it: it is gone, and else
+    /// nothing is known. Where no gate held it, it may also never have been made: its create is found out about.
+    fn miss_successor(&mut self, pod: &Pod, over: Option<Verdict>) {
         let found = self.state.current.number;
         self.find_leaving(pod);
         self.state.current = self.attempt(found + 1);
         let told = self.state.past.last().and_then(|record| record.times.ended).unwrap_or(self.state.began);
         if self.state.observer.takes_over {
             (self.state.observer.follows, self.state.observer.takes_over) = (false, false);
+        }
+        if let Some(verdict) = over {
+            self.conclude(verdict);
+            return;
         }
         let may_be_told = told + EVENTS_LAST > self.state.now && self.is_active();
         if self.state.can_gate() || !may_be_told || self.state.barred.is_some() {

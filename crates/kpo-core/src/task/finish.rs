@@ -111,6 +111,8 @@ impl Task {
 
     pub(super) fn delivered(&mut self) {
         self.state.delivered_at = Some(self.state.now);
+        // That it is over is news to the pods before, too.
+        self.state.leaving.iter_mut().for_each(|leaving| leaving.succeeded = false);
         self.go(Stage::Cleaning);
         if self.is_active() && self.state.current.is_there() {
             self.leave_current();
@@ -187,9 +189,11 @@ impl Task {
     // --- cleaning -----------------------------------------------------------------------------------------------------------------
 
     pub(super) fn step_cleaning(&mut self) -> bool {
-        self.tidy();
+        if !self.is_active() || self.tell_predecessors() {
+            self.tidy();
+        }
         // A follower cleans nothing up, and waits for nobody who does.
-        let owes = self.is_active() && !self.state.leaving.is_empty();
+        let owes = self.is_active() && self.state.leaving.iter().any(Leaving::needs_a_hand);
         let in_time = self.cleaning_ends().is_none_or(|end| end > self.state.now);
         if (owes || !self.state.pending.is_empty()) && in_time {
             return false;
@@ -204,7 +208,7 @@ impl Task {
     /// When what is still to be cleaned up is left as it is: nobody answers, and the outcome is out. At once where the task is told to stop now.
     pub(super) fn cleaning_ends(&self) -> Option<Time> {
         let delivered = self.state.delivered_at?;
-        if self.state.stopped_at.is_some_and(|at| at >= delivered) {
+        if self.state.stopped_at.is_some_and(|at| at > delivered) {
             return Some(delivered);
         }
         let is_urgent = self.deadline_passed().is_some();
@@ -217,7 +221,8 @@ impl Task {
     }
 
     fn say_left_behind(&mut self) {
-        let names: Vec<&str> = self.state.leaving.iter().map(|leaving| leaving.attempt.name.as_str()).collect();
+        let left = self.state.leaving.iter().filter(|leaving| leaving.needs_a_hand());
+        let names: Vec<&str> = left.map(|leaving| leaving.attempt.name.as_str()).collect();
         let message = format!("time is up, and nobody has said that it is gone: {}", names.join(", "));
         self.hinder(Hindrance::Delete, &Refusal { message, ..Refusal::default() });
     }
@@ -238,11 +243,10 @@ impl Task {
         let name_is_needed = self.state.predecessor_is_there();
         let held = self.state.current.not_before.is_some() && !self.state.stage.is_concluded();
         let may_run = |attempt: &Attempt| attempt.verdict.as_ref().is_some_and(|verdict| !verdict.stopped);
-        let delays = matches!(self.state.stage, Stage::Delaying { .. });
-        let name = self.state.current.name.clone();
         self.state.leaving.retain(|leaving| {
             let is_watched = held && (leaving.attempt.is_believed_unstarted() || may_run(&leaving.attempt));
-            leaving.needs_a_hand() || is_watched || (delays && leaving.holds(&name))
+            // One that is there is still to be told what the task comes to.
+            leaving.needs_a_hand() || is_watched || leaving.attempt.is_there()
         });
         if !(carried || name_is_needed) || !self.is_active() {
             return;

@@ -139,7 +139,9 @@ impl Task {
     /// Writes onto each pod that is still there what became of its attempt, and by that that there is another: an observer that dies leaves a
     /// pod which was never started, and whose successor may have run and be gone. Whether that is done, so that the current attempt may run.
     pub(super) fn tell_predecessors(&mut self) -> bool {
-        let untold = |leaving: &&Leaving| leaving.attempt.is_there() && !leaving.succeeded;
+        let current = self.state.current.number;
+        let is_before = |leaving: &&Leaving| leaving.attempt.is_there() && leaving.attempt.number < current;
+        let untold = |leaving: &&Leaving| is_before(leaving) && !leaving.succeeded;
         let untold: Vec<_> =
             self.state.leaving.iter().filter(untold).map(|l| (l.attempt.name.clone(), l.attempt.uid())).collect();
         for (name, uid) in &untold {

@@ -203,7 +203,9 @@ fn under_until_commit_a_message_tells_as_long_as_its_marker_cannot_have_been_cut
         ("done so far: 7", None),
         ("committed", Some(NoRerun::Committed)),
         ("\ncommitted\n", Some(NoRerun::Committed)),
-        (&format!("{long} committed 3 rows"), Some(NoRerun::Committed)),
+        ("rows: 3\n  committed", Some(NoRerun::Committed)),
+        ("not committed", None),
+        (&format!("{long} committed"), Some(NoRerun::Policy)),
         (&long, Some(NoRerun::Policy)),
     ] {
         let mut spec = Spec::minimal("t", "default", "n");

@@ -63,6 +63,9 @@ fn who_finds_only_the_pod_before_does_not_make_the_attempt_again_that_it_speaks_
         assert_eq!(outcome.attempts.iter().map(|attempt| attempt.number).collect::<Vec<_>>(), [1, 2]);
         let class = &outcome.attempts[1].verdict.as_ref().unwrap().verdict.class;
         assert_eq!(class, &Class::Disrupted { cause: Cause::Vanished, started: Started::Unknown });
+        if take_over {
+            bench.told("uid-1");
+        }
         bench.finished();
     }
 }
@@ -111,6 +114,7 @@ fn what_is_being_deleted_and_held_by_a_finalizer_of_others_is_not_waited_for() {
     assert!(matches!(bench.command().1, Command::FollowLog { .. }));
     bench.see(&second.on("node-2").exited(0));
     assert_eq!(bench.finish().verdict.as_deref(), Some("succeeded"));
+    bench.told("uid-1");
     assert_eq!(bench.deleted().0, "uid-2");
     bench.gone(&Shown::new("t-2", 2).on("node-2").exited(0));
     bench.finished();
@@ -290,4 +294,28 @@ fn a_finalizer_that_only_the_pod_tells_of_is_taken_off_too() {
         bench.hush();
     }
     panic!("kpo's finalizer is left on it: {:?}", bench.task.state().stage);
+}
+
+#[test]
+fn a_pod_that_outlives_the_task_says_what_it_came_to() {
+    let mut bench = held_by_a_finalizer(Spec::minimal("t", "default", "n"));
+    let second = Shown::new("t-2", 2);
+    bench.create(&second.clone().gated());
+    bench.pass(Duration::from_secs(3));
+    bench.told("uid-1");
+    let (id, Command::Ungate { .. }) = bench.command() else { panic!("the gate is lifted") };
+    bench.reply(id, Reply::Pod(Box::new(second.pod())));
+    bench.silence();
+    bench.see(&second.clone().on("node-2").running());
+    assert!(matches!(bench.command().1, Command::FollowLog { .. }));
+    bench.see(&second.on("node-2").exited(0));
+    bench.finish();
+    let state = bench.told("uid-1");
+    assert_eq!(bench.deleted().0, "uid-2");
+    let idempotent = changed(&state, |state| state["spec"]["rerun"]["policy"] = "idempotent".into());
+    for state in [state, idempotent] {
+        let mut later = found_told(&state, true);
+        let outcome = later.finish();
+        assert_eq!((outcome.verdict.as_deref(), outcome.reason), (Some("succeeded"), Some(Reason::Succeeded)));
+    }
 }
