@@ -36,7 +36,9 @@ impl Namespace<'_> {
     }
 
     fn spawn(&self, kubeconfig: &Path, namespace: &str, command: &str, arguments: &[&str]) -> Result<Started, Error> {
-        let mut kpo = Command::new(&self.target.kpo);
+        // Started in the background of a shell, it would inherit that these are ignored, and heed that.
+        let mut kpo = Command::new("env");
+        kpo.arg("--default-signal=HUP,INT").arg(&self.target.kpo);
         kpo.args([command, "--namespace", namespace]).args(arguments).env("KUBECONFIG", kubeconfig);
         kpo.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         Ok(Started(kpo.spawn()?))

@@ -226,7 +226,7 @@ async fn run_with_result(script: &str, add: impl FnOnce(&mut Value) -> Plan) -> 
 }
 
 fn with_sidecar(pod: &mut Value) -> Plan {
-    let options = SidecarOptions { user: None, limit: 50_000, ..SidecarOptions::new("busybox") };
+    let options = SidecarOptions { limit: 50_000, ..SidecarOptions::new("busybox") };
     result::add_sidecar(pod, "base", &options).expect("it fits")
 }
 
