@@ -51,8 +51,7 @@ impl Target {
             Command::new("kill").args(["-s", "TERM", &pid.to_string()]).status().await?;
         }
         tokio::time::timeout(PATIENCE, lab.wait()).await??;
-        std::fs::remove_file(&self.kubeconfig)?;
-        Ok(())
+        if self.kubeconfig.exists() { Err("the lab has left its kubeconfig behind".into()) } else { Ok(()) }
     }
 }
 

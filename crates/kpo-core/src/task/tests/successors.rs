@@ -12,6 +12,22 @@ fn held_by_a_finalizer(spec: Spec) -> Bench {
     bench
 }
 
+/// Its replacement has run and succeeded; the outcome is due.
+fn succeeds_beside_it() -> Bench {
+    let mut bench = held_by_a_finalizer(Spec::minimal("t", "default", "n"));
+    let second = Shown::new("t-2", 2);
+    bench.create(&second.clone().gated());
+    bench.pass(Duration::from_secs(3));
+    bench.told("uid-1");
+    let (id, Command::Ungate { .. }) = bench.command() else { panic!("the gate is lifted") };
+    bench.reply(id, Reply::Pod(Box::new(second.pod())));
+    bench.silence();
+    bench.see(&second.clone().on("node-2").running());
+    assert!(matches!(bench.command().1, Command::FollowLog { .. }));
+    bench.see(&second.on("node-2").exited(0));
+    bench
+}
+
 /// What the pod of attempt 1 says when its successor is about to run.
 fn told() -> String {
     let mut bench = held_by_a_finalizer(Spec::minimal("t", "default", "n"));
@@ -102,17 +118,7 @@ fn without_gates_the_pod_before_is_told_before_the_next_one_is_made() {
 
 #[test]
 fn what_is_being_deleted_and_held_by_a_finalizer_of_others_is_not_waited_for() {
-    let mut bench = held_by_a_finalizer(Spec::minimal("t", "default", "n"));
-    let second = Shown::new("t-2", 2);
-    bench.create(&second.clone().gated());
-    bench.pass(Duration::from_secs(3));
-    bench.told("uid-1");
-    let (id, Command::Ungate { .. }) = bench.command() else { panic!("the gate is lifted") };
-    bench.reply(id, Reply::Pod(Box::new(second.pod())));
-    bench.silence();
-    bench.see(&second.clone().on("node-2").running());
-    assert!(matches!(bench.command().1, Command::FollowLog { .. }));
-    bench.see(&second.on("node-2").exited(0));
+    let mut bench = succeeds_beside_it();
     assert_eq!(bench.finish().verdict.as_deref(), Some("succeeded"));
     bench.told("uid-1");
     assert_eq!(bench.deleted().0, "uid-2");
@@ -298,17 +304,7 @@ fn a_finalizer_that_only_the_pod_tells_of_is_taken_off_too() {
 
 #[test]
 fn a_pod_that_outlives_the_task_says_what_it_came_to() {
-    let mut bench = held_by_a_finalizer(Spec::minimal("t", "default", "n"));
-    let second = Shown::new("t-2", 2);
-    bench.create(&second.clone().gated());
-    bench.pass(Duration::from_secs(3));
-    bench.told("uid-1");
-    let (id, Command::Ungate { .. }) = bench.command() else { panic!("the gate is lifted") };
-    bench.reply(id, Reply::Pod(Box::new(second.pod())));
-    bench.silence();
-    bench.see(&second.clone().on("node-2").running());
-    assert!(matches!(bench.command().1, Command::FollowLog { .. }));
-    bench.see(&second.on("node-2").exited(0));
+    let mut bench = succeeds_beside_it();
     bench.finish();
     let state = bench.told("uid-1");
     assert_eq!(bench.deleted().0, "uid-2");
