@@ -119,7 +119,10 @@ impl Task {
     fn step_back(&mut self) -> bool {
         self.withdraw();
         let before = self.state.leaving.iter().rposition(|leaving| leaving.attempt.number < self.state.current.number);
-        let Some(before) = before else { return false };
+        let Some(before) = before else {
+            self.vanished_unseen();
+            return true;
+        };
         self.state.current = self.state.leaving.remove(before).attempt;
         let number = self.state.current.number;
         self.state.past.retain(|record| record.number < number);

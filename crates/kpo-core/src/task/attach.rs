@@ -214,32 +214,6 @@ impl Task {
         self.state.current.not_before = Some(self.state.now + self.last_delay().max(margin));
     }
 
-    /// Writes this observer's mark with the next epoch onto the current pod, if it shall take over and has not asked yet.
-    pub(super) fn take_over(&mut self) {
-        let observer = &self.state.observer;
-        if !observer.takes_over || self.awaits_read() || self.awaits(|c| matches!(c, Command::Annotate { .. })) {
-            return;
-        }
-        let current = &self.state.current;
-        let annotate = Command::Annotate {
-            name: current.name.clone(),
-            uid: current.uid(),
-            annotations: vec![(marks::OBSERVER.to_owned(), observer.mark())],
-            active_deadline_seconds: None,
-            resource_version: Some(current.resource_version()),
-        };
-        self.command(annotate);
-    }
-
-    /// Whether its mark is on its way to a pod that is there: until then nobody would clean up.
-    pub(super) fn is_taking_over(&mut self) -> bool {
-        let taking_over = self.state.observer.takes_over && self.state.current.is_there();
-        if taking_over {
-            self.take_over();
-        }
-        taking_over
-    }
-
     pub(super) fn annotated(&mut self, uid: &str, reply: Reply) {
         if self.state.current.ledger.uid() != Some(uid) {
             return;

@@ -142,20 +142,29 @@ impl Task {
         let current = self.state.current.number;
         let is_before = |leaving: &&Leaving| leaving.attempt.is_there() && leaving.attempt.number < current;
         let untold = |leaving: &&Leaving| is_before(leaving) && !leaving.succeeded;
-        let untold: Vec<_> =
-            self.state.leaving.iter().filter(untold).map(|l| (l.attempt.name.clone(), l.attempt.uid())).collect();
-        for (name, uid) in &untold {
-            if !self.awaits(|c| matches!(c, Command::Annotate { uid: asked, .. } if asked == uid)) {
-                self.command(Command::Annotate {
-                    name: name.clone(),
-                    uid: uid.clone(),
-                    annotations: vec![(marks::STATE.to_owned(), self.state.carried().to_json())],
-                    active_deadline_seconds: None,
-                    resource_version: None,
-                });
-            }
+        let untold: Vec<_> = self.state.leaving.iter().filter(untold).map(|leaving| &leaving.attempt).collect();
+        let due = untold.iter().filter(|attempt| !attempt.rests(self.state.now) && !self.annotates(&attempt.uid()));
+        let tell: Vec<_> = due.map(|attempt| self.telling(attempt)).collect();
+        let are_told = untold.is_empty();
+        for command in tell {
+            self.command(command);
         }
-        untold.is_empty()
+        are_told
+    }
+
+    fn annotates(&self, pod: &str) -> bool {
+        self.awaits(|command| matches!(command, Command::Annotate { uid, .. } if uid == pod))
+    }
+
+    /// What the pod of an attempt before is told: all verdicts.
+    fn telling(&self, attempt: &Attempt) -> Command {
+        Command::Annotate {
+            name: attempt.name.clone(),
+            uid: attempt.uid(),
+            annotations: vec![(marks::STATE.to_owned(), self.state.carried().to_json())],
+            active_deadline_seconds: None,
+            resource_version: None,
+        }
     }
 
     /// Whether that annotation is a predecessor's.
@@ -171,6 +180,7 @@ impl Task {
         match reply {
             Reply::Pod(pod) => self.seen(Sight::Present, &pod),
             Reply::NotFound => leaving.attempt.ledger.gone(now, Absence::Unobserved),
+            Reply::Conflict => leaving.attempt.met_conflict(now),
             Reply::Refused(refusal) => self.hinder(Hindrance::Annotate, &refusal),
             _ => {}
         }

@@ -7,6 +7,7 @@ mod clocks;
 mod finish;
 mod following;
 mod hold;
+mod observer;
 mod rerun;
 mod stage;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod unwatched;
 pub use attach::{Attach, AttachError, RestoreError};
 pub use attempt::{Attempt, Leaving};
 pub use clocks::Meter;
+pub use observer::Observer;
 pub use stage::{MOVES, Stage, StageName};
 pub use unwatched::Unwatched;
 
@@ -116,43 +118,6 @@ pub struct State {
     /// Not before this is a pod read again by name, after a refusal. `None`: at once.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub read_again_at: Option<Time>,
-}
-
-/// Who observes a task. Only the one whose name and epoch stand on the pod writes; all others follow.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Observer {
-    /// Unique for a process's view of a task (host, process, random).
-    pub id: String,
-    /// Grows by one with each take-over.
-    pub epoch: u64,
-    /// Whether it only follows: it writes nothing.
-    pub follows: bool,
-    /// Whether it is to take over and its mark is not on the pod yet. Until then it follows.
-    #[serde(default)]
-    pub takes_over: bool,
-}
-
-impl Observer {
-    /// The observer of a task that it creates itself.
-    pub fn first(id: impl Into<String>) -> Self {
-        Self { id: id.into(), epoch: 1, follows: false, takes_over: false }
-    }
-
-    /// What stands in `kpo.rs/observer`.
-    pub fn mark(&self) -> String {
-        format!("{}/{}", self.id, self.epoch)
-    }
-
-    /// Whether a pod with that mark is another observer's, of this one's epoch or a later one.
-    fn yields_to(&self, mark: &str) -> bool {
-        mark != self.mark() && Self::epoch_of(mark) >= self.epoch
-    }
-
-    /// The epoch of such a mark; 0 where it cannot be read.
-    pub fn epoch_of(mark: &str) -> u64 {
-        mark.rsplit_once('/').and_then(|(_, epoch)| epoch.parse().ok()).unwrap_or(0)
-    }
 }
 
 /// What a pod of the task is to it, that no attempt is known by.
@@ -447,52 +412,6 @@ impl Task {
         refused || self.awaits(|c| matches!(c, Command::Read { .. }))
     }
 
-    /// Whether this observer may write: it is no follower. It becomes one as soon as a sight of the pod names another of its own or a later
-    /// epoch.
-    fn is_active(&self) -> bool {
-        !self.state.observer.follows
-    }
-
-    /// Who sees another observer of its own or a later epoch on the pod has been taken over: from now on it follows. Who was about to take
-    /// over comes after that one: of two who try at once each would else believe to be the one. Who sees its own mark has taken over: the
-    /// answer to its write may have been lost.
-    fn yield_to_other_observer(&mut self) {
-        let Some(mark) = self.state.mark().map(str::to_owned) else { return };
-        let (mark, epoch, observer) = (mark.as_str(), Observer::epoch_of(&mark), &mut self.state.observer);
-        if mark == observer.mark() && observer.takes_over {
-            (observer.takes_over, observer.follows) = (false, false);
-        }
-        if !observer.yields_to(mark) {
-            return;
-        }
-        if observer.takes_over {
-            observer.epoch = epoch.saturating_add(1);
-        } else if !observer.follows {
-            let by = mark.to_owned();
-            observer.follows = true;
-            self.say(Event::TakenOver { by });
-        }
-    }
-
-    /// A create of ours was answered with a pod that another observer made, who has been taken over since: from now on it is written to under
-    /// our mark alone.
-    fn claim(&mut self) {
-        let observer = &mut self.state.observer;
-        let foreign =
-            self.state.current.mark().is_some_and(|mark| mark != observer.mark() && !observer.yields_to(mark));
-        if foreign && !observer.follows {
-            (observer.follows, observer.takes_over) = (true, true);
-        }
-    }
-
-    /// There is no pod any more to take the task over on: nobody has made the next attempt in all the time in which it was looked for.
-    fn take_over_unmarked(&mut self) {
-        let (blind, observer) = (self.state.blind, &mut self.state.observer);
-        if observer.takes_over && !blind && self.state.current.verdict.is_some() {
-            (observer.follows, observer.takes_over) = (false, false);
-        }
-    }
-
     fn wait(&self) -> Wait {
         let because = self.because();
         let until = if self.is_over() { None } else { self.next_deadline() };
@@ -501,14 +420,6 @@ impl Task {
 }
 
 impl State {
-    /// The mark by which another observer may be known: the current pod's; before there is one, that of the newest attempt whose pod is there.
-    fn mark(&self) -> Option<&str> {
-        match self.current.ledger.uid() {
-            Some(_) => self.current.mark(),
-            None => self.leaving.iter().rev().find(|leaving| leaving.attempt.is_there())?.attempt.mark(),
-        }
-    }
-
     fn blank(now: Time, spec: Spec, observer: Observer, current: Attempt) -> Self {
         Self {
             version: STATE_VERSION,
