@@ -14,7 +14,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
 pub(crate) fn conformance(arguments: &[String]) -> Result<(), String> {
     let named = arguments.first().cloned().or_else(|| std::env::var("KPO_TEST_KUBECONFIG").ok());
     let target = named.ok_or("against what? lab, cluster, or the path of a kubeconfig")?;
-    all([Step::new("build", cargo(&["build", "--locked", "--package", "kpo-cli", "--package", "kpo-conformance"]))])?;
+    build()?;
     let kubeconfig = if target == "cluster" { UP.to_owned() } else { target.clone() };
     if target == "cluster" {
         run(&["up".to_owned()])?;
@@ -22,4 +22,18 @@ pub(crate) fn conformance(arguments: &[String]) -> Result<(), String> {
     let bodies = Command::new("target/debug/kpo-conformance");
     let step = Step::new("conformance", bodies).args(&["target/debug/kpo".to_owned(), kubeconfig]);
     all([step.args(arguments.get(1..).unwrap_or_default())])
+}
+
+fn build() -> Result<(), String> {
+    all([Step::new("build", cargo(&["build", "--locked", "--package", "kpo-cli", "--package", "kpo-conformance"]))])
+}
+
+/// Random sequences of requests to the lab and to the cluster of [`run`], brought up.
+pub(crate) fn differ(arguments: &[String]) -> Result<(), String> {
+    let given = |index: usize, otherwise: &str| arguments.get(index).cloned().unwrap_or_else(|| otherwise.to_owned());
+    let (count, from) = (given(0, "200"), given(1, "1"));
+    build()?;
+    run(&["up".to_owned()])?;
+    let step = Step::new("differ", Command::new("target/debug/kpo-conformance"));
+    all([step.args(&["target/debug/kpo".to_owned(), "differ".to_owned(), UP.to_owned(), count, from])])
 }

@@ -46,6 +46,11 @@ const TASKS: &[Task] = &[
         run: cluster::conformance,
     },
     Task {
+        name: "differ",
+        help: "random API requests to the lab and the real cluster (brought up), compared (COUNT, default 200; FROM seed, default 1)",
+        run: cluster::differ,
+    },
+    Task {
         name: "docs",
         help: "write the generated docs anew (docs/cli.md, docs/reasons.md) and the snapshots",
         run: docs,

@@ -6,6 +6,7 @@
 mod bodies;
 mod cluster;
 mod command;
+mod differ;
 mod target;
 
 use bodies::{BODIES, Body, CLUSTER_ONLY};
@@ -24,10 +25,11 @@ const LIMIT: Duration = Duration::from_secs(180);
 async fn main() -> ExitCode {
     // A second caller finds it installed: fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut arguments = std::env::args().skip(1);
-    let result = match (arguments.next(), arguments.next()) {
-        (Some(kpo), Some(target)) => all(&kpo, &target, &arguments.collect::<Vec<_>>()).await,
-        _ => Err("usage: kpo-conformance KPO lab|KUBECONFIG [NAME…]".into()),
+    let arguments = std::env::args().skip(1).collect::<Vec<_>>();
+    let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [kpo, "differ", kubeconfig, count, from] => differ::differ(kpo, kubeconfig, count, from).await,
+        [kpo, target, ref names @ ..] => all(kpo, target, names).await,
+        _ => Err("usage: kpo-conformance KPO lab|KUBECONFIG [NAME…] | KPO differ KUBECONFIG COUNT FROM".into()),
     };
     match result {
         Ok(0) => ExitCode::SUCCESS,
@@ -40,7 +42,7 @@ async fn main() -> ExitCode {
 }
 
 /// Runs the bodies on a target that is ended whatever comes of them; how many failed.
-async fn all(kpo: &str, target: &str, names: &[String]) -> Result<usize, Error> {
+async fn all(kpo: &str, target: &str, names: &[&str]) -> Result<usize, Error> {
     let target = Target::open(kpo, target).await?;
     let failed = each(&target, names).await;
     target.close().await?;
@@ -48,8 +50,8 @@ async fn all(kpo: &str, target: &str, names: &[String]) -> Result<usize, Error> 
 }
 
 /// Runs those bodies whose names contain one of `names` (none: all); how many failed.
-async fn each(target: &Target, names: &[String]) -> Result<usize, Error> {
-    let wanted = |body: &&Body| names.is_empty() || names.iter().any(|name| body.name.contains(name.as_str()));
+async fn each(target: &Target, names: &[&str]) -> Result<usize, Error> {
+    let wanted = |body: &&Body| names.is_empty() || names.iter().any(|name| body.name.contains(name));
     let cluster_only = if target.is_lab() { &[] } else { CLUSTER_ONLY };
     let bodies: Vec<&Body> = BODIES.iter().chain(cluster_only).filter(wanted).collect();
     if bodies.is_empty() {

@@ -23,7 +23,7 @@ pub fn create(
     object: Value,
     writer: &Writer,
 ) -> Result<Arc<Value>, ApiError> {
-    let (submitted, admitted) = admit(store, resource, object)?;
+    let (submitted, admitted) = admit(now, store, resource, object)?;
     let created = store.create_admitted(now, resource, &submitted, admitted, writer)?;
     after_create(now, store, resource, &created);
     Ok(created)
@@ -40,19 +40,19 @@ pub fn dry_create(
     object: Value,
     writer: &Writer,
 ) -> Result<Value, ApiError> {
-    let (submitted, admitted) = admit(store, resource, object)?;
+    let (submitted, admitted) = admit(now, store, resource, object)?;
     store.prepare_new(now, resource, &submitted, admitted, writer)
 }
 
 /// The object as defaulted, and as admitted.
-fn admit(store: &mut Store, resource: Resource, mut object: Value) -> Result<(Value, Value), ApiError> {
+fn admit(now: Time, store: &mut Store, resource: Resource, mut object: Value) -> Result<(Value, Value), ApiError> {
     if !object.is_object() {
         return Err(ApiError::bad_request("the object provided is not an object"));
     }
     shape::check(resource, &object)?;
     store.name_it(&mut object);
     let (ns, name) = key(resource, &object);
-    reset_status(resource, &mut object);
+    reset_status(now, resource, &mut object);
     defaults::apply(resource, &mut object);
     admission::namespace(store, resource, &ns, &name)?;
     let mut admitted = object.clone();
@@ -69,11 +69,11 @@ fn admit(store: &mut Store, resource: Resource, mut object: Value) -> Result<(Va
 }
 
 /// A client cannot write the status of a new object (`PrepareForCreate`); nodes register with theirs.
-fn reset_status(resource: Resource, object: &mut Value) {
+fn reset_status(now: Time, resource: Resource, object: &mut Value) {
     match resource {
         Resource::Pods => {
             object["status"] = json!({ "phase": "Pending" });
-            gated_condition(object);
+            gated_condition(now, object);
         }
         Resource::Namespaces => object["status"] = json!({ "phase": "Active" }),
         Resource::DaemonSets => {
@@ -85,10 +85,10 @@ fn reset_status(resource: Resource, object: &mut Value) {
 }
 
 /// A gated pod says so from its creation (`registry/core/pod/strategy.go`, `applySchedulingGatedCondition`).
-fn gated_condition(pod: &mut Value) {
+fn gated_condition(now: Time, pod: &mut Value) {
     if pod["spec"]["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty()) {
         pod["status"]["conditions"] = json!([{
-            "lastProbeTime": null, "lastTransitionTime": null,
+            "lastProbeTime": null, "lastTransitionTime": now.rfc3339(),
             "message": "Scheduling is blocked due to non-empty scheduling gates",
             "reason": "SchedulingGated", "status": "False", "type": "PodScheduled",
         }]);
