@@ -21,8 +21,13 @@ fn what_a_living_pod_shows_is_dated_by_its_own_word() {
         text.lines().filter(|line| !line.contains("looked at")).map(|line| line.to_owned() + "\n").collect::<String>()
     };
     let first = why();
-    std::thread::sleep(std::time::Duration::from_millis(20));
-    assert_eq!(steady(first.clone()), steady(why()));
+    let mut later = first.clone();
+    // Until it was looked at in another moment.
+    until(|| {
+        later = why();
+        later != first
+    });
+    assert_eq!(steady(first.clone()), steady(later));
     assert!(first.contains("looked at, ") && first.contains("created"), "{first}");
     assert!(words(&first).contains("Read its log: kubectl logs foreign -c filler -n default"), "{first}");
 }

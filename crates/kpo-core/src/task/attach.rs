@@ -114,7 +114,7 @@ impl Task {
         self.state.current = self.attempt(found + 1);
         let told = self.state.past.last().and_then(|record| record.times.ended).unwrap_or(self.state.began);
         if self.state.observer.takes_over {
-            (self.state.observer.follows, self.state.observer.takes_over) = (false, false);
+            self.state.observer.take();
         }
         if let Some(verdict) = over {
             self.conclude(verdict);
@@ -222,8 +222,7 @@ impl Task {
             Reply::Pod(pod) => {
                 let ours = pod.annotation(marks::OBSERVER) == Some(&self.state.observer.mark());
                 if self.state.observer.takes_over && ours {
-                    self.state.observer.takes_over = false;
-                    self.state.observer.follows = false;
+                    self.state.observer.take();
                 }
                 self.seen(Sight::Present, &pod);
             }

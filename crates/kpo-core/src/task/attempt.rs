@@ -2,6 +2,7 @@
 
 use super::advance::TRY_AGAIN;
 use super::clocks::Meter;
+use crate::contract::Command;
 use crate::ledger::Ledger;
 use crate::marks;
 use crate::outcome::{AttemptRecord, AttemptVerdict, PodRef, Times};
@@ -140,6 +141,17 @@ impl Attempt {
     /// The resourceVersion of its last sight.
     pub(super) fn resource_version(&self) -> String {
         self.ledger.last.as_ref().map(|pod| pod.metadata.resource_version.clone()).unwrap_or_default()
+    }
+
+    /// Writes an annotation onto its pod, in whatever version that is.
+    pub(super) fn annotate(&self, key: &str, value: String) -> Command {
+        Command::Annotate {
+            name: self.name.clone(),
+            uid: self.uid(),
+            annotations: vec![(key.to_owned(), value)],
+            active_deadline_seconds: None,
+            resource_version: None,
+        }
     }
 
     /// Whether its pod is (as far as known) still in the cluster.

@@ -204,15 +204,7 @@ impl Task {
     /// Writes onto the pod why it is about to be deleted: who else observes the task need not take it for somebody's whim, and who takes it over
     /// goes on with it. Nobody signs for an observer that may not write.
     fn sign(&mut self, reason: Reason) {
-        let current = &self.state.current;
-        let annotate = Command::Annotate {
-            name: current.name.clone(),
-            uid: current.uid(),
-            annotations: vec![(marks::STOPPING.to_owned(), reason.code().to_owned())],
-            active_deadline_seconds: None,
-            resource_version: None,
-        };
-        self.command(annotate);
+        self.command(self.state.current.annotate(marks::STOPPING, reason.code().to_owned()));
     }
 
     pub(super) fn deleted(&mut self, uid: &str, reply: Reply) {

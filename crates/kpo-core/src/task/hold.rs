@@ -144,7 +144,8 @@ impl Task {
         let untold = |leaving: &&Leaving| is_before(leaving) && !leaving.succeeded;
         let untold: Vec<_> = self.state.leaving.iter().filter(untold).map(|leaving| &leaving.attempt).collect();
         let due = untold.iter().filter(|attempt| !attempt.rests(self.state.now) && !self.annotates(&attempt.uid()));
-        let tell: Vec<_> = due.map(|attempt| self.telling(attempt)).collect();
+        let verdicts = || self.state.carried().to_json();
+        let tell: Vec<_> = due.map(|attempt| attempt.annotate(marks::STATE, verdicts())).collect();
         let are_told = untold.is_empty();
         for command in tell {
             self.command(command);
@@ -154,17 +155,6 @@ impl Task {
 
     fn annotates(&self, pod: &str) -> bool {
         self.awaits(|command| matches!(command, Command::Annotate { uid, .. } if uid == pod))
-    }
-
-    /// What the pod of an attempt before is told: all verdicts.
-    fn telling(&self, attempt: &Attempt) -> Command {
-        Command::Annotate {
-            name: attempt.name.clone(),
-            uid: attempt.uid(),
-            annotations: vec![(marks::STATE.to_owned(), self.state.carried().to_json())],
-            active_deadline_seconds: None,
-            resource_version: None,
-        }
     }
 
     /// Whether that annotation is a predecessor's.

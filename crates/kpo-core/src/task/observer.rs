@@ -31,6 +31,11 @@ impl Observer {
         format!("{}/{}", self.id, self.epoch)
     }
 
+    /// From now on it is the one that writes.
+    pub(super) fn take(&mut self) {
+        (self.follows, self.takes_over) = (false, false);
+    }
+
     /// Whether a pod with that mark is another observer's, of this one's epoch or a later one.
     pub(super) fn yields_to(&self, mark: &str) -> bool {
         mark != self.mark() && Self::epoch_of(mark) >= self.epoch
@@ -80,19 +85,18 @@ impl Task {
     /// answer to its write may have been lost.
     pub(super) fn yield_to_other_observer(&mut self) {
         let Some(mark) = self.state.mark().map(str::to_owned) else { return };
-        let (mark, epoch, observer) = (mark.as_str(), Observer::epoch_of(&mark), &mut self.state.observer);
+        let observer = &mut self.state.observer;
         if mark == observer.mark() && observer.takes_over {
-            (observer.takes_over, observer.follows) = (false, false);
+            observer.take();
         }
-        if !observer.yields_to(mark) {
+        if !observer.yields_to(&mark) {
             return;
         }
         if observer.takes_over {
-            observer.epoch = epoch.saturating_add(1);
+            observer.epoch = Observer::epoch_of(&mark).saturating_add(1);
         } else if !observer.follows {
-            let by = mark.to_owned();
             observer.follows = true;
-            self.say(Event::TakenOver { by });
+            self.say(Event::TakenOver { by: mark });
         }
     }
 
@@ -111,7 +115,7 @@ impl Task {
     pub(super) fn take_over_unmarked(&mut self) {
         let (blind, observer) = (self.state.blind, &mut self.state.observer);
         if observer.takes_over && !blind && self.state.current.verdict.is_some() {
-            (observer.follows, observer.takes_over) = (false, false);
+            observer.take();
         }
     }
 }
