@@ -219,6 +219,7 @@ impl Task {
         }
         for attempt in self.attempts_mut(&pod.metadata.uid) {
             attempt.ledger.observe(now, sight, pod);
+            attempt.absent_since = None;
         }
         self.yield_to_other_observer();
     }

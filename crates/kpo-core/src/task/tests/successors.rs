@@ -315,3 +315,20 @@ fn a_pod_that_outlives_the_task_says_what_it_came_to() {
         assert_eq!((outcome.verdict.as_deref(), outcome.reason), (Some("succeeded"), Some(Reason::Succeeded)));
     }
 }
+
+#[test]
+fn a_pod_that_is_seen_again_is_waited_for_anew_when_it_is_absent_once_more() {
+    let mut bench = Bench::default();
+    let shown = bench.run(Shown::new("t-1", 1));
+    bench.task.handle(bench.now, Input::Gap).unwrap();
+    for _ in 0..2 {
+        bench.silence();
+        bench.task.handle(bench.now, Input::Missing { uid: "uid-1".to_owned() }).unwrap();
+        let (read, Command::Read { .. }) = bench.command() else { panic!("it is looked for") };
+        bench.reply(read, Reply::NotFound);
+        bench.silence();
+        bench.see(&shown);
+        bench.pass(Duration::from_secs(120));
+    }
+    assert!(bench.ended().is_empty());
+}
