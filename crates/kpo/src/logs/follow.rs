@@ -26,6 +26,8 @@ const HOLD: Duration = Duration::from_secs(1);
 /// A follow that still gave lines after its container's end is behind, and may be silent for so many times the linger: what is read anew
 /// begins with a whole second, and a second of a long log is long.
 const BEHIND: u32 = 10;
+/// No kubelet rotates a file that is smaller than this (`containerLogMaxSize`, default 10 MiB): a follow that gave less has seen one file only.
+const ONE_FILE: u64 = 64 << 10;
 /// Time for a chunk of a reading that does not follow.
 const CHUNK: Duration = Duration::from_secs(30);
 /// First wait while the container is said not to have started.
@@ -44,9 +46,13 @@ pub(super) struct Follower {
     seen: Seen,
     splitter: Splitter,
     replay: Option<Replay>,
+    /// The beginning of a line that the body before ended in. It comes again, unless its file does not.
+    cut_off: Split,
     /// Whether all bodies so far ended cleanly, and how many there were.
     unbroken: bool,
     bodies: u32,
+    /// Bytes of the current body.
+    size: u64,
     closed_at: Option<Instant>,
     /// Whether the current body is known to be of the same pod.
     verified: bool,
@@ -90,8 +96,10 @@ impl Follower {
             seen: Seen::default(),
             splitter: Splitter::default(),
             replay: None,
+            cut_off: Split::default(),
             unbroken: true,
             bodies: 0,
+            size: 0,
             closed_at: None,
             verified: false,
             behind: false,
@@ -241,17 +249,22 @@ impl Follower {
     /// The pod is gone. What was read of a line is handed on, unless it may have been seen before.
     async fn pod_gone(&mut self) -> Result<(), Over> {
         let words = self.last_failure.take().map(|failure| failure.to_string());
-        if self.replay.take().is_none() {
-            let split = self.splitter.finish();
-            self.hand_on(split).await?;
-        }
+        let cut_off = std::mem::take(&mut self.cut_off);
+        let split = if self.replay.take().is_none() { self.splitter.finish() } else { cut_off };
+        self.hand_on(split).await?;
         self.gap(None, GapCause::PodGone(words)).await
     }
 
-    /// Whether one unbroken follow has read all there was.
+    /// Whether one unbroken follow has read all there was. One that was behind when the log was rotated has not: at the container's end the kubelet
+    /// closes it at the end of the old file.
     fn is_complete(&self, ended_at: Instant) -> bool {
         let in_time = self.closed_at.is_some_and(|closed| closed + SAME_MOMENT >= ended_at);
-        self.options.reread == Reread::InDoubt && self.unbroken && self.bodies == 1 && in_time && self.remark.is_none()
+        self.options.reread == Reread::InDoubt
+            && self.unbroken
+            && self.bodies == 1
+            && self.size < ONE_FILE
+            && in_time
+            && self.remark.is_none()
     }
 
     /// A body begins: it is compared with what was seen, and where the name may be another's by now it must be the same pod's.
@@ -261,7 +274,8 @@ impl Follower {
             self.same_pod().await?;
         }
         self.bodies += 1;
-        (self.splitter, self.remark, self.behind) = (Splitter::default(), None, false);
+        self.cut_off = std::mem::take(&mut self.splitter).finish();
+        (self.remark, self.behind, self.size) = (None, false, 0);
         self.replay = self.seen.replay();
         Ok(())
     }
@@ -288,6 +302,7 @@ impl Follower {
                 Ok(Some(Ok(chunk))) => {
                     self.trouble_since = None;
                     self.behind |= self.has_ended();
+                    self.size += chunk.len() as u64;
                     let split = self.splitter.push(chunk);
                     self.hand_on(split).await?;
                 }
@@ -326,7 +341,7 @@ impl Follower {
         match replay.join(&batch) {
             Joined::NotYet => Ok(()),
             Joined::Here { old } => {
-                self.replay = None;
+                (self.replay, self.cut_off) = (None, Split::default());
                 if old < batch.len() { self.send(batch.tail(old)).await } else { Ok(()) }
             }
             Joined::Torn => self.torn().await,
@@ -340,6 +355,9 @@ impl Follower {
         if !self.verified && self.same_pod().await.is_err_and(|failure| failure.is_not_found()) {
             self.gap(None, GapCause::PodGone(None)).await?;
             return Err(Over);
+        }
+        for batch in std::mem::take(&mut self.cut_off).batches {
+            self.send(batch).await?;
         }
         let held = replay.into_held();
         let before = held.iter().flat_map(LogBatch::iter).next().map(|line| line.time);

@@ -57,8 +57,9 @@ pub enum Reread {
     Always,
     /// Unless one unbroken follow from the log's beginning was ended by the server, cleanly, when the container had ended: after
     /// [`LogStream::ended`], or at most half a second before. The kubelet ends a follow only at the end of the file of a container that
-    /// is not running (`pkg/kubelet/kuberuntime/logs/logs.go`, `ReadLogs`). What remains is a kubelet whose connection to the API
-    /// server breaks in that half second: the API server ends the answer cleanly then, too.
+    /// is not running (`cri-client/pkg/logs/logs.go`, `ReadLogs`); one that gave 64 KiB or more is in doubt, since that file may be one that was
+    /// rotated away. What remains is a kubelet whose connection to the API server breaks in that half second: the API server ends the answer
+    /// cleanly then, too.
     InDoubt,
 }
 

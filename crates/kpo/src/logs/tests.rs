@@ -317,6 +317,23 @@ async fn a_rotation_while_the_follow_was_broken_is_a_gap_with_both_sides() {
     assert_eq!(gap.length(), Some(Duration::from_nanos(999_999_999)));
 }
 
+/// As seen on a real node: the follow was behind when the log was rotated, and was closed at the end of the old file, in the middle of a line.
+#[tokio::test(start_paused = true)]
+async fn a_follow_that_was_closed_at_the_end_of_a_rotated_file_is_not_the_whole_log() {
+    let long = "x".repeat(1000);
+    let mut file: Vec<_> = (1..=100).map(|n| (n, long.as_bytes().to_vec())).collect();
+    file.push((101, b"this is line number ".to_vec()));
+    let node = Node::new(file, [Plan::EndAfter(20)]);
+    (node.state().open_end, node.state().chunk) = (true, 4096);
+    let mut log = node.start(options());
+    assert_eq!(within(&mut log, 10).await.len(), 100);
+    log.ended();
+    (node.state().file, node.state().open_end) = (entries(&[(102, "102"), (103, "this is line number 103")]), false);
+    let cause = "gap 101..102 Rotated";
+    assert_eq!(rest(&mut log).await, ["this is line number ", cause, "102", "this is line number 103", "end"]);
+    assert_eq!(node.asked()[1..], [format!("20 {READ}&sinceTime=2026-11-23T22%3A10%3A06Z"), "20 a-1".to_owned()]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn after_the_end_the_log_of_another_pod_of_that_name_is_not_shown() {
     let node = Node::new(entries(&[(1, "a")]), [Plan::Hang(33)]);
