@@ -3,7 +3,11 @@
 use crate::run::{Step, all, cargo};
 use std::process::Command;
 
-const UP: &str = "target/cluster/admin.kubeconfig";
+/// The kubeconfig of the cluster that is brought up here; `KPO_CLUSTER` says which, if several are (none: 0).
+fn kubeconfig() -> String {
+    let instance = std::env::var("KPO_CLUSTER").unwrap_or_default();
+    format!("target/cluster{}/admin.kubeconfig", instance.strip_prefix('0').unwrap_or(&instance))
+}
 
 pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     all([Step::new("cluster", Command::new("cluster/cluster")).args(arguments)])
@@ -15,7 +19,7 @@ pub(crate) fn conformance(arguments: &[String]) -> Result<(), String> {
     let named = arguments.first().cloned().or_else(|| std::env::var("KPO_TEST_KUBECONFIG").ok());
     let target = named.ok_or("against what? lab, cluster, or the path of a kubeconfig")?;
     build()?;
-    let kubeconfig = if target == "cluster" { UP.to_owned() } else { target.clone() };
+    let kubeconfig = if target == "cluster" { kubeconfig() } else { target.clone() };
     if target == "cluster" {
         run(&["up".to_owned()])?;
     }
@@ -35,5 +39,5 @@ pub(crate) fn differ(arguments: &[String]) -> Result<(), String> {
     build()?;
     run(&["up".to_owned()])?;
     let step = Step::new("differ", Command::new("target/debug/kpo-conformance"));
-    all([step.args(&["target/debug/kpo".to_owned(), "differ".to_owned(), UP.to_owned(), count, from])])
+    all([step.args(&["target/debug/kpo".to_owned(), "differ".to_owned(), kubeconfig(), count, from])])
 }

@@ -7,8 +7,9 @@ use crate::cluster::Namespace;
 /// More than the 10 MiB at which a kubelet rotates, which it looks at every 10 s (`containerLogMonitorInterval`).
 const LINES: usize = 500_000;
 
+/// What a rotation takes away before the log is followed at all nobody can hand out any more: the burst waits for its follower.
 pub(super) async fn burst(namespace: &Namespace<'_>) -> Result<(), Error> {
-    let script = format!("seq 1 {LINES} | sed 's/^/this is line number /'");
+    let script = format!("sleep 2; seq 1 {LINES} | sed 's/^/this is line number /'");
     let ended = namespace.kpo("run", &shell(&[], &script)).await?.exits(0)?;
     let expected = (1..=LINES).map(|number| format!("this is line number {number}"));
     let mut lines = ended.stdout.lines();
