@@ -1,9 +1,10 @@
 //! Prints the figures of kpo beside their targets, and beside kubectl, curl or a plain client in the same run.
 //!
-//! One program with several roles, so that one build serves: without one it measures; `lab`, `tasks`, `connections` and `plain` are the
+//! One program with several roles, so that one build serves: without one it measures; `lab`, `tasks`, `connections`, `plain` and `crowd-tasks` are the
 //! processes that it measures, or measures against.
 
 mod core_figures;
+mod crowd;
 mod figures;
 mod heap;
 mod lab;
@@ -31,6 +32,10 @@ fn main() -> ExitCode {
         ["tasks", count, image, until] => role(tasks::run(count, image, until)),
         ["connections"] => role(tasks::bare_connections()),
         ["plain", count, image] => role(plain::run(count, image)),
+        ["crowd", cluster, count] => role(crowd::run(cluster, count)),
+        ["crowd-tasks", namespace, count, victims, victim, task] => {
+            role(crowd::tasks(namespace, count, victims, [victim, task]))
+        }
         words => return measure(words),
     };
     done.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
@@ -56,7 +61,7 @@ fn measure(words: &[&str]) -> ExitCode {
 /// Runs a role on this thread, as the command line does.
 fn role(work: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
     process::raise_descriptor_limit()?;
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+    tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2000).build()?.block_on(work)
 }
 
 fn failed(error: &Error) -> ExitCode {

@@ -15,6 +15,8 @@ pub(crate) struct Ran {
     pub(crate) code: i32,
     /// The largest resident set, in bytes. Not below this program's own, which it was forked from.
     pub(crate) peak: u64,
+    /// User and system time.
+    pub(crate) cpu: Duration,
 }
 
 impl Ran {
@@ -55,7 +57,7 @@ pub(crate) fn wait(child: &Child, began: i64) -> Result<Ran, Error> {
     }
     let code = if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { -1 };
     let peak = u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024;
-    Ok(Ran { began, ended, code, peak })
+    Ok(Ran { began, ended, code, peak, cpu: time(usage.ru_utime) + time(usage.ru_stime) })
 }
 
 fn empty_usage() -> libc::rusage {

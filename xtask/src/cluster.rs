@@ -3,10 +3,14 @@
 use crate::run::{Step, all, cargo};
 use std::process::Command;
 
-/// The kubeconfig of the cluster that is brought up here; `KPO_CLUSTER` says which, if several are (none: 0).
-fn kubeconfig() -> String {
+/// The folder of the cluster that is brought up here; `KPO_CLUSTER` says which, if several are (none: 0).
+pub(crate) fn folder() -> String {
     let instance = std::env::var("KPO_CLUSTER").unwrap_or_default();
-    format!("target/cluster{}/admin.kubeconfig", instance.strip_prefix('0').unwrap_or(&instance))
+    format!("target/cluster{}", instance.strip_prefix('0').unwrap_or(&instance))
+}
+
+fn kubeconfig() -> String {
+    format!("{}/admin.kubeconfig", folder())
 }
 
 pub(crate) fn run(arguments: &[String]) -> Result<(), String> {

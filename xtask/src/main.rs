@@ -51,6 +51,11 @@ const TASKS: &[Task] = &[
         run: cluster::differ,
     },
     Task {
+        name: "crowd",
+        help: "many tasks at once on simulated nodes of the real cluster (brought up), beside kubectl and Jobs (COUNT, default 500)",
+        run: bench::crowd,
+    },
+    Task {
         name: "docs",
         help: "write the generated docs anew (docs/cli.md, docs/reasons.md) and the snapshots",
         run: docs,
