@@ -4,6 +4,7 @@ mod api;
 mod bench;
 mod cluster;
 mod picture;
+mod prove;
 mod run;
 
 use run::{Step, cargo};
@@ -54,6 +55,11 @@ const TASKS: &[Task] = &[
         name: "crowd",
         help: "many tasks at once on simulated nodes of the real cluster (brought up), beside kubectl and Jobs (COUNT, default 500)",
         run: bench::crowd,
+    },
+    Task {
+        name: "prove",
+        help: "the long run, each stage once a commit; writes docs/proof/report.md (STAGE…: only these; --age: how old it is)",
+        run: prove::run,
     },
     Task {
         name: "docs",
