@@ -43,7 +43,7 @@ pub(crate) const BODIES: &[Body] = bodies! {
 };
 
 /// There in both worlds: the lab takes any, the real cluster has it.
-const IMAGE: &str = "busybox:1";
+pub(crate) const IMAGE: &str = "busybox:1";
 
 /// Arguments of `run` for a shell script.
 fn shell<'a>(flags: &[&'a str], script: &'a str) -> Vec<&'a str> {

@@ -3,6 +3,7 @@
 use crate::Error;
 use crate::cluster::Namespace;
 use serde_json::Value;
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Output, Stdio};
 use tokio::process::{Child, Command};
@@ -21,21 +22,37 @@ pub(crate) struct Ended {
 
 impl Namespace<'_> {
     /// Starts `kpo COMMAND -n NAMESPACE ARGUMENTS…`.
-    pub(crate) fn start(&self, command: &str, arguments: &[&str]) -> Result<Started, Error> {
+    pub(crate) fn start(&self, command: &str, arguments: &[impl AsRef<OsStr>]) -> Result<Started, Error> {
         self.within(&self.name, command, arguments)
     }
 
     /// The same in another namespace than our own.
-    pub(crate) fn within(&self, namespace: &str, command: &str, arguments: &[&str]) -> Result<Started, Error> {
+    pub(crate) fn within(
+        &self,
+        namespace: &str,
+        command: &str,
+        arguments: &[impl AsRef<OsStr>],
+    ) -> Result<Started, Error> {
         self.spawn(&self.target.kubeconfig, namespace, command, arguments)
     }
 
     /// The same as somebody else.
-    pub(crate) fn start_as(&self, kubeconfig: &Path, command: &str, arguments: &[&str]) -> Result<Started, Error> {
+    pub(crate) fn start_as(
+        &self,
+        kubeconfig: &Path,
+        command: &str,
+        arguments: &[impl AsRef<OsStr>],
+    ) -> Result<Started, Error> {
         self.spawn(kubeconfig, &self.name, command, arguments)
     }
 
-    fn spawn(&self, kubeconfig: &Path, namespace: &str, command: &str, arguments: &[&str]) -> Result<Started, Error> {
+    fn spawn(
+        &self,
+        kubeconfig: &Path,
+        namespace: &str,
+        command: &str,
+        arguments: &[impl AsRef<OsStr>],
+    ) -> Result<Started, Error> {
         // Started in the background of a shell, it would inherit that these are ignored, and heed that.
         let mut kpo = Command::new("env");
         kpo.arg("--default-signal=HUP,INT").arg(&self.target.kpo);
@@ -45,7 +62,7 @@ impl Namespace<'_> {
     }
 
     /// Runs a command to its end.
-    pub(crate) async fn kpo(&self, command: &str, arguments: &[&str]) -> Result<Ended, Error> {
+    pub(crate) async fn kpo(&self, command: &str, arguments: &[impl AsRef<OsStr>]) -> Result<Ended, Error> {
         self.start(command, arguments)?.ended().await
     }
 }

@@ -3,6 +3,7 @@
 use super::{is_running, same, shell};
 use crate::Error;
 use crate::cluster::Namespace;
+use crate::ledger::Ledger;
 use serde_json::json;
 
 const COUNTS: &str = "for i in 1 2 3 4 5 6 7 8; do echo $i; sleep 1; done";
@@ -25,11 +26,13 @@ pub(super) async fn detached_and_attached(namespace: &Namespace<'_>) -> Result<(
 }
 
 pub(super) async fn killed_and_taken_over(namespace: &Namespace<'_>) -> Result<(), Error> {
-    let task = namespace.start("run", &shell(&[], COUNTS))?;
+    let ledger = Ledger::open(namespace)?;
+    let task = namespace.start("run", &ledger.run("task", &[], COUNTS))?;
     namespace.pod("task-1", "runs", is_running).await?;
     task.signal("KILL").await?;
     same("exit code", &json!(task.ended().await?.code), &json!(null))?;
     namespace.kpo("attach", &["task", "--take-over"]).await?.exits(0)?.prints("1\n2\n3\n4\n5\n6\n7\n8\n")?;
+    ledger.shows("task", &[1])?;
     namespace.is_empty().await
 }
 

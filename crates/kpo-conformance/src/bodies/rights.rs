@@ -110,7 +110,7 @@ pub(super) async fn smallest_role_to_follow(namespace: &Namespace<'_>) -> Result
     let task = namespace.start("run", &shell(&[], "sleep 3; echo hello"))?;
     namespace.pod("task-1", "runs", super::is_running).await?;
     namespace.start_as(&account.0, "why", &["task"])?.ended().await?.exits(0)?.never_says("forbidden")?;
-    namespace.start_as(&account.0, "ls", &[])?.ended().await?.exits(0)?.never_says("forbidden")?;
+    namespace.start_as(&account.0, "ls", &[""; 0])?.ended().await?.exits(0)?.never_says("forbidden")?;
     let ended = namespace.start_as(&account.0, "attach", &["task"])?.ended().await?;
     ended.exits(0)?.prints("hello\n")?.never_says("forbidden")?;
     task.ended().await?.exits(0)?;
