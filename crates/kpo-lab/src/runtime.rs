@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -275,6 +276,13 @@ pub enum VolumeSource {
     EmptyDir,
     /// Files that the kubelet wrote: configMap, secret, downwardAPI, projected. Read-only for containers.
     Files(Vec<VolumeFile>),
+    /// A folder of the node, here of the machine that the lab runs on: hostPath. It outlives the pod.
+    HostPath {
+        /// Where it lies.
+        path: PathBuf,
+        /// Whether it is made where it is missing (types "" and `DirectoryOrCreate`), or missed (`Directory`).
+        make: bool,
+    },
 }
 
 /// A volume of a pod.

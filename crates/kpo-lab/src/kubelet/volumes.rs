@@ -32,6 +32,9 @@ fn source(facts: &Facts<'_>, volume: &Value) -> Result<VolumeSource, String> {
     if given("emptyDir").is_some() {
         return Ok(VolumeSource::EmptyDir);
     }
+    if let Some(host) = given("hostPath") {
+        return host_path(host);
+    }
     let mut files = Vec::new();
     if let Some(map) = given("configMap") {
         map_files(facts, Resource::ConfigMaps, map, mode(map), &mut files)?;
@@ -49,6 +52,15 @@ fn source(facts: &Facts<'_>, volume: &Value) -> Result<VolumeSource, String> {
         return Err(format!("the lab has no volumes of the kind {}", kind.unwrap_or("given")));
     }
     Ok(VolumeSource::Files(files))
+}
+
+fn host_path(source: &Value) -> Result<VolumeSource, String> {
+    let make = match source["type"].as_str().unwrap_or_default() {
+        "" | "DirectoryOrCreate" => true,
+        "Directory" => false,
+        kind => return Err(format!("the lab has no hostPath of the type {kind}")),
+    };
+    Ok(VolumeSource::HostPath { path: source["path"].as_str().unwrap_or_default().into(), make })
 }
 
 fn mode(source: &Value) -> u32 {

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -166,12 +166,12 @@ impl PodFolder {
     fn set_up_volume(&self, volume: &Volume) -> io::Result<()> {
         let name_is_path = || io::Error::new(io::ErrorKind::InvalidInput, "the volume's name is a path");
         let path = within(&self.path.join("volumes"), &volume.name).ok_or_else(name_is_path)?;
-        fs::create_dir_all(&path)?;
         // The kubelet's modes: `pkg/volume/emptydir` 0777, `pkg/volume/util/atomic_writer` 0755.
         match &volume.source {
-            VolumeSource::EmptyDir => fs::set_permissions(&path, Permissions::from_mode(0o777)),
+            VolumeSource::EmptyDir => make_folder(&path, 0o777),
+            VolumeSource::HostPath { path: host, make } => link_host_path(&path, host, *make),
             VolumeSource::Files(files) => {
-                fs::set_permissions(&path, Permissions::from_mode(0o755))?;
+                make_folder(&path, 0o755)?;
                 files.iter().try_for_each(|file| write_file(&path, file))?;
                 remove_others(&path, &path, files)
             }
@@ -239,6 +239,22 @@ impl Drop for Janitor {
             let _ = thread.join();
         }
     }
+}
+
+fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
+    fs::create_dir_all(path)?;
+    fs::set_permissions(path, Permissions::from_mode(mode))
+}
+
+/// A link where the volume's folder would be: it goes with the pod, what it leads to stays. The sentence is upstream's
+/// (`pkg/volume/hostpath/host_path.go`).
+fn link_host_path(volume: &Path, host: &Path, make: bool) -> io::Result<()> {
+    if make {
+        fs::create_dir_all(host)?;
+    } else if !host.is_dir() {
+        return Err(io::Error::other(format!("hostPath type check failed: {} is not a directory", host.display())));
+    }
+    if volume.is_symlink() { Ok(()) } else { symlink(host, volume) }
 }
 
 /// Replaces a file in one step, as the kubelet's atomic writer does.

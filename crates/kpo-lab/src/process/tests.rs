@@ -296,6 +296,28 @@ fn files_of_a_volume_are_renewed() {
 }
 
 #[test]
+fn a_folder_of_the_machine_outlives_the_pod() {
+    let Some(mut lab) = Lab::isolated("host-path") else { return };
+    let folder = std::env::temp_dir().join(format!("kpo-lab-host-path-{}", std::process::id()));
+    let volume = |make| Volume {
+        name: "host".into(),
+        source: VolumeSource::HostPath { path: folder.clone(), make },
+        optional: false,
+    };
+    let setup = |make| PodSetup { pod: pod(), volumes: vec![volume(make)] };
+    let error = lab.get().prepare_pod(Time(0), &setup(false)).unwrap_err();
+    assert!(error.message.ends_with("is not a directory"), "{error}");
+    for _ in 0..2 {
+        lab.prepare(vec![volume(true)]);
+        let spec = ContainerSpec { mounts: vec![mount("host", "/host")], ..sh("echo started >> /host/starts") };
+        assert_eq!(lab.run(spec).0.exit_code, 0);
+    }
+    lab.end();
+    assert_eq!(fs::read_to_string(folder.join("starts")).unwrap(), "started\nstarted\n");
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
 fn volumes_cannot_be_left_by_a_path() {
     let Some(mut lab) = Lab::isolated("escape") else { return };
     let outside = files("s", &[("../../x", 0o644, "1")]);
