@@ -412,7 +412,7 @@ impl Follower {
 
     /// A request failed, or a body was cut: the pause before the next.
     async fn failed(&mut self, failure: ApiFailure) -> Result<Duration, Over> {
-        if failure.is_not_found() {
+        if is_pod_gone(&failure) {
             self.pod_gone().await?;
             return Err(Over);
         }
@@ -464,6 +464,13 @@ impl Follower {
 fn whole_second(time: Time) -> String {
     let second = Timestamp::from_second(time.0.div_euclid(1_000_000_000)).unwrap_or(Timestamp::UNIX_EPOCH);
     second.to_string()
+}
+
+/// Whether it is the pod that there is none of: a kubelet that has just been started answers 404 to a log (kind `pods/log`) until it knows its pods,
+/// and an API server that knows no such node does (`nodes`).
+fn is_pod_gone(failure: &ApiFailure) -> bool {
+    let kind = failure.status().and_then(|status| status.details.get("kind")).and_then(serde_json::Value::as_str);
+    failure.is_not_found() && kind.is_none_or(|kind| kind == "pods")
 }
 
 /// 400 `container "c" in pod "p" is waiting to start: ContainerCreating` (`pkg/kubelet/kubelet_pods.go`, `validateContainerLogStatus`).

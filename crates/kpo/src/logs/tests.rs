@@ -42,6 +42,8 @@ enum Plan {
     Slowly(&'static [u64]),
     /// A refusal: code, reason, message.
     Refuse(u16, &'static str, &'static str),
+    /// A 404 about something of this kind: what it is that there is none of.
+    None(&'static str),
     /// The kubelet's words instead of a log.
     Words(&'static str),
 }
@@ -114,6 +116,11 @@ impl Node {
             Plan::Refuse(code, reason, message) => {
                 let status = json!({"kind": "Status", "code": code, "reason": reason, "message": message});
                 whole(code, status.to_string())
+            }
+            Plan::None(kind) => {
+                let details = json!({"kind": kind, "name": "a-1"});
+                let status = json!({"kind": "Status", "code": 404, "reason": "NotFound", "message": format!("no {kind}"), "details": details});
+                whole(404, status.to_string())
             }
             Plan::Words(words) => whole(200, words.into()),
             Plan::Whole => body(&text, chunk, After::End(0)),
@@ -407,6 +414,22 @@ async fn not_started_yet_is_asked_again_and_a_container_that_never_starts_has_no
     log.ended();
     assert_eq!(rest(&mut log).await, ["end"]);
     assert_eq!(node.asked().len(), 3);
+}
+
+/// As seen on a real cluster: a kubelet that has just been started does not know its pods yet, and of a node that was deleted the API server says
+/// that there is none; the pod is there.
+#[tokio::test(start_paused = true)]
+async fn a_log_that_is_not_found_is_asked_for_again_while_its_pod_is_there() {
+    for kind in ["pods/log", "nodes"] {
+        let node = Node::new(entries(&[(1, "a"), (2, "b")]), [Plan::Cut(33), Plan::None(kind), Plan::EndAfter(9000)]);
+        let mut log = node.start(options());
+        let said = within(&mut log, 5000).await;
+        assert_eq!(said, ["a".to_owned(), format!("trouble, again in 2s: no {kind}"), "b".to_owned()]);
+        node.state().plans = [Plan::None(kind), Plan::None("pods")].into();
+        log.ended();
+        let gone = format!("gap 2..? {:?}", GapCause::PodGone(Some(format!("no {kind}"))));
+        assert_eq!(rest(&mut log).await[1..], [gone, "end".to_owned()]);
+    }
 }
 
 #[tokio::test(start_paused = true)]
