@@ -3,9 +3,11 @@
 mod disruption;
 mod log;
 mod observer;
+mod outage;
 mod refusal;
 mod result;
 mod rights;
+mod stages;
 mod whole;
 
 use crate::Error;
@@ -25,9 +27,13 @@ macro_rules! bodies {
     };
 }
 
-/// What the lab has nothing for: Roles are no objects there.
+/// What the lab has nothing for: Roles are no objects there, and nothing of it can fail by itself.
 pub(crate) const CLUSTER_ONLY: &[Body] = bodies! {
     rights: smallest_roles smallest_role_to_follow exec_with_its_role each_right_missing;
+    stages: preempted_at_each_stage evicted_at_each_stage tainted_at_each_stage deleted_at_each_stage
+        force_deleted_at_each_stage node_deleted_at_each_stage;
+    outage: api_server_killed api_server_paused etcd_killed kubelet_killed kubelet_paused containerd_killed
+        controllers_killed;
 };
 
 /// All that both worlds play.
@@ -57,6 +63,12 @@ impl Namespace<'_> {
     /// What the container of [`WAITS_FOR_SETTINGS`] waits for.
     async fn give_settings(&self) -> Result<(), Error> {
         self.post(&self.path("configmaps"), &json!({"metadata": {"name": "settings"}, "data": {"A": "b"}})).await?;
+        Ok(())
+    }
+
+    /// Takes it away again.
+    async fn take_settings(&self) -> Result<(), Error> {
+        self.delete(&self.path("configmaps/settings"), &json!({})).await?;
         Ok(())
     }
 }

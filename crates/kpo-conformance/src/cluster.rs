@@ -40,6 +40,12 @@ impl<'a> Namespace<'a> {
         self.send(Request::get(path).body(Vec::new())?).await
     }
 
+    /// What the node still holds of a container's log.
+    pub(crate) async fn log(&self, pod: &str, container: &str) -> Result<String, Error> {
+        let path = self.path(&format!("pods/{pod}/log?container={container}"));
+        Ok(self.target.client.request_text(Request::get(path).body(Vec::new())?).await?)
+    }
+
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, Error> {
         self.send(Request::post(path).header("content-type", "application/json").body(serde_json::to_vec(body)?)?).await
     }

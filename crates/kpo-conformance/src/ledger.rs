@@ -68,6 +68,16 @@ impl Ledger {
         set.into_iter().flat_map(|value| ["--set".to_owned(), value]).collect()
     }
 
+    /// Makes a file beside it, for which scripts can wait.
+    pub(crate) fn allow(&self, word: &str) -> Result<(), Error> {
+        Ok(std::fs::write(self.folder.join(word), "")?)
+    }
+
+    /// Whether a script has made a file of this name beside it.
+    pub(crate) fn has(&self, word: &str) -> bool {
+        self.folder.join(word).exists()
+    }
+
     /// Every start so far, in the order in which they were.
     pub(crate) fn starts(&self) -> Result<Vec<Start>, Error> {
         match std::fs::read_to_string(self.folder.join("starts")) {

@@ -6,12 +6,14 @@
 mod bodies;
 mod cluster;
 mod command;
+mod components;
 mod differ;
 mod ledger;
 mod target;
 
 use bodies::{BODIES, Body, CLUSTER_ONLY};
 use cluster::Namespace;
+use components::NotHere;
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -60,33 +62,68 @@ async fn each(target: &Target, names: &[&str]) -> Result<usize, Error> {
     if bodies.is_empty() {
         return Err(format!("no body is called {}", names.join(" or ")).into());
     }
-    let mut failed = 0;
+    let mut counts = Counts::default();
     for body in &bodies {
-        failed += usize::from(!one(target, body).await?);
+        counts.add(&one(target, body).await?);
     }
-    say(&format!("{}: {} passed, {failed} failed", target.name, bodies.len() - failed));
+    say(&format!("{}: {counts}", target.name));
     if target.is_lab() {
         say(&format!(
-            "not for the lab, which has no Roles: {}",
+            "not for the lab, which has no Roles and no components: {}",
             CLUSTER_ONLY.iter().map(|body| body.name).collect::<Vec<_>>().join(", ")
         ));
     }
-    Ok(failed)
+    Ok(counts.failed)
 }
 
-async fn one(target: &Target, body: &Body) -> Result<bool, Error> {
+async fn one(target: &Target, body: &Body) -> Result<Result<(), Error>, Error> {
     let began = Instant::now();
     let namespace = Namespace::create(target, body.name).await?;
     let limit = if is_long() { LONG_LIMIT } else { LIMIT };
     let result = tokio::time::timeout(limit, (body.run)(&namespace)).await;
     let result = result.unwrap_or_else(|_| Err(format!("not done after {} s", limit.as_secs()).into()));
-    let word = if result.is_ok() { "ok" } else { "FAILED" };
+    let word = word(&result);
     say(&format!("{:7.1} s  {word:6}  {}", began.elapsed().as_secs_f64(), body.name));
-    if let Err(error) = &result {
-        say(&format!("  {error}\n{}", namespace.shown().await));
+    match &result {
+        Ok(()) => {}
+        Err(error) if error.is::<NotHere>() => say(&format!("  {error}")),
+        Err(error) => say(&format!("  {error}\n{}", namespace.shown().await)),
     }
     namespace.remove().await?;
-    Ok(result.is_ok())
+    Ok(result)
+}
+
+fn word(result: &Result<(), Error>) -> &'static str {
+    match result {
+        Ok(()) => "ok",
+        Err(error) if error.is::<NotHere>() => "-",
+        Err(_) => "FAILED",
+    }
+}
+
+/// How the bodies came out.
+#[derive(Default)]
+struct Counts {
+    passed: usize,
+    failed: usize,
+    not_here: usize,
+}
+
+impl Counts {
+    fn add(&mut self, result: &Result<(), Error>) {
+        match result {
+            Ok(()) => self.passed += 1,
+            Err(error) if error.is::<NotHere>() => self.not_here += 1,
+            Err(_) => self.failed += 1,
+        }
+    }
+}
+
+impl std::fmt::Display for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} passed, {} failed", self.passed, self.failed)?;
+        if self.not_here > 0 { write!(f, ", {} cannot be run here", self.not_here) } else { Ok(()) }
+    }
 }
 
 /// Whether bodies are to be thorough (`KPO_LONG=1`), rather than quick enough for the gate.

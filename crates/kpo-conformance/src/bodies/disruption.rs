@@ -10,10 +10,16 @@ const TRAPS: &str = "trap 'echo term; exit 0' TERM; while true; do sleep 1; done
 const RUNS: &str = "trap 'exit 143' TERM; while true; do sleep 0.2; done";
 
 /// Fails unless the last attempt was disrupted so.
-fn disrupted(ended: &Ended, cause: &str, started: &str) -> Result<(), Error> {
+pub(super) fn disrupted(ended: &Ended, cause: &str, started: &str) -> Result<(), Error> {
     let outcome = ended.outcome()?;
     let verdict = &outcome["attempts"][0]["verdict"];
     same("cause and started", &json!([verdict["cause"], verdict["started"]]), &json!([cause, started]))
+}
+
+/// A node's CPU that pods may have, in thousandths.
+pub(super) fn node_cpu(node: &Value) -> Result<u64, Error> {
+    let cpu = node["status"]["allocatable"]["cpu"].as_str().unwrap_or_default();
+    Ok(cpu.strip_suffix('m').map_or_else(|| cpu.parse::<u64>().map(|n| n * 1000), str::parse)?)
 }
 
 impl Namespace<'_> {
@@ -41,13 +47,12 @@ impl Namespace<'_> {
     async fn most_of_a_node(&self) -> Result<(String, String), Error> {
         let nodes = self.get("/api/v1/nodes").await?;
         let node = &nodes["items"][0];
-        let cpu = node["status"]["allocatable"]["cpu"].as_str().unwrap_or_default();
-        let milli = cpu.strip_suffix('m').map_or_else(|| cpu.parse::<u64>().map(|n| n * 1000), str::parse)?;
-        Ok((node["metadata"]["name"].as_str().unwrap_or_default().to_owned(), format!("{}m", milli * 6 / 10)))
+        let name = node["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        Ok((name, format!("{}m", node_cpu(node)? * 6 / 10)))
     }
 
     /// A DaemonSet of higher priority arrives on a node; takes away what it left in the cluster when it is told to.
-    async fn daemonset(&self, node: &str, cpu: &str) -> Result<(), Error> {
+    pub(super) async fn daemonset(&self, node: &str, cpu: &str) -> Result<(), Error> {
         let (name, label) = (&self.name, json!({"app": "agent"}));
         self.post(
             "/apis/scheduling.k8s.io/v1/priorityclasses",
@@ -65,7 +70,7 @@ impl Namespace<'_> {
         Ok(())
     }
 
-    async fn no_daemonset(&self, node: &str) -> Result<(), Error> {
+    pub(super) async fn no_daemonset(&self, node: &str) -> Result<(), Error> {
         let name = &self.name;
         self.delete(&format!("/apis/apps/v1/namespaces/{name}/daemonsets/agent"), &json!({})).await?;
         self.delete(&format!("/apis/scheduling.k8s.io/v1/priorityclasses/{name}"), &json!({})).await?;
@@ -78,11 +83,17 @@ impl Namespace<'_> {
     }
 }
 
+/// A pod that takes so much of this node, where there may be others.
+fn most_of(node: &str, cpu: &str) -> [String; 2] {
+    let selector = json!({"kubernetes.io/hostname": node});
+    [format!("spec.containers[0].resources.requests.cpu={cpu}"), format!("spec.nodeSelector={selector}")]
+}
+
 /// The request that this project began with.
 pub(super) async fn preempted_before_start(namespace: &Namespace<'_>) -> Result<(), Error> {
     let (node, cpu) = namespace.most_of_a_node().await?;
-    let wants = format!("spec.containers[0].resources.requests.cpu={cpu}");
-    let task = namespace.waiting(&["--set", &wants]).await?;
+    let [wants, there] = most_of(&node, &cpu);
+    let task = namespace.waiting(&["--set", &wants, "--set", &there]).await?;
     namespace.daemonset(&node, &cpu).await?;
     namespace.pod("task-2", "takes its place", |_| true).await?;
     namespace.give_settings().await?;
@@ -95,8 +106,8 @@ pub(super) async fn preempted_before_start(namespace: &Namespace<'_>) -> Result<
 
 pub(super) async fn preempted_while_running(namespace: &Namespace<'_>) -> Result<(), Error> {
     let (node, cpu) = namespace.most_of_a_node().await?;
-    let wants = format!("spec.containers[0].resources.requests.cpu={cpu}");
-    let task = namespace.running(&["--set", &wants], RUNS).await?;
+    let [wants, there] = most_of(&node, &cpu);
+    let task = namespace.running(&["--set", &wants, "--set", &there], RUNS).await?;
     namespace.daemonset(&node, &cpu).await?;
     let ended = task.ended().await?.exits(75)?;
     namespace.no_daemonset(&node).await?;

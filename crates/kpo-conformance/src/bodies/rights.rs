@@ -86,7 +86,7 @@ impl Namespace<'_> {
         self.evict("task-1").await?;
         self.give_settings().await?;
         let ended = started.ended().await?;
-        self.delete(&self.path("configmaps/settings"), &json!({})).await?;
+        self.take_settings().await?;
         Ok(ended)
     }
 }

@@ -1,0 +1,117 @@
+//! The parts of a real cluster on this machine (`cluster/cluster`), which can be killed, paused and started.
+
+use crate::Error;
+use crate::cluster::Namespace;
+use serde_json::Value;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use tokio::process::Command;
+
+/// Where the script is that drives the cluster; whoever brings the cluster up sets it. Without it the cluster is somebody else's.
+const SCRIPT: &str = "KPO_CLUSTER_SCRIPT";
+/// How long a cluster may take to be well again.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// What a body says that cannot be run on this cluster.
+#[derive(Debug)]
+pub(crate) struct NotHere(pub(crate) String);
+
+impl std::fmt::Display for NotHere {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "cannot be run here: {}", self.0)
+    }
+}
+
+impl std::error::Error for NotHere {}
+
+/// What becomes of a component for a while.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fault {
+    /// Killed, and started anew.
+    Killed(Duration),
+    /// Stopped (SIGSTOP), and continued.
+    Paused(Duration),
+}
+
+/// The components of the cluster, by the names that the script gives them.
+pub(crate) struct Components(PathBuf);
+
+impl Components {
+    /// # Errors
+    /// [`NotHere`] on a cluster that is not driven from here.
+    pub(crate) fn here() -> Result<Self, Error> {
+        let script = std::env::var_os(SCRIPT).map(PathBuf::from);
+        Ok(Self(script.ok_or_else(|| NotHere(format!("{SCRIPT} does not name the script that drives the cluster")))?))
+    }
+
+    /// Lets a component suffer it. The component is back when this returns, whatever else fails; whether it is well is another question
+    /// ([`Namespace::is_well`]).
+    pub(crate) async fn suffer(&self, component: &str, fault: Fault) -> Result<(), Error> {
+        self.begin(component, fault).await?;
+        let (Fault::Killed(span) | Fault::Paused(span)) = fault;
+        tokio::time::sleep(span).await;
+        self.end(component, fault).await
+    }
+
+    /// The fault's beginning, for who ends it himself.
+    pub(crate) async fn begin(&self, component: &str, fault: Fault) -> Result<(), Error> {
+        match fault {
+            Fault::Killed(_) => self.run(&["signal", component, "KILL"]).await,
+            Fault::Paused(_) => self.run(&["signal", component, "STOP"]).await,
+        }
+    }
+
+    /// The fault's end.
+    pub(crate) async fn end(&self, component: &str, fault: Fault) -> Result<(), Error> {
+        match fault {
+            Fault::Killed(_) => self.run(&["start", component]).await,
+            Fault::Paused(_) => self.run(&["signal", component, "CONT"]).await,
+        }
+    }
+
+    async fn run(&self, arguments: &[&str]) -> Result<(), Error> {
+        // What it starts goes on: it must not hold a pipe of ours.
+        let status = Command::new(&self.0).args(arguments).status().await?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!("{} {}: {status}", self.0.display(), arguments.join(" ")).into())
+        }
+    }
+}
+
+impl Namespace<'_> {
+    /// Waits until the API server serves and each node is ready and without a taint.
+    pub(crate) async fn is_well(&self) -> Result<(), Error> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let nodes = self.get("/api/v1/nodes").await.unwrap_or_default();
+            if nodes["items"].as_array().is_some_and(|all| all.iter().all(is_usable)) {
+                return Ok(());
+            }
+            if Instant::now() > until {
+                return Err(format!("the cluster is not well after {} s", PATIENCE.as_secs()).into());
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// The nodes' names.
+    pub(crate) async fn nodes(&self) -> Result<Vec<String>, Error> {
+        let nodes = self.get("/api/v1/nodes").await?;
+        let names = nodes["items"].as_array().into_iter().flatten();
+        Ok(names.filter_map(|node| node["metadata"]["name"].as_str().map(str::to_owned)).collect())
+    }
+
+    /// The node that faults befall, and its kubelet: the last one, so that another goes on where there are two.
+    pub(crate) async fn victim(&self) -> Result<(String, String), Error> {
+        let node = self.nodes().await?.pop().ok_or("the cluster has no node")?;
+        let suffix = node.strip_prefix("node").filter(|suffix| *suffix != "-1").unwrap_or_default();
+        Ok((node.clone(), format!("kubelet{suffix}")))
+    }
+}
+
+fn is_usable(node: &Value) -> bool {
+    let ready = |all: &Vec<Value>| all.iter().any(|one| one["type"] == "Ready" && one["status"] == "True");
+    node["status"]["conditions"].as_array().is_some_and(ready) && node["spec"]["taints"].is_null()
+}
