@@ -130,6 +130,11 @@ impl Splitter {
         split
     }
 
+    /// Whether the end of a line has not come yet; the kubelet's own words are none.
+    pub(super) fn is_within_a_line(&self) -> bool {
+        self.within.is_some() || Stamps::default().split(&self.carry).is_some()
+    }
+
     /// Lines that lie in the chunk as a whole; the rest is carried.
     fn whole_lines(&mut self, chunk: Bytes, split: &mut Split) {
         let mut spans = Vec::new();

@@ -28,6 +28,8 @@ const HOLD: Duration = Duration::from_secs(1);
 const BEHIND: u32 = 10;
 /// No kubelet rotates a file that is smaller than this (`containerLogMaxSize`, default 10 MiB): a follow that gave less has seen one file only.
 const ONE_FILE: u64 = 64 << 10;
+/// Waits before what has no end is read again: a runtime under load tells the end of a container before it has written all of its output.
+const LATE: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(900)];
 /// Time for a chunk of a reading that does not follow.
 const CHUNK: Duration = Duration::from_secs(30);
 /// First wait while the container is said not to have started.
@@ -48,6 +50,8 @@ pub(super) struct Follower {
     replay: Option<Replay>,
     /// The beginning of a line that the body before ended in. It comes again, unless its file does not.
     cut_off: Split,
+    /// How often the rest ended within a line.
+    open_ends: usize,
     /// Whether all bodies so far ended cleanly, and how many there were.
     unbroken: bool,
     bodies: u32,
@@ -97,6 +101,7 @@ impl Follower {
             splitter: Splitter::default(),
             replay: None,
             cut_off: Split::default(),
+            open_ends: 0,
             unbroken: true,
             bodies: 0,
             size: 0,
@@ -211,13 +216,23 @@ impl Follower {
             Err(failure) => End::Broken(Some(failure)),
         };
         match end {
-            End::Clean => {
-                self.flush_end().await?;
-                Err(Over)
-            }
+            End::Clean => self.rest_read().await,
             End::Broken(None) => Ok(()),
             End::Broken(Some(failure)) => self.rest_failed(failure, ended_at).await,
         }
+    }
+
+    /// The rest was read to its end, unless that is the middle of a line.
+    async fn rest_read(&mut self) -> Result<(), Over> {
+        if self.splitter.is_within_a_line()
+            && let Some(pause) = LATE.get(self.open_ends)
+        {
+            self.open_ends += 1;
+            self.wait(*pause).await;
+            return Ok(());
+        }
+        self.flush_end().await?;
+        Err(Over)
     }
 
     async fn rest_failed(&mut self, failure: ApiFailure, ended_at: Instant) -> Result<(), Over> {

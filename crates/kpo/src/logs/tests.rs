@@ -492,6 +492,33 @@ async fn the_last_line_needs_no_line_feed() {
     assert_eq!(rest(&mut log).await, ["end"]);
 }
 
+/// As seen on a node under load: the log was read, and ended, before the runtime had written it to its end.
+#[tokio::test(start_paused = true)]
+async fn a_rest_that_ends_within_a_line_is_read_again() {
+    let node = Node::new(entries(&[(1, "a"), (2, "this is li")]), [Plan::Hang(33)]);
+    node.state().open_end = true;
+    let mut log = node.start(options());
+    assert_eq!(within(&mut log, 1000).await, ["a"]);
+    log.ended();
+    assert_eq!(within(&mut log, 50).await, [""; 0]);
+    (node.state().file, node.state().open_end) = (entries(&[(1, "a"), (2, "this is line b"), (3, "c")]), false);
+    assert_eq!(rest(&mut log).await, ["this is line b", "c", "end"]);
+    let at: Vec<_> = node
+        .asked()
+        .iter()
+        .filter(|line| line.contains("/log"))
+        .map(|line| line.split(' ').next().unwrap_or_default().to_owned())
+        .collect();
+    assert_eq!(at, ["0", "1025", "1125"]);
+    // One that has no end takes a second.
+    let node = Node::new(entries(&[(1, "a"), (2, "no line feed")]), []);
+    node.state().open_end = true;
+    let mut log = node.start(options());
+    log.ended();
+    assert_eq!(rest(&mut log).await, ["a", "no line feed", "end"]);
+    assert_eq!((node.begun.elapsed(), node.asked().len()), (Duration::from_secs(1), 3));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_silent_follow_is_opened_anew() {
     let node = Node::new(entries(&[(1, "a")]), [Plan::Hang(33), Plan::Hang(33)]);
