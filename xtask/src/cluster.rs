@@ -34,6 +34,20 @@ pub(crate) fn conformance(arguments: &[String]) -> Result<(), String> {
     all([step.args(arguments.get(1..).unwrap_or_default())])
 }
 
+/// Where recordings lie.
+const RECORDINGS: &str = "crates/kpo-core/tests/recordings";
+
+/// Plays causes on a cluster of one node, brought up anew, and writes what its watches show.
+pub(crate) fn record(names: &[String]) -> Result<(), String> {
+    build()?;
+    run(&["down".to_owned()])?;
+    run(&["up".to_owned()])?;
+    let mut recorder = Command::new("target/debug/kpo-conformance");
+    recorder.env("KPO_CLUSTER_SCRIPT", "cluster/cluster");
+    recorder.args(["target/debug/kpo", "record"]).arg(kubeconfig()).arg(RECORDINGS);
+    all([Step::new("record", recorder).args(names)])
+}
+
 fn build() -> Result<(), String> {
     all([Step::new("build", cargo(&["build", "--locked", "--package", "kpo-cli", "--package", "kpo-conformance"]))])
 }

@@ -52,6 +52,11 @@ const TASKS: &[Task] = &[
         run: cluster::differ,
     },
     Task {
+        name: "record",
+        help: "plays causes on a real cluster of one node, brought up anew, and writes recordings (NAME…: only these)",
+        run: cluster::record,
+    },
+    Task {
         name: "crowd",
         help: "many tasks at once on simulated nodes of the real cluster (brought up), beside kubectl and Jobs (COUNT, default 500)",
         run: bench::crowd,

@@ -19,8 +19,12 @@ pub(crate) struct Namespace<'a> {
 impl<'a> Namespace<'a> {
     /// Makes it, and waits for what each namespace gets: its default service account.
     pub(crate) async fn create(target: &'a Target, body: &str) -> Result<Self, Error> {
-        let name = format!("kpo-{}-{:x}", body.replace('_', "-"), std::process::id());
-        let namespace = Self { target, name };
+        Self::named(target, &format!("kpo-{}-{:x}", body.replace('_', "-"), std::process::id())).await
+    }
+
+    /// The same under a name of the caller's.
+    pub(crate) async fn named(target: &'a Target, name: &str) -> Result<Self, Error> {
+        let namespace = Self { target, name: name.to_owned() };
         namespace.post("/api/v1/namespaces", &json!({"metadata": {"name": namespace.name}})).await?;
         let account = namespace.path("serviceaccounts/default");
         namespace.wait("the default service account", || async { Ok(namespace.get(&account).await.is_ok()) }).await?;
@@ -84,10 +88,18 @@ impl<'a> Namespace<'a> {
     where
         F: Future<Output = Result<bool, Error>>,
     {
-        let until = Instant::now() + PATIENCE;
+        self.wait_for(PATIENCE, what, is_so).await
+    }
+
+    /// Waits for a condition that may take longer, or less.
+    pub(crate) async fn wait_for<F>(&self, patience: Duration, what: &str, is_so: impl Fn() -> F) -> Result<(), Error>
+    where
+        F: Future<Output = Result<bool, Error>>,
+    {
+        let until = Instant::now() + patience;
         while !is_so().await? {
             if Instant::now() > until {
-                return Err(format!("waited {} s in vain: {what}", PATIENCE.as_secs()).into());
+                return Err(format!("waited {} s in vain: {what}", patience.as_secs()).into());
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }

@@ -69,7 +69,8 @@ impl Components {
         }
     }
 
-    async fn run(&self, arguments: &[&str]) -> Result<(), Error> {
+    /// Runs the script with other words than those.
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Result<(), Error> {
         // What it starts goes on: it must not hold a pipe of ours.
         let status = Command::new(&self.0).args(arguments).status().await?;
         if status.success() {

@@ -9,6 +9,7 @@ mod command;
 mod components;
 mod differ;
 mod ledger;
+mod record;
 mod target;
 
 use bodies::{BODIES, Body, CLUSTER_ONLY};
@@ -33,8 +34,9 @@ async fn main() -> ExitCode {
     let arguments = std::env::args().skip(1).collect::<Vec<_>>();
     let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [kpo, "differ", kubeconfig, count, from] => differ::differ(kpo, kubeconfig, count, from).await,
+        [kpo, "record", kubeconfig, folder, ref names @ ..] => record::record(kpo, kubeconfig, folder, names).await,
         [kpo, target, ref names @ ..] => all(kpo, target, names).await,
-        _ => Err("usage: kpo-conformance KPO lab|KUBECONFIG [NAME…] | KPO differ KUBECONFIG COUNT FROM".into()),
+        _ => Err("usage: kpo-conformance KPO lab|KUBECONFIG [NAME…] | KPO differ KUBECONFIG COUNT FROM | KPO record KUBECONFIG FOLDER [NAME…]".into()),
     };
     match result {
         Ok(0) => ExitCode::SUCCESS,

@@ -18,6 +18,8 @@ pub(crate) struct Target {
     pub(crate) kpo: PathBuf,
     pub(crate) kubeconfig: PathBuf,
     pub(crate) client: Client,
+    /// One that waits as long as a watch is silent.
+    pub(crate) patient: Client,
     /// The lab, if it is one.
     lab: Option<Child>,
 }
@@ -38,10 +40,11 @@ impl Target {
             }
             path => (None, PathBuf::from(path)),
         };
-        let client = client(&kubeconfig).await?;
+        let patient = client(&kubeconfig, None).await?;
+        let client = client(&kubeconfig, Some(Duration::from_secs(30))).await?;
         let version = client.apiserver_version().await?.git_version;
         let name = format!("{} {version}", if lab.is_some() { "lab" } else { "cluster" });
-        Ok(Self { name, kpo, kubeconfig, client, lab })
+        Ok(Self { name, kpo, kubeconfig, client, patient, lab })
     }
 
     /// Ends the lab, if it is one, so that it can clear away what it has made. It ends without that where this is not reached.
@@ -55,10 +58,10 @@ impl Target {
     }
 }
 
-async fn client(kubeconfig: &Path) -> Result<Client, Error> {
+async fn client(kubeconfig: &Path, silence: Option<Duration>) -> Result<Client, Error> {
     let read = Kubeconfig::read_from(kubeconfig)?;
     let mut config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await?;
-    config.read_timeout = Some(Duration::from_secs(30));
+    config.read_timeout = silence;
     Ok(Client::try_from(config)?)
 }
 

@@ -219,6 +219,8 @@ pub enum PodAction {
     Annotate(String, String),
     /// A finalizer is added (true) or removed.
     Finalizer(String, bool),
+    /// A scheduling gate is lifted.
+    LiftGate(String),
 }
 
 /// What happens to a node.

@@ -36,7 +36,7 @@ impl Namespace<'_> {
         Ok(started)
     }
 
-    pub(super) async fn evict(&self, pod: &str) -> Result<(), Error> {
+    pub(crate) async fn evict(&self, pod: &str) -> Result<(), Error> {
         let eviction =
             json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": self.name}});
         self.post(&self.path(&format!("pods/{pod}/eviction")), &eviction).await?;

@@ -108,6 +108,7 @@ impl World {
             PodAction::Annotate(key, value) => {
                 self.write(pod, |pod| set(&mut pod["metadata"], "annotations", key, Some(value)))
             }
+            PodAction::LiftGate(gate) => self.write(pod, |pod| lift_gate(pod, gate)),
             PodAction::Finalizer(finalizer, add) => self.write(pod, |pod| set_finalizer(pod, finalizer, *add)),
         }
     }
@@ -281,6 +282,15 @@ fn set(meta: &mut Value, map: &str, key: &str, value: Option<&str>) {
     match value {
         Some(value) => meta[map][key] = value.into(),
         None => drop(meta.get_mut(map).and_then(Value::as_object_mut).and_then(|map| map.remove(key))),
+    }
+}
+
+fn lift_gate(pod: &mut Value, gate: &str) {
+    let mut left = pod::list(&pod["spec"], "schedulingGates").to_vec();
+    left.retain(|known| known["name"] != gate);
+    match left.is_empty() {
+        true => drop(pod["spec"].as_object_mut().and_then(|spec| spec.remove("schedulingGates"))),
+        false => pod["spec"]["schedulingGates"] = left.into(),
     }
 }
 

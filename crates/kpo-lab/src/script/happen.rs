@@ -30,7 +30,7 @@ pub(super) const STATES: [(&str, PodState); 13] = [
     ("gone", PodState::Gone),
 ];
 
-pub(super) const ACTIONS: [&str; 23] = [
+pub(super) const ACTIONS: [&str; 24] = [
     "delete",
     "evict",
     "preempt",
@@ -43,6 +43,7 @@ pub(super) const ACTIONS: [&str; 23] = [
     "lose-sight-of",
     "label",
     "unlabel",
+    "lift-gate",
     "annotate",
     "set-finalizer",
     "drop-finalizer",
@@ -176,7 +177,7 @@ fn action(line: &mut Line, it: bool) -> Result<Action, ScriptError> {
             line.expect("of")?;
             Ok(Action::Pod(target(line, it)?, PodAction::BreakRuntime(Records::Created)))
         }
-        "label" | "unlabel" | "annotate" | "set-finalizer" | "drop-finalizer" => change(line, it, text),
+        "label" | "unlabel" | "annotate" | "set-finalizer" | "drop-finalizer" | "lift-gate" => change(line, it, text),
         "compact" => Ok(Action::Compact),
         "api" => Ok(Action::Api(api(line)?)),
         "tokens" => {
@@ -255,6 +256,7 @@ fn change(line: &mut Line, it: bool, what: &str) -> Result<Action, ScriptError> 
             let (key, value) = pair(&word)?;
             PodAction::Annotate(key, value)
         }
+        "lift-gate" => PodAction::LiftGate(word.text),
         other => PodAction::Finalizer(word.text, other == "set-finalizer"),
     };
     Ok(Action::Pod(target, action))
