@@ -357,6 +357,11 @@ impl End {
         self.exit_code == 255 && self.reason.as_deref() == Some("Unknown")
     }
 
+    /// Whether it may have been killed from outside: by TERM, or by KILL for another reason than its memory.
+    pub fn may_be_killed(&self) -> bool {
+        matches!(self.exit_code, 137 | 143) && self.reason.as_deref() != Some("OOMKilled")
+    }
+
     /// Whether the runtime could not start the program. The container has an ID, so it bars *never*.
     pub fn is_start_error(&self) -> bool {
         matches!(self.reason.as_deref(), Some("StartError" | "ContainerCannotRun" | "RunContainerError"))

@@ -144,7 +144,7 @@ impl Case<'_> {
     }
 
     /// What the kubelet wrote beside the terminal phase. It wrote it over the container's own end where a restarted kubelet
-    /// refused a pod that had ended before: then the container's word stands.
+    /// refused a pod that had ended before: then the container's word stands. One that ran on it has killed.
     fn said_by_phase(&self) -> Option<Finding> {
         let (reason, message) = self.terminal_words().filter(|_| !self.ended_before_phase())?;
         if self.limit_exceeded(reason, message) {
@@ -154,7 +154,7 @@ impl Case<'_> {
             return Some(Finding::Itself(Class::Failed, Reason::DeadlineExceeded, Some(message.to_owned())));
         }
         let by = cause::by_phase(reason, message)?;
-        let ended_before = by.is_rejection() && self.own_end().is_some_and(|end| end.located);
+        let ended_before = by.is_rejection() && self.own_end().is_some_and(|end| end.located && !end.may_be_killed());
         (!ended_before).then_some(Finding::Taken(by))
     }
 

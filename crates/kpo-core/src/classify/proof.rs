@@ -88,10 +88,10 @@ fn terminal(ledger: &Ledger) -> Option<Terminal> {
 }
 
 /// Whether no process of the attempt can be alive: it never ran, or a kubelet wrote a terminal phase together with the state of the
-/// containers, and every one that ever ran, counted or not, is reported as terminated.
+/// containers, and every one that ever ran, counted or not, is reported as terminated. A rejection, too, tells of those that it ended.
 pub(super) fn is_stopped(ledger: &Ledger, life: Life) -> bool {
     let Some(pod) = &ledger.last else { return false };
-    let attested = terminal(ledger).is_some_and(|terminal| terminal.kubelet && !terminal.rejected);
+    let attested = terminal(ledger).is_some_and(|terminal| terminal.kubelet);
     let ended = |name: &String| pod.status_of(name).is_some_and(|status| status.state.terminated.is_some());
     let all = pod.statuses().next().is_some() && ledger.ran.keys().filter(|name| !name.is_empty()).all(ended);
     let proven = matches!(life, Life::Never(_)) && ledger.ran.is_empty();
