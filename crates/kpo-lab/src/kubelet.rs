@@ -306,20 +306,22 @@ impl Kubelet {
         });
     }
 
-    /// Writes the rejection: a fresh status, without conditions and container statuses. What should run of it is killed.
+    /// Writes the rejection: a fresh status, without conditions and container statuses. A restarted kubelet refuses what runs already, too: then
+    /// the phase, its reason and message wait until that has ended (`mergePodStatus`).
     fn reject(&mut self, cx: &mut Cx<'_>, worker: &mut Worker, rejection: &admit::Rejection) {
         let report = Report::warning(&rejection.reason, rejection.message.clone());
         let object = crate::events::reference(&worker.pod);
         cx.events.count(cx.store, cx.now, &Source::kubelet(&self.name), object, &report);
-        worker.could_run = false;
+        worker.could_run = worker.seen.running().next().is_some();
+        let message = format!("Pod was rejected: {}", rejection.message);
         let status = json!({
-            "phase": "Failed", "reason": rejection.reason, "message": format!("Pod was rejected: {}", rejection.message),
-            "qosClass": pod::qos_class(&worker.pod),
+            "phase": "Failed", "reason": rejection.reason, "message": message, "qosClass": pod::qos_class(&worker.pod),
         });
         worker.set_status(cx, status, true);
-        (worker.stage, worker.due) = (Stage::Done, None);
-        for (_, instance) in self.machine.get(&worker.key.uid).into_iter().flat_map(|pod| pod.running()) {
-            cx.runtime.signal(cx.now, &instance.id, crate::runtime::Signal::Kill);
+        if worker.could_run {
+            worker.end_rejected(KillOrder { reason: rejection.reason.clone(), message, disruption: None, grace: None });
+        } else {
+            (worker.stage, worker.due) = (Stage::Done, None);
         }
     }
 

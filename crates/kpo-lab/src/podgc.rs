@@ -165,6 +165,7 @@ fn collect(cx: &mut Cx<'_>, pod: &Value, orphaned: bool) {
         });
         let change = |pod: &mut Value| {
             pod["status"]["phase"] = "Failed".into();
+            pod["status"]["observedGeneration"] = pod["metadata"]["generation"].clone();
             if let Some(condition) = condition {
                 pod::set_condition(pod, condition);
             }

@@ -119,7 +119,7 @@ impl Sources<'_> {
         let runs = status["state"].get("running").is_some();
         let done = status["state"]["terminated"]["exitCode"] == 0;
         let plain_init = init && !pod::is_sidecar(container);
-        status["started"] = (runs && !plain_init).into();
+        status["started"] = runs.into();
         status["ready"] = if plain_init { done.into() } else { runs.into() };
         truncate_message(&mut status, pod::container_count(self.pod));
         status

@@ -281,6 +281,12 @@ impl Worker {
         }
     }
 
+    /// The same before it was ever synced: a kubelet that starts does not want what runs.
+    pub(super) fn end_rejected(&mut self, order: KillOrder) {
+        self.kill = Some(order);
+        self.stage = Stage::Terminating;
+    }
+
     /// One of its containers has ended.
     pub(super) fn exited(&mut self, cx: &mut Cx<'_>, node: &Node<'_>, machine: &mut PodOnMachine) {
         self.touch(node, cx.now);

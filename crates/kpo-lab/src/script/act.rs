@@ -108,7 +108,7 @@ impl World {
             PodAction::Annotate(key, value) => {
                 self.write(pod, |pod| set(&mut pod["metadata"], "annotations", key, Some(value)))
             }
-            PodAction::LiftGate(gate) => self.write(pod, |pod| lift_gate(pod, gate)),
+            PodAction::LiftGate(gate) => self.edit(pod, |pod| lift_gate(pod, gate)),
             PodAction::Finalizer(finalizer, add) => self.write(pod, |pod| set_finalizer(pod, finalizer, *add)),
         }
     }
@@ -147,6 +147,15 @@ impl World {
 
     fn write(&mut self, pod: &Value, change: impl FnOnce(&mut Value)) -> Effect {
         self.write_as(pod, change, &Writer::new("kubectl-edit"))
+    }
+
+    /// The same as a client does it, of the specification.
+    fn edit(&mut self, pod: &Value, change: impl FnOnce(&mut Value)) -> Effect {
+        let (now, mut changed) = (self.now(), pod.clone());
+        change(&mut changed);
+        let writer = Writer::new("kubectl-edit");
+        let done = api::update(now, &mut self.store, Resource::Pods, api::Part::Main, changed, &writer, false);
+        done.map(drop).map_err(|error| error.message)
     }
 
     fn write_as(&mut self, pod: &Value, change: impl FnOnce(&mut Value), writer: &Writer) -> Effect {
