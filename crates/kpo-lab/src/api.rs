@@ -16,6 +16,7 @@ pub mod selector;
 mod session;
 mod shape;
 mod table;
+mod typed;
 pub mod validate;
 mod view;
 mod watch;

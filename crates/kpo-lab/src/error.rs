@@ -33,6 +33,10 @@ pub struct Cause {
 }
 
 impl Cause {
+    fn to_json(&self) -> Value {
+        json!({ "reason": self.reason, "message": self.body, "field": self.field })
+    }
+
     /// `field.Required`.
     pub fn required(field: impl Into<String>, detail: &str) -> Cause {
         let body = if detail.is_empty() { "Required value".to_owned() } else { format!("Required value: {detail}") };
@@ -130,20 +134,24 @@ impl ApiError {
 
     /// 422: `Pod "x" is invalid: causes`.
     pub fn invalid(resource: Resource, name: &str, causes: &[Cause]) -> ApiError {
-        let texts: Vec<String> = causes.iter().map(|c| format!("{}: {}", c.field, c.body)).collect();
-        let list = match texts.as_slice() {
-            [one] => one.clone(),
-            many => format!("[{}]", many.join(", ")),
-        };
-        let message = format!("{} {name:?} is invalid: {list}", kind_and_group(resource));
+        let message = format!("{} {name:?} is invalid: {}", kind_and_group(resource), aggregate(causes));
         let mut error = ApiError::about(resource, name, 422, "Invalid", message);
-        let list: Vec<Value> =
-            causes.iter().map(|c| json!({ "reason": c.reason, "message": c.body, "field": c.field })).collect();
         if let Some(details) = &mut error.details {
             details["kind"] = resource.kind().into();
-            details["causes"] = list.into();
+            details["causes"] = causes.iter().map(Cause::to_json).collect();
+            if name.is_empty() {
+                details.as_object_mut().map(|map| map.remove("name"));
+            }
         }
         error
+    }
+
+    /// 422 of options (`metav1`'s own kinds): `ListOptions.meta.k8s.io "" is invalid: causes`.
+    pub fn invalid_options(kind: &str, causes: &[Cause]) -> ApiError {
+        let message = format!("{kind}.meta.k8s.io \"\" is invalid: {}", aggregate(causes));
+        let causes: Value = causes.iter().map(Cause::to_json).collect();
+        let details = json!({ "group": "meta.k8s.io", "kind": kind, "causes": causes });
+        ApiError { details: Some(details), ..ApiError::new(422, "Invalid", message) }
     }
 
     /// 400 `BadRequest`.
@@ -195,6 +203,20 @@ impl ApiError {
             status["details"]["retryAfterSeconds"] = seconds.into();
         }
         status
+    }
+}
+
+/// The causes as one sentence, each once (`field.ErrorList.ToAggregate`).
+pub(crate) fn aggregate(causes: &[Cause]) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    for text in causes.iter().map(|cause| format!("{}: {}", cause.field, cause.body)) {
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
+    match texts.as_slice() {
+        [one] => one.clone(),
+        many => format!("[{}]", many.join(", ")),
     }
 }
 

@@ -11,8 +11,19 @@ use serde_json::Value;
 pub struct Quantity {
     /// Billionths.
     nanos: i128,
-    /// Whether it prints with `Ki`, `Mi`, …
-    binary: bool,
+    format: Format,
+}
+
+/// How it was written, and prints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Format {
+    /// With `k`, `M`, …
+    #[default]
+    Decimal,
+    /// With `Ki`, `Mi`, …
+    Binary,
+    /// With `e3`, `e6`, …
+    Exponent,
 }
 
 const ONE: i128 = 1_000_000_000;
@@ -23,7 +34,7 @@ const DECIMAL: [&str; 10] = ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"];
 impl Quantity {
     /// A whole amount.
     pub const fn whole(amount: i64) -> Quantity {
-        Quantity { nanos: amount as i128 * ONE, binary: false }
+        Quantity { nanos: amount as i128 * ONE, format: Format::Decimal }
     }
 
     /// Reads a quantity. None where the text is none.
@@ -35,9 +46,9 @@ impl Quantity {
         };
         let end = digits.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(digits.len());
         let (number, suffix) = digits.split_at(end);
-        let (scale, binary) = scale(suffix)?;
+        let (scale, format) = scale(suffix)?;
         let nanos = nanos(number, scale)?;
-        Some(Quantity { nanos: if negative { -nanos } else { nanos }, binary })
+        Some(Quantity { nanos: if negative { -nanos } else { nanos }, format })
     }
 
     /// Reads a quantity from JSON: a string or a number.
@@ -64,6 +75,12 @@ impl Quantity {
         self.nanos == 0
     }
 
+    /// That of a sum: the binary one, if one of the two is.
+    fn format_with(self, other: Quantity) -> Format {
+        let binary = [self.format, other.format].contains(&Format::Binary);
+        if binary { Format::Binary } else { Format::Decimal }
+    }
+
     fn print_binary(self) -> String {
         let mut amount = i128::from(self.value());
         let mut power = 0;
@@ -79,8 +96,13 @@ impl Quantity {
         while power + 1 < DECIMAL.len() && amount != 0 && amount % 1000 == 0 {
             (amount, power) = (amount / 1000, power + 1);
         }
-        let suffix = if amount == 0 { "" } else { DECIMAL[power] };
-        format!("{amount}{suffix}")
+        let exponent = 3 * i32::try_from(power).unwrap_or(0) - 9;
+        match self.format {
+            _ if amount == 0 => "0".to_owned(),
+            Format::Exponent if exponent != 0 => format!("{amount}e{exponent}"),
+            Format::Exponent => amount.to_string(),
+            _ => format!("{amount}{}", DECIMAL[power]),
+        }
     }
 }
 
@@ -89,17 +111,17 @@ fn round_up(nanos: i128, unit: i128) -> i64 {
     i64::try_from(up).unwrap_or(i64::MAX)
 }
 
-/// What a suffix multiplies by, as (base, power), and whether it is binary.
-fn scale(suffix: &str) -> Option<((i128, i32), bool)> {
+/// What a suffix multiplies by, as (base, power), and the format that it is of.
+fn scale(suffix: &str) -> Option<((i128, i32), Format)> {
     if let Some(power) = BINARY.iter().skip(1).position(|known| *known == suffix) {
-        return Some(((1024, i32::try_from(power).ok()? + 1), true));
+        return Some(((1024, i32::try_from(power).ok()? + 1), Format::Binary));
     }
     if let Some(power) = DECIMAL.iter().position(|known| *known == suffix) {
-        return Some(((1000, i32::try_from(power).ok()? - 3), false));
+        return Some(((1000, i32::try_from(power).ok()? - 3), Format::Decimal));
     }
     let exponent = suffix.strip_prefix(['e', 'E'])?;
     let power: i32 = exponent.parse().ok()?;
-    (-30..=18).contains(&power).then_some(((10, power), false))
+    (-30..=18).contains(&power).then_some(((10, power), Format::Exponent))
 }
 
 /// A plain decimal number times a scale, in billionths; what is finer is rounded up.
@@ -119,7 +141,7 @@ fn nanos(number: &str, (base, power): (i128, i32)) -> Option<i128> {
 impl fmt::Display for Quantity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let small = self.nanos.abs() < 1024 * ONE;
-        f.write_str(&if self.binary && !small { self.print_binary() } else { self.print_decimal() })
+        f.write_str(&if self.format == Format::Binary && !small { self.print_binary() } else { self.print_decimal() })
     }
 }
 
@@ -146,14 +168,14 @@ impl Ord for Quantity {
 impl Add for Quantity {
     type Output = Quantity;
     fn add(self, other: Quantity) -> Quantity {
-        Quantity { nanos: self.nanos + other.nanos, binary: self.binary || other.binary }
+        Quantity { nanos: self.nanos + other.nanos, format: self.format_with(other) }
     }
 }
 
 impl Sub for Quantity {
     type Output = Quantity;
     fn sub(self, other: Quantity) -> Quantity {
-        Quantity { nanos: self.nanos - other.nanos, binary: self.binary || other.binary }
+        Quantity { nanos: self.nanos - other.nanos, format: self.format_with(other) }
     }
 }
 
@@ -186,7 +208,9 @@ mod tests {
             ("1024Mi", "1Gi"),
             ("512Mi", "512Mi"),
             ("1.5Gi", "1536Mi"),
-            ("1e3", "1k"),
+            ("1e3", "1e3"),
+            ("1e2", "100"),
+            ("15e5", "1500e3"),
             ("64", "64"),
             ("2000M", "2G"),
             ("0", "0"),

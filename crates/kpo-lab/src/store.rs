@@ -218,8 +218,8 @@ impl Store {
             let cause = crate::error::Cause::required("metadata.name", "name or generateName is required");
             return Err(ApiError::invalid(resource, "", &[cause]));
         }
-        if self.get(resource, &ns, &name).is_some() {
-            return Err(ApiError::already_exists(resource, &name));
+        if let Some(existing) = self.get(resource, &ns, &name) {
+            return Err(already_there(resource, &name, &existing));
         }
         object["apiVersion"] = resource.api_version().into();
         object["kind"] = resource.kind().into();
@@ -268,6 +268,7 @@ impl Store {
         object: Value,
         writer: &Writer,
     ) -> Result<Arc<Value>, ApiError> {
+        self.check_uid(resource, &object, false)?;
         let (old, mut new) = self.prepare_update(resource, object)?;
         bump_generation(resource, &old, &mut new);
         self.finish_update(now, resource, old, new, writer)
@@ -292,6 +293,22 @@ impl Store {
         self.finish_update(now, resource, old, new, writer)
     }
 
+    /// Refuses an object with another UID than the stored one's: an update has its UID as a precondition, a patch has none
+    /// (`registry/rest/update.go`, `Preconditions`).
+    ///
+    /// # Errors
+    /// 404; 409 Conflict.
+    pub(crate) fn check_uid(&self, resource: Resource, object: &Value, dry_run: bool) -> Result<(), ApiError> {
+        let (ns, name) = key(resource, object);
+        let old = self.get(resource, &ns, &name).ok_or_else(|| ApiError::not_found(resource, &name))?;
+        let (asked, stored) = (&object["metadata"]["uid"], &old["metadata"]["uid"]);
+        match asked.as_str() {
+            None | Some("") => Ok(()),
+            Some(_) if asked == stored => Ok(()),
+            Some(_) => Err(wrong_uid(resource, &ns, &name, (asked, stored), dry_run)),
+        }
+    }
+
     /// The stored object and the new one with the fields that no client may change taken from it.
     pub(crate) fn prepare_update(
         &self,
@@ -302,13 +319,14 @@ impl Store {
         let old = self.get(resource, &ns, &name).ok_or_else(|| ApiError::not_found(resource, &name))?;
         let stored = old["metadata"].as_object().expect("stored objects have metadata");
         let meta = metadata_mut(&mut object);
-        if let Some(uid) = meta.get("uid").filter(|uid| **uid != stored["uid"]) {
-            return Err(wrong_uid(resource, &ns, &name, uid, &stored["uid"]));
-        }
         let rv = meta.get("resourceVersion").and_then(Value::as_str).unwrap_or_default();
         if !rv.is_empty() && stored["resourceVersion"] != *rv {
             return Err(ApiError::outdated(resource, &name));
         }
+        if meta.get("uid").and_then(Value::as_str).is_none_or(str::is_empty) {
+            meta.insert("uid".into(), stored["uid"].clone());
+        }
+        managed::sent_or_stored(meta, stored);
         for field in KEPT_FIELDS {
             match stored.get(field) {
                 Some(value) => meta.insert(field.into(), value.clone()),
@@ -320,7 +338,8 @@ impl Store {
         Ok((old, object))
     }
 
-    /// Writes `new` over `old`, unless nothing differs.
+    /// Writes `new` over `old`, unless nothing differs. What loses its last finalizer with this is gone, and what is answered is the object as it
+    /// would have been (`deleteWithoutFinalizers`).
     pub(crate) fn finish_update(
         &mut self,
         now: Time,
@@ -332,11 +351,19 @@ impl Store {
         if *old == new {
             return Ok(old);
         }
-        managed::record(now, resource, &old, &mut new, &self.seen_as(writer));
+        self.sign(now, resource, &old, &mut new, writer);
         if loses_last_finalizer(&old, &new) {
-            return Ok(self.remove(resource, old));
+            self.remove(resource, old);
+            return Ok(Arc::new(new));
         }
         Ok(self.put(ChangeKind::Modified, resource, new, Some(old)))
+    }
+
+    /// Writes into `new` who owns what, where `writer` is to turn `old` into it.
+    pub(crate) fn sign(&self, now: Time, resource: Resource, old: &Value, new: &mut Value, writer: &Writer) {
+        if old != new {
+            managed::record(now, resource, old, new, &self.seen_as(writer));
+        }
     }
 
     fn put(&mut self, kind: ChangeKind, resource: Resource, mut object: Value, old: Option<Arc<Value>>) -> Arc<Value> {
@@ -420,13 +447,11 @@ impl Store {
 }
 
 /// Metadata that an update takes from the stored object, whatever the client sends (`registry/rest/update.go`, `BeforeUpdate`).
-const KEPT_FIELDS: [&str; 8] = [
-    "uid",
+const KEPT_FIELDS: [&str; 6] = [
     "creationTimestamp",
     "deletionTimestamp",
     "deletionGracePeriodSeconds",
     "generation",
-    "managedFields",
     "resourceVersion",
     "generateName",
 ];
@@ -457,14 +482,26 @@ pub(crate) fn metadata_mut(object: &mut Value) -> &mut Map<String, Value> {
     object["metadata"].as_object_mut().expect("made an object above")
 }
 
-fn wrong_uid(resource: Resource, ns: &str, name: &str, asked: &Value, stored: &Value) -> ApiError {
+/// `registry/generic/registry/store.go`, `create`.
+fn already_there(resource: Resource, name: &str, existing: &Value) -> ApiError {
+    let mut error = ApiError::already_exists(resource, name);
+    if existing["metadata"].get("deletionTimestamp").is_some() {
+        error.message = format!("object is being deleted: {}", error.message);
+    }
+    error
+}
+
+/// The UID that was asked for is not the stored one, as the storage says it (`storage.NewInvalidObjError`); what is only tried does not come to
+/// where the prefix is added.
+pub(crate) fn wrong_uid(resource: Resource, ns: &str, name: &str, uids: (&Value, &Value), dry_run: bool) -> ApiError {
     let plain = |uid: &Value| uid.as_str().unwrap_or_default().to_owned();
+    let prefix = if dry_run { "" } else { "/registry" };
     let why = format!(
-        "StorageError: invalid object, Code: 4, Key: /registry/{}/{ns}/{name}, ResourceVersion: 0, AdditionalErrorMsg: \
+        "StorageError: invalid object, Code: 4, Key: {prefix}/{}/{ns}/{name}, ResourceVersion: 0, AdditionalErrorMsg: \
          Precondition failed: UID in precondition: {}, UID in object meta: {}",
         resource.plural(),
-        plain(asked),
-        plain(stored)
+        plain(uids.0),
+        plain(uids.1)
     );
     ApiError::conflict(resource, name, &why)
 }

@@ -107,6 +107,17 @@ pub(super) fn mutate_pod(store: &Store, ns: &str, pod: &mut Value) -> Result<(),
     limits::apply(store, ns, pod)
 }
 
+/// What admission does to a pod that is to replace another: its priority stays where it is left out, and the default tolerations come again.
+pub(super) fn mutate_update(old: &Value, pod: &mut Value) {
+    let spec = &mut pod["spec"];
+    for field in ["priority", "preemptionPolicy"] {
+        if let (true, Some(known)) = (spec[field].is_null(), old["spec"].get(field)) {
+            spec[field] = known.clone();
+        }
+    }
+    tolerations(spec);
+}
+
 /// What admission checks once a new pod is valid.
 ///
 /// # Errors
@@ -176,10 +187,16 @@ fn priority(store: &Store, pod: &mut Value) -> Result<(), ApiError> {
     if let Some(class) = &class {
         spec["priorityClassName"] = class["metadata"]["name"].clone();
     }
-    if spec["preemptionPolicy"].is_null() {
-        let policy = class.and_then(|class| class["preemptionPolicy"].as_str().map(str::to_owned));
-        spec["preemptionPolicy"] = policy.unwrap_or_else(|| "PreemptLowerPriority".to_owned()).into();
+    let policy = class.and_then(|class| class["preemptionPolicy"].as_str().map(str::to_owned));
+    let policy = policy.unwrap_or_else(|| "PreemptLowerPriority".to_owned());
+    if let Some(given) = spec["preemptionPolicy"].as_str().filter(|given| *given != policy) {
+        let why = format!(
+            "the string value of PreemptionPolicy ({given}) must not be provided in pod spec; \
+             priority admission controller computed {policy} from the given PriorityClass name"
+        );
+        return Err(forbid(pod, &why));
     }
+    spec["preemptionPolicy"] = policy.into();
     Ok(())
 }
 

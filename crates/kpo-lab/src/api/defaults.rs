@@ -56,6 +56,11 @@ fn pod_spec(spec: &mut Value) {
     for list in ["containers", "initContainers"] {
         each(spec, list).for_each(container);
     }
+    if spec["hostNetwork"] == true {
+        for list in ["containers", "initContainers"] {
+            each(spec, list).for_each(host_ports);
+        }
+    }
     each(spec, "volumes").for_each(volume);
     let empty = ["nodeName", "priorityClassName", "hostname"];
     let map = spec.as_object_mut().expect("fill made it an object");
@@ -86,6 +91,15 @@ fn container(container: &mut Value) {
     }
     resources(&mut container["resources"]);
     container.as_object_mut().expect("fill made it an object").retain(|_, value| !value.is_null());
+}
+
+/// `SetDefaults_HostNetworkPorts`.
+fn host_ports(container: &mut Value) {
+    for port in each(container, "ports") {
+        if port["hostPort"].as_i64().unwrap_or(0) == 0 {
+            port["hostPort"] = port["containerPort"].clone();
+        }
+    }
 }
 
 fn fill_probe(probe: &mut Value) {

@@ -10,7 +10,7 @@ use super::request::{Query, Request};
 use super::route::Target;
 use super::selector::Selector;
 use super::view::View;
-use crate::error::ApiError;
+use crate::error::{ApiError, Cause};
 use crate::store::{Store, key};
 use crate::time::Time;
 
@@ -56,36 +56,48 @@ pub(super) fn list(now: Time, store: &Store, target: &Target, request: &Request)
 pub(super) fn check(query: &Query, watch: bool) -> Result<(), ApiError> {
     query.whole("limit")?;
     query.whole("timeoutSeconds")?;
-    let forbidden = |field: &str, why: &str| invalid(&format!("{field}: Forbidden: {why}"));
-    let (matching, initial) = ("resourceVersionMatch", query.has("sendInitialEvents"));
-    let (asked, version, paged) = (query.get(matching), query.get("resourceVersion"), query.has("continue"));
-    let supported = if watch { "\"NotOlderThan\"" } else { "\"Exact\", \"NotOlderThan\", \"\"" };
-    let known = asked == "NotOlderThan" || asked == "Exact" && !watch;
-    match asked {
-        _ if initial && watch && asked != "NotOlderThan" => {
-            Err(forbidden(matching, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"))
-        }
-        _ if initial && !watch => Err(forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list")),
-        "" => Ok(()),
-        _ if watch && !initial => {
-            Err(forbidden(matching, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"))
-        }
-        _ if !watch && version.is_empty() => {
-            Err(forbidden(matching, "resourceVersionMatch is forbidden unless resourceVersion is provided"))
-        }
-        _ if paged => Err(forbidden(matching, "resourceVersionMatch is forbidden when continue is provided")),
-        _ if !known => {
-            Err(invalid(&format!("{matching}: Unsupported value: {asked:?}: supported values: {supported}")))
-        }
-        "Exact" if version == "0" => {
-            Err(forbidden(matching, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""))
-        }
-        _ => Ok(()),
+    let mut causes = Vec::new();
+    let initial = query.has("sendInitialEvents");
+    if initial && watch && query.get(MATCH) != "NotOlderThan" {
+        causes.push(forbidden("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"));
     }
+    if query.has(MATCH) {
+        matching(query, watch, initial, &mut causes);
+    }
+    if initial && !watch {
+        causes.push(Cause::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
+    }
+    if causes.is_empty() { Ok(()) } else { Err(ApiError::invalid_options("ListOptions", &causes)) }
 }
 
-fn invalid(why: &str) -> ApiError {
-    ApiError::new(422, "Invalid", format!("ListOptions.meta.k8s.io \"\" is invalid: {why}"))
+const MATCH: &str = "resourceVersionMatch";
+
+fn forbidden(why: &str) -> Cause {
+    Cause::forbidden(MATCH, why)
+}
+
+fn matching(query: &Query, watch: bool, initial: bool, causes: &mut Vec<Cause>) {
+    let asked = query.get(MATCH);
+    let known: &[&str] = if watch { &["NotOlderThan"] } else { &["Exact", "NotOlderThan", ""] };
+    let unknown = || Cause::not_supported(MATCH, asked, known);
+    if watch && !initial {
+        causes.push(forbidden("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"));
+    }
+    if watch && !known.contains(&asked) {
+        causes.push(unknown());
+    }
+    if !watch && !query.has("resourceVersion") {
+        causes.push(forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided"));
+    }
+    if query.has("continue") {
+        causes.push(forbidden("resourceVersionMatch is forbidden when continue is provided"));
+    }
+    if !watch && !known.contains(&asked) {
+        causes.push(unknown());
+    }
+    if !watch && asked == "Exact" && query.get("resourceVersion") == "0" {
+        causes.push(forbidden("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""));
+    }
 }
 
 /// The objects that a collection request is about.
@@ -134,10 +146,14 @@ pub(super) fn resource_version(request: &Request) -> Result<Option<u64>, ApiErro
     }
     let invalid = |_| {
         ApiError::bad_request(format!(
-            "resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
+            "invalid resource version: resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
         ))
     };
     text.parse().map(Some).map_err(invalid)
+}
+
+fn unreadable_token(why: &str) -> ApiError {
+    ApiError::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
 }
 
 struct Page {
@@ -166,9 +182,12 @@ impl Page {
     }
 
     fn continued(store: &Store, token: &str, limit: usize) -> Result<Page, ApiError> {
-        let invalid = || ApiError::bad_request("continue key is not valid");
-        let decoded = BASE64.decode(token.trim_end_matches('=')).map_err(|_| invalid())?;
-        let token: Value = serde_json::from_slice(&decoded).map_err(|_| invalid())?;
+        let invalid = || unreadable_token("incorrect encoded start key (version)");
+        let decoded =
+            BASE64.decode(token.trim_end_matches('=')).map_err(|_| unreadable_token("illegal base64 data"))?;
+        let first = decoded.first().map_or(' ', |byte| char::from(*byte));
+        let no_json = |_| unreadable_token(&format!("invalid character {first:?} looking for beginning of value"));
+        let token: Value = serde_json::from_slice(&decoded).map_err(no_json)?;
         let rv = token["rv"].as_u64().ok_or_else(invalid)?;
         let (ns, name) = token["start"].as_str().and_then(|start| start.split_once('/')).ok_or_else(invalid)?;
         if rv < store.compacted() {

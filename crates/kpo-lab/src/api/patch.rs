@@ -1,10 +1,11 @@
 //! The patches that the API server takes: JSON patch (RFC 6902), merge patch (RFC 7386) and strategic merge patch
 //! (`k8s.io/apimachinery/pkg/util/strategicpatch`), apply among them as far as LIMITS.md says.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use crate::error::{ApiError, Cause};
-use crate::resource::Resource;
+use crate::error::ApiError;
+
+mod json;
 
 /// A kind of patch, by its content type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,26 +47,16 @@ impl PatchType {
 /// 400 for a malformed patch, 422 for a JSON patch that does not fit the object.
 pub fn apply(kind: PatchType, object: &Value, patch: &Value) -> Result<Value, ApiError> {
     let mut patched = object.clone();
+    if !matches!(kind, PatchType::Json) && !patch.is_object() {
+        let why = "json: cannot unmarshal array into Go value of type map[string]interface {}";
+        return Err(ApiError::bad_request(format!("error decoding patch: {why}")));
+    }
     match kind {
-        PatchType::Json => json_patch(&mut patched, patch)?,
+        PatchType::Json => json::apply(&mut patched, patch)?,
         PatchType::Merge => merge(&mut patched, patch),
         PatchType::Strategic | PatchType::Apply => strategic(&mut patched, patch)?,
     }
     Ok(patched)
-}
-
-/// A patch may not change the UID: it is invalid where another write would conflict, unless the version conflicts first
-/// (`ValidateObjectMetaAccessorUpdate`; measured on v1.34).
-///
-/// # Errors
-/// 422.
-pub fn keeps_uid(resource: Resource, old: &Value, patched: &Value) -> Result<(), ApiError> {
-    let same = |field: &str| old["metadata"][field] == patched["metadata"][field];
-    if same("uid") || !same("resourceVersion") {
-        return Ok(());
-    }
-    let cause = Cause::invalid("metadata.uid", &patched["metadata"]["uid"], "field is immutable");
-    Err(ApiError::invalid(resource, patched["metadata"]["name"].as_str().unwrap_or_default(), &[cause]))
 }
 
 fn merge(target: &mut Value, patch: &Value) {
@@ -84,94 +75,6 @@ fn merge(target: &mut Value, patch: &Value) {
             merge(target.entry(name.clone()).or_insert(Value::Null), value);
         }
     }
-}
-
-fn json_patch(object: &mut Value, patch: &Value) -> Result<(), ApiError> {
-    let malformed = |why: &str| ApiError::bad_request(format!("error decoding patch: {why}"));
-    let steps = patch.as_array().ok_or_else(|| malformed("not a list"))?;
-    for step in steps {
-        json_step(object, step).map_err(|why| {
-            // The reason is lost upstream too (`NewGenericServerResponse`).
-            tracing::debug!(why, "a JSON patch does not fit");
-            let message = "the server rejected our request due to an error in our request";
-            ApiError { details: Some(json!({})), ..ApiError::new(422, "Invalid", message) }
-        })?;
-    }
-    Ok(())
-}
-
-fn json_step(object: &mut Value, step: &Value) -> Result<(), String> {
-    let text = |field: &str| step[field].as_str().ok_or_else(|| format!("a step without {field:?}"));
-    let path = text("path")?;
-    let value = || step.get("value").cloned().ok_or_else(|| "a step without \"value\"".to_owned());
-    let missing = |path: &str| format!("nothing at {path:?}");
-    match text("op")? {
-        "add" => put(object, path, value()?),
-        "remove" => take(object, path).map(drop),
-        "replace" => {
-            *object.pointer_mut(path).ok_or_else(|| missing(path))? = value()?;
-            Ok(())
-        }
-        "move" => {
-            let moved = take(object, text("from")?)?;
-            put(object, path, moved)
-        }
-        "copy" => {
-            let from = text("from")?;
-            let copied = object.pointer(from).cloned().ok_or_else(|| missing(from))?;
-            put(object, path, copied)
-        }
-        "test" => {
-            let expected = value()?;
-            let holds = object.pointer(path).unwrap_or(&Value::Null) == &expected;
-            holds.then_some(()).ok_or_else(|| format!("testing value {path} failed"))
-        }
-        other => Err(format!("unknown operation {other:?}")),
-    }
-}
-
-/// The pointer's parent and its last, unescaped token.
-fn split<'a>(object: &'a mut Value, path: &str) -> Result<(&'a mut Value, String), String> {
-    let (parent, last) = path.rsplit_once('/').ok_or_else(|| format!("{path:?} is no pointer"))?;
-    let at = object.pointer_mut(parent).ok_or_else(|| format!("nothing at {parent:?}"))?;
-    Ok((at, last.replace("~1", "/").replace("~0", "~")))
-}
-
-fn put(object: &mut Value, path: &str, value: Value) -> Result<(), String> {
-    if path.is_empty() {
-        *object = value;
-        return Ok(());
-    }
-    let (parent, last) = split(object, path)?;
-    match parent {
-        Value::Object(map) => {
-            map.insert(last, value);
-            Ok(())
-        }
-        Value::Array(list) if last == "-" => {
-            list.push(value);
-            Ok(())
-        }
-        Value::Array(list) => {
-            let at = last.parse().ok().filter(|at| *at <= list.len());
-            list.insert(at.ok_or_else(|| format!("no place {last:?} in the list"))?, value);
-            Ok(())
-        }
-        _ => Err(format!("{path:?} is within a plain value")),
-    }
-}
-
-fn take(object: &mut Value, path: &str) -> Result<Value, String> {
-    let (parent, last) = split(object, path)?;
-    let taken = match parent {
-        Value::Object(map) => map.remove(&last),
-        Value::Array(list) => {
-            let at = last.parse().ok().filter(|at| *at < list.len());
-            at.map(|at: usize| list.remove(at))
-        }
-        _ => None,
-    };
-    taken.ok_or_else(|| format!("nothing at {path:?}"))
 }
 
 /// How a strategic patch treats a list, by its field's name (the `patchStrategy` and `patchMergeKey` tags of `core/v1/types.go`).
@@ -215,7 +118,12 @@ fn strategic(target: &mut Value, patch: &Value) -> Result<(), ApiError> {
         *target = Value::Object(Map::new());
         return Ok(());
     }
+    if let Some(unknown) = changes.get("$patch").filter(|directive| *directive != "replace") {
+        let message = format!("unknown patch type: {} in map: {}", go_value(unknown), go_value(patch));
+        return Err(ApiError::new(500, "", message));
+    }
     let map = target.as_object_mut().expect("made an object above");
+    let before = map.clone();
     for (name, value) in changes {
         if let Some(field) = name.strip_prefix("$deleteFromPrimitiveList/") {
             delete_values(map, field, value);
@@ -224,14 +132,35 @@ fn strategic(target: &mut Value, patch: &Value) -> Result<(), ApiError> {
         }
     }
     retain_keys(map, changes);
-    reorder(map, changes);
+    reorder(map, changes, &before);
     Ok(())
+}
+
+/// A value as Go prints it (`%v`).
+fn go_value(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => format!("[{}]", items.iter().map(go_value).collect::<Vec<_>>().join(" ")),
+        Value::Object(map) => {
+            let mut fields: Vec<_> = map.iter().map(|(name, value)| format!("{name}:{}", go_value(value))).collect();
+            fields.sort();
+            format!("map[{}]", fields.join(" "))
+        }
+        _ => value.to_string(),
+    }
 }
 
 fn strategic_field(map: &mut Map<String, Value>, name: &str, value: &Value) -> Result<(), ApiError> {
     match value {
         Value::Null => {
             map.remove(name);
+            Ok(())
+        }
+        Value::Object(_) if !map.contains_key(name) => {
+            if let Some(plain) = without_directives(value) {
+                map.insert(name.to_owned(), plain);
+            }
             Ok(())
         }
         Value::Object(_) => strategic(map.entry(name).or_insert(Value::Null), value),
@@ -243,21 +172,39 @@ fn strategic_field(map: &mut Map<String, Value>, name: &str, value: &Value) -> R
     }
 }
 
+/// What a patch brings that was not there: as it is, but for what has a directive in it (`removeDirectives`).
+fn without_directives(value: &Value) -> Option<Value> {
+    match value {
+        Value::Object(map) if map.contains_key("$patch") => None,
+        Value::Object(map) => {
+            let kept = map.iter().filter(|(name, value)| !name.starts_with('$') && !value.is_null());
+            Some(kept.filter_map(|(name, value)| Some((name.clone(), without_directives(value)?))).collect())
+        }
+        Value::Array(items) => Some(items.iter().filter_map(without_directives).collect()),
+        _ => Some(value.clone()),
+    }
+}
+
 fn strategic_list(map: &mut Map<String, Value>, name: &str, items: &[Value]) -> Result<(), ApiError> {
     let entry = map.entry(name).or_insert(Value::Array(Vec::new()));
     if !entry.is_array() {
         *entry = Value::Array(Vec::new());
     }
     let list = entry.as_array_mut().expect("made a list above");
+    let before = list.clone();
     match list_strategy(name, items.first()) {
         ListStrategy::Replace => *list = items.to_vec(),
-        ListStrategy::MergeBy(key) => merge_items(list, key, items)?,
+        ListStrategy::MergeBy(key) => {
+            merge_items(list, key, items)?;
+            put_in_order(list, items, &before, Some(key));
+        }
         ListStrategy::MergeValues => {
             for item in items {
                 if !list.contains(item) {
                     list.push(item.clone());
                 }
             }
+            put_in_order(list, items, &before, None);
         }
     }
     Ok(())
@@ -269,8 +216,8 @@ fn merge_items(list: &mut Vec<Value>, key: &str, items: &[Value]) -> Result<(), 
     }
     for item in items.iter().filter(|item| item["$patch"] != "replace") {
         let Some(value) = item.get(key) else {
-            let message = format!("map: {item} does not contain declared merge key: {key}");
-            return Err(ApiError::new(500, "InternalError", message));
+            let message = format!("map: {} does not contain declared merge key: {key}", go_value(item));
+            return Err(ApiError::new(500, "", message));
         };
         let at = list.iter().position(|known| known.get(key) == Some(value));
         match (item["$patch"] == "delete", at) {
@@ -302,7 +249,7 @@ fn retain_keys(map: &mut Map<String, Value>, changes: &Map<String, Value>) {
 }
 
 /// `$setElementOrder/containers`: the order of merged items.
-fn reorder(map: &mut Map<String, Value>, changes: &Map<String, Value>) {
+fn reorder(map: &mut Map<String, Value>, changes: &Map<String, Value>, before: &Map<String, Value>) {
     for (name, order) in changes {
         let Some(field) = name.strip_prefix("$setElementOrder/") else { continue };
         let (Some(order), Some(list)) = (order.as_array(), map.get_mut(field).and_then(Value::as_array_mut)) else {
@@ -312,16 +259,34 @@ fn reorder(map: &mut Map<String, Value>, changes: &Map<String, Value>) {
             ListStrategy::MergeBy(key) => Some(key),
             _ => None,
         };
-        let place = |item: &Value| {
-            let same = |known: &Value| key.map_or(known == item, |key| known[key] == item[key]);
-            order.iter().position(same).unwrap_or(order.len())
-        };
-        list.sort_by_key(place);
+        put_in_order(list, order, before.get(field).and_then(Value::as_array).map_or(&[], Vec::as_slice), key);
     }
+}
+
+/// `normalizeElementOrder`: the items that the patch names in its order; each other one before the first of these that it stood before.
+fn put_in_order(list: &mut Vec<Value>, patch: &[Value], before: &[Value], key: Option<&str>) {
+    let place = |item: &Value, order: &[Value]| {
+        order.iter().position(|known| key.map_or(known == item, |key| known[key] == item[key]))
+    };
+    let (mut named, mut others): (Vec<Value>, Vec<Value>) =
+        list.drain(..).partition(|item| place(item, patch).is_some());
+    named.sort_by_key(|item| place(item, patch));
+    others.sort_by_key(|item| place(item, before));
+    let (mut named, mut others) = (named.into_iter().peekable(), others.into_iter().peekable());
+    while let Some(other) = others.peek() {
+        let first = named.peek().is_none_or(|next| match (place(other, before), place(next, before)) {
+            (Some(other), Some(next)) => other < next,
+            _ => false,
+        });
+        list.extend(if first { others.next() } else { named.next() });
+    }
+    list.extend(named);
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -340,7 +305,7 @@ mod tests {
             (
                 json!({ "spec": { "containers": [{ "name": "base", "image": "j", "env": [{ "name": "B", "value": "2" }] }] } }),
                 "/spec/containers/0",
-                json!({ "name": "base", "image": "j", "env": [{ "name": "A", "value": "1" }, { "name": "B", "value": "2" }] }),
+                json!({ "name": "base", "image": "j", "env": [{ "name": "B", "value": "2" }, { "name": "A", "value": "1" }] }),
             ),
             (
                 json!({ "spec": { "containers": [{ "$patch": "delete", "name": "side" }] } }),
@@ -355,7 +320,17 @@ mod tests {
             (
                 json!({ "metadata": { "finalizers": ["new/one"] } }),
                 "/metadata/finalizers",
-                json!(["x/y", "kpo.rs/p", "new/one"]),
+                json!(["new/one", "x/y", "kpo.rs/p"]),
+            ),
+            (
+                json!({ "metadata": { "annotations": { "$patch": "replace", "a": "1" } } }),
+                "/metadata",
+                object["metadata"].clone(),
+            ),
+            (
+                json!({ "metadata": { "annotations": { "a": "1", "b": null } } }),
+                "/metadata/annotations",
+                json!({ "a": "1" }),
             ),
             (json!({ "spec": { "tolerations": [{ "key": "u" }] } }), "/spec/tolerations", json!([{ "key": "u" }])),
             (
@@ -367,6 +342,26 @@ mod tests {
         for (patch, at, expected) in table {
             let patched = apply(PatchType::Strategic, &object, &patch).expect("applies");
             assert_eq!(patched.pointer(at), Some(&expected), "{patch}");
+        }
+    }
+
+    /// What a patch names comes first, unless it stood behind (`normalizeElementOrder`; a real API server does so).
+    #[test]
+    fn strategic_patches_order_a_list_as_upstream() {
+        let table = [
+            (json!(["a"]), json!(["b"]), json!(["b", "a"])),
+            (json!(["a", "b"]), json!(["b"]), json!(["a", "b"])),
+            (json!(["a", "b", "c"]), json!(["d", "b"]), json!(["d", "a", "b", "c"])),
+            (json!(["a", "b", "c"]), json!(["c", "a"]), json!(["b", "c", "a"])),
+        ];
+        let conditions = |names: &Value| -> Value {
+            names.as_array().into_iter().flatten().map(|name| json!({ "type": name })).collect()
+        };
+        for (before, patch, after) in table {
+            let object = json!({ "status": { "conditions": conditions(&before) } });
+            let patch = json!({ "status": { "conditions": conditions(&patch) } });
+            let patched = apply(PatchType::Strategic, &object, &patch).expect("applies");
+            assert_eq!(patched["status"]["conditions"], conditions(&after), "{before} {patch}");
         }
     }
 

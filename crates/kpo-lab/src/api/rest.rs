@@ -13,7 +13,7 @@ use super::view::{self, View};
 use super::watch::{Watch, WatchOptions};
 use super::write::{self, Part};
 use super::{discovery, list, logs, session, shape};
-use crate::error::ApiError;
+use crate::error::{ApiError, Cause};
 use crate::resource::Resource;
 use crate::store::{DeleteOptions, Deletion, Store, Writer};
 use crate::time::Time;
@@ -104,18 +104,29 @@ fn on_pod(now: Time, store: &mut Store, request: &Request, target: &Target, verb
             Ok(Response::Session(Box::new(session)))
         }
         ("binding", "create") => {
-            write::bind(now, store, ns, name, &request.decode()?)?;
+            let binding = named(request, target, "Binding")?;
+            write::bind(now, store, ns, name, &binding, request.query.dry_run())?;
             Ok(Response::success(201))
         }
         ("eviction", "create") => {
-            let (options, dry_run) = delete_options(&request.decode()?["deleteOptions"])?;
-            if !dry_run && !request.query.dry_run() {
-                write::evict(now, store, ns, name, &options)?;
-            }
+            shape::check_eviction(&request.decode()?)?;
+            let options = named(request, target, "Eviction")?["deleteOptions"].clone();
+            let dry_run = eviction_is_dry(request, &options)?;
+            let check = || check_options(&options);
+            write::evict(now, store, ns, name, &preconditions_and_grace(&options), dry_run, check)?;
             Ok(Response::success(201))
         }
         _ => Err(ApiError::no_such_path()),
     }
+}
+
+/// What was sent to a subresource; it has to name the object of the path.
+fn named(request: &Request, target: &Target, kind: &str) -> Result<Value, ApiError> {
+    let sent = request.decode()?;
+    if sent["metadata"]["name"] == target.name.as_str() {
+        return Ok(sent);
+    }
+    Err(ApiError::bad_request(format!("name in URL does not match name in {kind} object")))
 }
 
 fn found(store: &Store, target: &Target) -> Result<Arc<Value>, ApiError> {
@@ -124,11 +135,17 @@ fn found(store: &Store, target: &Target) -> Result<Arc<Value>, ApiError> {
 }
 
 fn get(now: Time, store: &Store, request: &Request, target: &Target) -> Result<Response, ApiError> {
-    if let Some(rv) = list::resource_version(request)? {
+    if let Some(rv) = list::resource_version(request).map_err(plainly)? {
         list::not_too_large(store, rv)?;
     }
     let object = found(store, target)?;
     Ok(show(now, request, target, 200, &object))
+}
+
+/// A resourceVersion that is none, as all but lists tell it: the error is no API error there.
+fn plainly(error: ApiError) -> ApiError {
+    let why = error.message.trim_start_matches("invalid resource version: ");
+    ApiError::new(500, "", why)
 }
 
 fn show(now: Time, request: &Request, target: &Target, code: u16, object: &Arc<Value>) -> Response {
@@ -145,7 +162,7 @@ fn watch(now: Time, store: &Store, request: &Request, target: &Target) -> Result
     }
     list::check(query, true)?;
     let initial_events = query.flag("sendInitialEvents");
-    let resource_version = list::resource_version(request)?;
+    let resource_version = list::resource_version(request).map_err(plainly)?;
     if initial_events {
         list::not_too_large(store, resource_version.unwrap_or(0))?;
     }
@@ -214,11 +231,6 @@ fn writer(request: &Request, target: &Target) -> Writer {
 
 fn create(now: Time, store: &mut Store, request: &Request, target: &Target) -> Result<Response, ApiError> {
     let (object, writer) = (sent(request, target)?, writer(request, target));
-    if object["metadata"]["resourceVersion"].as_str().is_some_and(|version| !["", "0"].contains(&version)) {
-        // `storage.ErrResourceVersionSetOnCreate` is no API error of its own.
-        let message = "resourceVersion should not be set on objects to be created";
-        return Err(ApiError::new(500, "", message));
-    }
     let created = if request.query.dry_run() {
         Arc::new(write::dry_create(now, store, target.resource, object, &writer)?)
     } else {
@@ -237,6 +249,7 @@ fn part(target: &Target) -> Result<Part, ApiError> {
 
 fn update(now: Time, store: &mut Store, request: &Request, target: &Target) -> Result<Response, ApiError> {
     let (object, writer) = (sent(request, target)?, writer(request, target));
+    store.check_uid(target.resource, &object, request.query.dry_run())?;
     let updated = write::update(now, store, target.resource, part(target)?, object, &writer, request.query.dry_run())?;
     Ok(show(now, request, target, 200, &updated))
 }
@@ -252,7 +265,6 @@ fn patch(now: Time, store: &mut Store, request: &Request, target: &Target) -> Re
     };
     let mut patched = patch::apply(kind, &old, &changes)?;
     place(&mut patched, target)?;
-    patch::keeps_uid(target.resource, &old, &patched)?;
     let writer = writer(request, target);
     let updated = write::update(now, store, target.resource, part(target)?, patched, &writer, request.query.dry_run())?;
     Ok(show(now, request, target, 200, &updated))
@@ -270,38 +282,64 @@ fn decode_patch(kind: PatchType, request: &Request) -> Result<Value, ApiError> {
 /// The options that a body has, and whether they say that nothing is to be stored.
 fn delete_options(body: &Value) -> Result<(DeleteOptions, bool), ApiError> {
     shape::check_delete_options(body)?;
-    let dry_run: Vec<&str> = body["dryRun"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    if let Some(unknown) = dry_run.iter().find(|word| **word != "All") {
-        let message = format!(
-            "DeleteOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: {unknown:?}: supported values: \"All\""
-        );
-        return Err(ApiError::new(422, "Invalid", message));
-    }
-    let text = |field: &str| body["preconditions"][field].as_str().map(str::to_owned);
-    let options = DeleteOptions {
-        grace: body["gracePeriodSeconds"].as_i64(),
-        uid: text("uid"),
-        resource_version: text("resourceVersion"),
-    };
-    Ok((options, !dry_run.is_empty()))
+    check_options(body)?;
+    Ok((preconditions_and_grace(body), !dry_run(body).is_empty()))
 }
 
+/// Whether the query or the options say that nothing is to be stored; they may not say different things (`propagateDryRun`).
+fn eviction_is_dry(request: &Request, options: &Value) -> Result<bool, ApiError> {
+    let (asked, given) = (request.query.all("dryRun"), dry_run(options));
+    if !asked.is_empty() && !given.is_empty() && asked != given {
+        let both = format!("[{}] and [{}]", asked.join(" "), given.join(" "));
+        let message = format!("Non-matching dry-run options in request and content: {both}");
+        return Err(ApiError::new(500, "", message));
+    }
+    Ok(!asked.is_empty() || !given.is_empty())
+}
+
+fn preconditions_and_grace(options: &Value) -> DeleteOptions {
+    let text = |field: &str| options["preconditions"][field].as_str().map(str::to_owned);
+    DeleteOptions {
+        grace: options["gracePeriodSeconds"].as_i64(),
+        uid: text("uid"),
+        resource_version: text("resourceVersion"),
+    }
+}
+
+fn dry_run(options: &Value) -> Vec<&str> {
+    options["dryRun"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+/// `ValidateDeleteOptions`.
+fn check_options(options: &Value) -> Result<(), ApiError> {
+    let mut causes = Vec::new();
+    let known = ["Foreground", "Background", "Orphan", "nil"];
+    if let Some(policy) = options["propagationPolicy"].as_str().filter(|policy| !known[..3].contains(policy)) {
+        causes.push(Cause::not_supported("propagationPolicy", policy, &known));
+    }
+    if dry_run(options).iter().any(|word| *word != "All") {
+        let body = format!("Unsupported value: {}: supported values: \"All\"", options["dryRun"]);
+        causes.push(Cause { field: "dryRun".into(), reason: "FieldValueNotSupported", body });
+    }
+    if causes.is_empty() { Ok(()) } else { Err(ApiError::invalid_options("DeleteOptions", &causes)) }
+}
+
+/// The options of the body, or of the query where there is none: a body's are all that count (`endpoints/handlers/delete.go`).
 fn asked_options(request: &Request) -> Result<(DeleteOptions, bool), ApiError> {
-    let body = if request.body.is_empty() { Value::Null } else { request.decode()? };
-    let (mut options, dry_run) = delete_options(&body)?;
-    let in_query = request.query.whole("gracePeriodSeconds")?;
-    options.grace = options.grace.or(in_query);
-    Ok((options, dry_run || request.query.dry_run()))
+    if !request.body.is_empty() {
+        return delete_options(&request.decode()?);
+    }
+    let options = DeleteOptions { grace: request.query.whole("gracePeriodSeconds")?, ..DeleteOptions::default() };
+    Ok((options, request.query.dry_run()))
 }
 
 fn delete(now: Time, store: &mut Store, request: &Request, target: &Target) -> Result<Response, ApiError> {
     let (options, dry_run) = asked_options(request)?;
-    if dry_run {
-        let object = found(store, target)?;
-        crate::store::check_preconditions(target.resource, &object, &options)?;
-        return Ok(show(now, request, target, 200, &object));
-    }
-    let deletion = write::delete(now, store, target.resource, &target.namespace, &target.name, &options)?;
+    let deletion = if dry_run {
+        store.dry_delete(now, target.resource, &target.namespace, &target.name, &options)?
+    } else {
+        write::delete(now, store, target.resource, &target.namespace, &target.name, &options)?
+    };
     Ok(match deletion {
         Deletion::Gone(object) if target.resource != Resource::Pods => deleted(target, &object),
         Deletion::Gone(object) | Deletion::Pending(object) => show(now, request, target, 200, &object),

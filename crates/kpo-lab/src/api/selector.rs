@@ -5,6 +5,8 @@ use serde_json::Value;
 use crate::error::ApiError;
 use crate::resource::Resource;
 
+mod labels;
+
 /// What a list or a watch is limited to. The default matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selector {
@@ -41,7 +43,7 @@ impl Selector {
     /// # Errors
     /// 400, worded as upstream.
     pub fn parse(resource: Resource, labels: &str, fields: &str) -> Result<Selector, ApiError> {
-        Ok(Selector { labels: parse_labels(labels)?, fields: parse_fields(resource, fields)? })
+        Ok(Selector { labels: labels::parse(labels)?, fields: parse_fields(resource, fields)? })
     }
 
     /// A `metav1.LabelSelector` as objects carry it (a disruption budget's). None where it is malformed.
@@ -131,6 +133,7 @@ fn selectable(resource: Resource) -> &'static [&'static str] {
             "spec.hostNetwork",
             "status.phase",
             "status.podIP",
+            "status.podIPs",
             "status.nominatedNodeName",
         ],
         Resource::Nodes => &["spec.unschedulable"],
@@ -158,29 +161,40 @@ fn selectable(resource: Resource) -> &'static [&'static str] {
 }
 
 fn parse_fields(resource: Resource, text: &str) -> Result<Vec<FieldTerm>, ApiError> {
-    let terms = text.split(',').filter(|term| !term.is_empty());
-    terms.map(|term| parse_field(resource, term)).collect()
+    let mut terms: Vec<&str> = split_terms(text).into_iter().filter(|term| !term.is_empty()).collect();
+    terms.sort_unstable();
+    let unclear = |term: &str| ApiError::bad_request(format!("invalid selector: '{text}'; can't understand '{term}'"));
+    let parsed: Vec<FieldTerm> =
+        terms.into_iter().map(|term| parse_field(term).ok_or_else(|| unclear(term))).collect::<Result<_, _>>()?;
+    for FieldTerm { path, .. } in &parsed {
+        let known = ["metadata.name", "metadata.namespace"].contains(&path.as_str());
+        if !known && !selectable(resource).contains(&path.as_str()) {
+            return Err(ApiError::bad_request(format!("field label not supported: {path}")));
+        }
+    }
+    Ok(parsed)
 }
 
-fn parse_field(resource: Resource, term: &str) -> Result<FieldTerm, ApiError> {
-    let unclear = || {
-        let why = format!("invalid selector: '{term}'; can't understand '{term}'");
-        ApiError::bad_request(format!("unable to parse requirement: {why}"))
-    };
-    let (path, value, equal) = if let Some((path, value)) = term.split_once("!=") {
-        (path, value, false)
-    } else if let Some((path, value)) = term.split_once("==") {
-        (path, value, true)
-    } else {
-        let (path, value) = term.split_once('=').ok_or_else(unclear)?;
-        (path, value, true)
-    };
-    let known = ["metadata.name", "metadata.namespace"].contains(&path) || selectable(resource).contains(&path);
-    if !known {
-        let message = format!("field label not supported: {path}");
-        return Err(ApiError::bad_request(message));
-    }
-    Ok(FieldTerm { path: path.to_owned(), value: unescape(value), equal })
+/// The terms between commas that no backslash precedes.
+fn split_terms(text: &str) -> Vec<&str> {
+    let mut escaped = false;
+    text.split(|c| {
+        let splits = c == ',' && !escaped;
+        escaped = c == '\\' && !escaped;
+        splits
+    })
+    .collect()
+}
+
+/// The first operator of a term parts it.
+fn parse_field(term: &str) -> Option<FieldTerm> {
+    let at = term
+        .char_indices()
+        .map(|(at, _)| at)
+        .find(|at| term[*at..].starts_with('=') || term[*at..].starts_with("!="))?;
+    let (path, rest) = term.split_at(at);
+    let operator = ["!=", "==", "="].into_iter().find(|operator| rest.starts_with(operator))?;
+    Some(FieldTerm { path: path.to_owned(), value: unescape(&rest[operator.len()..]), equal: operator != "!=" })
 }
 
 /// `fields.UnescapeValue`: `\,`, `\=` and `\\`.
@@ -191,70 +205,6 @@ fn unescape(value: &str) -> String {
         plain.push(if c == '\\' { chars.next().unwrap_or(c) } else { c });
     }
     plain
-}
-
-fn parse_labels(text: &str) -> Result<Vec<LabelTerm>, ApiError> {
-    split_outside_parentheses(text)
-        .into_iter()
-        .map(str::trim)
-        .filter(|term| !term.is_empty())
-        .map(|term| {
-            parse_label(term).ok_or_else(|| {
-                let why = format!("unable to parse requirement: {term:?} is not a label requirement");
-                ApiError::bad_request(why)
-            })
-        })
-        .collect()
-}
-
-fn split_outside_parentheses(text: &str) -> Vec<&str> {
-    let mut depth = 0;
-    text.split(|c| {
-        match c {
-            '(' => depth += 1,
-            ')' => depth -= 1,
-            _ => {}
-        }
-        c == ',' && depth == 0
-    })
-    .collect()
-}
-
-fn parse_label(term: &str) -> Option<LabelTerm> {
-    if let Some(key) = term.strip_prefix('!') {
-        return label(key, Test::Missing);
-    }
-    if let Some((head, values)) = term.split_once('(') {
-        let list = values.strip_suffix(')')?.split(',');
-        let list = list.map(|value| value.trim().to_owned()).collect();
-        let mut words = head.split_whitespace();
-        let (key, operator) = (words.next()?, words.next()?);
-        return match operator {
-            "in" => label(key, Test::In(list)),
-            "notin" => label(key, Test::NotIn(list)),
-            _ => None,
-        };
-    }
-    for (operator, negative) in [("!=", true), ("==", false), ("=", false)] {
-        if let Some((key, value)) = term.split_once(operator) {
-            let list = vec![value.trim().to_owned()];
-            return label(key, if negative { Test::NotIn(list) } else { Test::In(list) });
-        }
-    }
-    if let Some((key, value)) = term.split_once('>') {
-        return label(key, Test::Greater(value.trim().parse().ok()?));
-    }
-    if let Some((key, value)) = term.split_once('<') {
-        return label(key, Test::Less(value.trim().parse().ok()?));
-    }
-    label(term, Test::Exists)
-}
-
-fn label(key: &str, test: Test) -> Option<LabelTerm> {
-    let key = key.trim();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
-    let valid = !key.is_empty() && key.chars().all(plain);
-    valid.then(|| LabelTerm { key: key.to_owned(), test })
 }
 
 #[cfg(test)]
@@ -301,9 +251,13 @@ mod tests {
         for (text, expected) in table {
             assert_eq!(selects("", text), expected, "{text}");
         }
-        let error = Selector::parse(Resource::Pods, "", "spec.image=x").expect_err("unsupported");
-        assert_eq!(error.code, 400);
-        assert_eq!(error.message, "field label not supported: spec.image");
-        assert_eq!(Selector::parse(Resource::Pods, "a b", "").expect_err("malformed").code, 400);
+        for (text, words) in [
+            ("spec.image=x", "field label not supported: spec.image"),
+            ("status.phase", "invalid selector: 'status.phase'; can't understand 'status.phase'"),
+            ("spec.a=b,status.phase", "invalid selector: 'spec.a=b,status.phase'; can't understand 'status.phase'"),
+        ] {
+            let error = Selector::parse(Resource::Pods, "", text).expect_err(text);
+            assert_eq!((error.code, error.message.as_str()), (400, words));
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use super::validate;
 use crate::error::ApiError;
 use crate::resource::Resource;
 
@@ -98,7 +99,8 @@ pub(super) fn check(resource: Resource, object: &Value) -> Result<(), ApiError> 
                 "",
                 &[("spec", "Pod", Object, "v1.PodSpec"), ("status", "Pod", Object, "v1.PodStatus")],
             )?;
-            pod_spec(resource, object, "spec")
+            pod_spec(resource, object, "spec")?;
+            validate::quantities(&object["spec"])
         }
         Resource::DaemonSets => {
             let outer = [
@@ -107,7 +109,8 @@ pub(super) fn check(resource: Resource, object: &Value) -> Result<(), ApiError> 
                 ("spec.template.spec", "PodTemplateSpec", Object, "v1.PodSpec"),
             ];
             rows(resource, object, "", &outer)?;
-            pod_spec(resource, object, "spec.template.spec")
+            pod_spec(resource, object, "spec.template.spec")?;
+            validate::quantities(&object["spec"]["template"]["spec"])
         }
         Resource::PodTemplates => {
             let outer = [
@@ -129,28 +132,43 @@ pub(super) fn check(resource: Resource, object: &Value) -> Result<(), ApiError> 
     }
 }
 
+/// In the order of the alphabet, in which most clients send them: Go tells of the first that is wrong.
 const DELETE_OPTIONS: &[Row] = &[
-    ("gracePeriodSeconds", "DeleteOptions", Int, "int64"),
-    ("preconditions", "DeleteOptions", Object, "v1.Preconditions"),
-    ("preconditions.uid", "Preconditions", Text, "types.UID"),
-    ("preconditions.resourceVersion", "Preconditions", Text, "string"),
-    ("orphanDependents", "DeleteOptions", Flag, "bool"),
-    ("propagationPolicy", "DeleteOptions", Text, "v1.DeletionPropagation"),
     ("dryRun", "DeleteOptions", Texts, "[]string"),
+    ("gracePeriodSeconds", "DeleteOptions", Int, "int64"),
+    ("orphanDependents", "DeleteOptions", Flag, "bool"),
+    ("preconditions", "DeleteOptions", Object, "v1.Preconditions"),
+    ("preconditions.resourceVersion", "Preconditions", Text, "string"),
+    ("preconditions.uid", "Preconditions", Text, "types.UID"),
+    ("propagationPolicy", "DeleteOptions", Text, "v1.DeletionPropagation"),
 ];
 
 /// Checks the types of a deletion's options: one that is overlooked would delete without its condition.
 ///
 /// # Errors
-/// 400 for the first that is wrong.
+/// 500 for the first that is wrong: upstream's handler makes no API error of it.
 pub(super) fn check_delete_options(options: &Value) -> Result<(), ApiError> {
+    let refused = |why: String| ApiError::new(500, "", why);
     if !options.is_object() && !options.is_null() {
         let found = type_of(options);
-        return Err(ApiError::bad_request(format!(
-            "json: cannot unmarshal {found} into Go value of type v1.DeleteOptions"
-        )));
+        return Err(refused(format!("json: cannot unmarshal {found} into Go value of type v1.DeleteOptions")));
     }
-    fits(options, "DeleteOptions", "", DELETE_OPTIONS).map_err(ApiError::bad_request)
+    fits(options, "DeleteOptions", "", DELETE_OPTIONS).map_err(refused)
+}
+
+/// Checks the types of the options that an eviction has.
+///
+/// # Errors
+/// 400 for the first that is wrong.
+pub(super) fn check_eviction(eviction: &Value) -> Result<(), ApiError> {
+    let refused =
+        |why| ApiError::bad_request(format!("Eviction in version \"v1\" cannot be handled as a Eviction: {why}"));
+    rows_of_eviction(eviction).map_err(refused)
+}
+
+fn rows_of_eviction(eviction: &Value) -> Result<(), String> {
+    fits(eviction, "Eviction", "", &[("deleteOptions", "Eviction", Object, "v1.DeleteOptions")])?;
+    fits(eviction, "Eviction", "deleteOptions", DELETE_OPTIONS)
 }
 
 fn pod_spec(resource: Resource, object: &Value, at: &str) -> Result<(), ApiError> {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::admission::{self, quota};
-use super::{defaults, shape, validate};
-use crate::error::{ApiError, Cause};
+use super::{defaults, shape, typed, validate};
+use crate::error::{ApiError, Cause, aggregate};
 use crate::pod;
 use crate::resource::Resource;
 use crate::store::{self, DeleteOptions, Deletion, Store, Writer, key, metadata_mut};
@@ -15,7 +15,7 @@ use crate::time::Time;
 /// Creates an object as the API server would for a client: names it, defaults, admits, validates, stores. Controllers use this too.
 ///
 /// # Errors
-/// 403 by admission, 404 without the namespace, 409 if it exists, 422 if it is invalid.
+/// 403 by admission, 404 without the namespace, 409 if it exists, 422 if it is invalid, 500 with a resourceVersion.
 pub fn create(
     now: Time,
     store: &mut Store,
@@ -23,7 +23,12 @@ pub fn create(
     object: Value,
     writer: &Writer,
 ) -> Result<Arc<Value>, ApiError> {
+    let has_version = object["metadata"]["resourceVersion"].as_str().is_some_and(|rv| !["", "0"].contains(&rv));
     let (submitted, admitted) = admit(now, store, resource, object)?;
+    if has_version {
+        // `storage.ErrResourceVersionSetOnCreate` is no API error of its own.
+        return Err(ApiError::new(500, "", "resourceVersion should not be set on objects to be created"));
+    }
     let created = store.create_admitted(now, resource, &submitted, admitted, writer)?;
     after_create(now, store, resource, &created);
     Ok(created)
@@ -40,8 +45,14 @@ pub fn dry_create(
     object: Value,
     writer: &Writer,
 ) -> Result<Value, ApiError> {
+    let version = object["metadata"]["resourceVersion"].clone();
     let (submitted, admitted) = admit(now, store, resource, object)?;
-    store.prepare_new(now, resource, &submitted, admitted, writer)
+    let mut created = store.prepare_new(now, resource, &submitted, admitted, writer)?;
+    if version.is_string() {
+        // Only the storage would refuse it.
+        created["metadata"]["resourceVersion"] = version;
+    }
+    Ok(created)
 }
 
 /// The object as defaulted, and as admitted.
@@ -50,6 +61,7 @@ fn admit(now: Time, store: &mut Store, resource: Resource, mut object: Value) ->
         return Err(ApiError::bad_request("the object provided is not an object"));
     }
     shape::check(resource, &object)?;
+    typed::settle(resource, &mut object);
     store.name_it(&mut object);
     let (ns, name) = key(resource, &object);
     reset_status(now, resource, &mut object);
@@ -59,7 +71,6 @@ fn admit(now: Time, store: &mut Store, resource: Resource, mut object: Value) ->
     if resource == Resource::Pods {
         admission::mutate_pod(store, &ns, &mut admitted)?;
         admitted["status"]["qosClass"] = defaults::qos_class(&admitted["spec"]).into();
-        gates_exclude_node(&admitted)?;
     }
     validate::create(resource, &admitted)?;
     if resource == Resource::Pods {
@@ -93,17 +104,6 @@ fn gated_condition(now: Time, pod: &mut Value) {
             "reason": "SchedulingGated", "status": "False", "type": "PodScheduled",
         }]);
     }
-}
-
-/// `spec.nodeName` beside gates is refused (`ValidatePodCreate`).
-fn gates_exclude_node(pod: &Value) -> Result<(), ApiError> {
-    let gated = pod["spec"]["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty());
-    if !gated || pod["spec"]["nodeName"].is_null() {
-        return Ok(());
-    }
-    let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-    let detail = "cannot be set until all schedulingGates have been cleared";
-    Err(ApiError::invalid(Resource::Pods, name, &[Cause::forbidden("spec.nodeName", detail)]))
 }
 
 fn after_create(now: Time, store: &mut Store, resource: Resource, created: &Value) {
@@ -146,12 +146,15 @@ pub fn update(
     dry_run: bool,
 ) -> Result<Arc<Value>, ApiError> {
     shape::check(resource, &object)?;
-    let (old, sent) = store.prepare_update(resource, object)?;
+    let (old, mut sent) = store.prepare_update(resource, object)?;
+    typed::settle(resource, &mut sent);
     let new = match part {
         Part::Main => main_part(resource, &old, sent)?,
-        Part::Status => status_part(resource, &old, sent),
+        Part::Status => status_part(resource, &old, sent)?,
     };
     if dry_run {
+        let mut new = new;
+        store.sign(now, resource, &old, &mut new, writer);
         return Ok(Arc::new(new));
     }
     let ended = resource == Resource::Pods && old["status"]["phase"] != new["status"]["phase"];
@@ -165,6 +168,9 @@ pub fn update(
 
 fn main_part(resource: Resource, old: &Value, mut new: Value) -> Result<Value, ApiError> {
     defaults::apply(resource, &mut new);
+    if resource == Resource::Pods {
+        admission::mutate_update(old, &mut new);
+    }
     if resource.has_status() {
         set_or_remove(&mut new, "status", old.get("status"));
     }
@@ -174,17 +180,38 @@ fn main_part(resource: Resource, old: &Value, mut new: Value) -> Result<Value, A
 }
 
 /// The strategies of status (`PrepareForUpdate`): the spec stays, the metadata is what was sent, but for a pod's owners; its QoS class stays.
-fn status_part(resource: Resource, old: &Value, sent: Value) -> Value {
+fn status_part(resource: Resource, old: &Value, sent: Value) -> Result<Value, ApiError> {
     let mut new = old.clone();
     new["metadata"] = sent["metadata"].clone();
+    set_or_remove(&mut new["metadata"], "managedFields", old["metadata"].get("managedFields"));
     set_or_remove(&mut new, "status", sent.get("status"));
     if resource == Resource::Pods {
         set_or_remove(&mut new["metadata"], "ownerReferences", old["metadata"].get("ownerReferences"));
+        if !new["status"].is_object() {
+            new["status"] = json!({});
+        }
         if new["status"]["qosClass"].as_str().unwrap_or_default().is_empty() {
             set_or_remove(&mut new["status"], "qosClass", old["status"].get("qosClass"));
         }
+        keep_observed_generations(old, &mut new);
     }
-    new
+    validate::status_update(resource, old, &new)?;
+    Ok(new)
+}
+
+/// A client that does not know `observedGeneration` does not clear it (`preserveOldObservedGeneration`).
+fn keep_observed_generations(old: &Value, new: &mut Value) {
+    const FIELD: &str = "observedGeneration";
+    if new["status"].get(FIELD).is_none() {
+        set_or_remove(&mut new["status"], FIELD, old["status"].get(FIELD));
+    }
+    let conditions = new["status"].get_mut("conditions").and_then(Value::as_array_mut);
+    for condition in conditions.into_iter().flatten() {
+        let known = pod::condition(old, condition["type"].as_str().unwrap_or_default());
+        if let (None, Some(generation)) = (condition.get(FIELD), known.and_then(|known| known.get(FIELD))) {
+            condition[FIELD] = generation.clone();
+        }
+    }
 }
 
 fn set_or_remove(object: &mut Value, field: &str, value: Option<&Value>) {
@@ -219,39 +246,70 @@ pub fn delete(
 /// Binds a pod as `pods/binding` does it.
 ///
 /// # Errors
-/// 404; 409 where the pod is being deleted, assigned or gated; 422 without a node.
-pub fn bind(now: Time, store: &mut Store, ns: &str, name: &str, binding: &Value) -> Result<(), ApiError> {
-    let node = binding["target"]["name"].as_str().unwrap_or_default();
-    if node.is_empty() {
-        let cause = Cause::required("target.name", "");
-        return Err(ApiError::invalid(Resource::Pods, name, &[cause]));
+/// 404; 409 where the pod is being deleted, assigned or gated; 500 without a node.
+pub fn bind(
+    now: Time,
+    store: &mut Store,
+    ns: &str,
+    name: &str,
+    binding: &Value,
+    dry_run: bool,
+) -> Result<(), ApiError> {
+    let node = binding_target(&binding["target"])?;
+    let (pods, uid) = (Resource::Pods, &binding["metadata"]["uid"]);
+    let stored = store.get(pods, ns, name).ok_or_else(|| ApiError::not_found(pods, name))?;
+    if uid.as_str().is_some_and(|uid| !uid.is_empty()) && *uid != stored["metadata"]["uid"] {
+        return Err(store::wrong_uid(pods, ns, name, (uid, &stored["metadata"]["uid"]), dry_run));
     }
-    let uid = binding["metadata"]["uid"].as_str();
-    let stored = store.get(Resource::Pods, ns, name);
-    if let (Some(uid), Some(pod)) = (uid, &stored)
-        && pod["metadata"]["uid"] != uid
-    {
-        let why = format!(
-            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-            pod["metadata"]["uid"].as_str().unwrap_or_default()
-        );
-        return Err(ApiError::conflict(Resource::Pods, name, &why));
+    match dry_run {
+        true => store.bindable(ns, name).map(drop),
+        false => store.bind(now, ns, name, node).map(drop),
     }
-    store.bind(now, ns, name, node).map(drop)
+}
+
+/// The node that is named (`ValidatePodBinding`, whose causes upstream makes no 422 of).
+fn binding_target(target: &Value) -> Result<&str, ApiError> {
+    let text = |field: &str| target[field].as_str().unwrap_or_default();
+    let mut causes = Vec::new();
+    if !["", "Node"].contains(&text("kind")) {
+        causes.push(Cause::not_supported("target.kind", text("kind"), &["Node", "<empty>"]));
+    }
+    if text("name").is_empty() {
+        causes.push(Cause::required("target.name", ""));
+    }
+    if causes.is_empty() {
+        Ok(target["name"].as_str().unwrap_or_default())
+    } else {
+        Err(ApiError::new(500, "", aggregate(&causes)))
+    }
 }
 
 /// Evicts a pod: the condition, then the deletion (`registry/core/pod/storage/eviction.go`).
 ///
 /// # Errors
-/// 404; 409 where a precondition fails; 429 where a disruption budget has no room.
-pub fn evict(now: Time, store: &mut Store, ns: &str, name: &str, options: &DeleteOptions) -> Result<(), ApiError> {
+/// 404; 409 where a precondition fails; 429 where a disruption budget has no room; what `check` says of the options once the condition is
+/// written: nobody looks at them before.
+pub fn evict(
+    now: Time,
+    store: &mut Store,
+    ns: &str,
+    name: &str,
+    options: &DeleteOptions,
+    dry_run: bool,
+    check: impl FnOnce() -> Result<(), ApiError>,
+) -> Result<(), ApiError> {
     let pods = Resource::Pods;
     let pod = store.get(pods, ns, name).ok_or_else(|| ApiError::not_found(pods, name))?;
-    store::check_preconditions(pods, &pod, options)?;
     if !ignores_budgets(&pod) {
         budget(store, ns, &pod)?;
     }
+    if dry_run {
+        check()?;
+        return store.dry_delete(now, pods, ns, name, options).map(drop);
+    }
+    store::check_preconditions(pods, &pod, options)?;
     store.write_unowned(pods, &pod, |pod| set_condition(now, pod));
+    check()?;
     let options = DeleteOptions { resource_version: None, ..options.clone() };
     delete(now, store, pods, ns, name, &options).map(drop)
 }

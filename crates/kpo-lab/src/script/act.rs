@@ -175,7 +175,7 @@ impl World {
             say(self, &Report::normal("ScaleDown", "deleting pod for node scale down"));
         }
         let (ns, name) = (pod::namespace(pod), pod::name(pod));
-        let evicted = api::evict(now, &mut self.store, ns, name, &DeleteOptions::default());
+        let evicted = api::evict(now, &mut self.store, ns, name, &DeleteOptions::default(), false, || Ok(()));
         if by == Some(ProvisionerKind::Karpenter) && evicted.is_ok() {
             say(self, &Report::normal("Evicted", "Evicted pod: Underutilized"));
         }

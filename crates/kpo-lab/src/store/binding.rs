@@ -16,19 +16,38 @@ impl Store {
     /// # Errors
     /// 404; 409 where the pod is being deleted, is assigned, or has gates.
     pub fn bind(&mut self, now: Time, ns: &str, name: &str, node: &str) -> Result<Arc<Value>, ApiError> {
-        let pods = Resource::Pods;
-        let old = self.get(pods, ns, name).ok_or_else(|| ApiError::not_found(pods, name))?;
-        if let Some(why) = unbindable(&old, node) {
-            return Err(ApiError::conflict(pods, name, &why));
-        }
+        let old = self.bindable(ns, name)?;
         let mut new = (*old).clone();
         new["spec"]["nodeName"] = node.into();
         set_scheduled(now, &mut new);
-        Ok(self.put(ChangeKind::Modified, pods, new, Some(old)))
+        Ok(self.put(ChangeKind::Modified, Resource::Pods, new, Some(old)))
+    }
+
+    /// The pod, if it may be assigned to a node.
+    ///
+    /// # Errors
+    /// As [`Store::bind`].
+    pub(crate) fn bindable(&self, ns: &str, name: &str) -> Result<Arc<Value>, ApiError> {
+        let pods = Resource::Pods;
+        let old = self.get(pods, ns, name).ok_or_else(|| ApiError::not_found(pods, name))?;
+        if let Some(why) = unbindable(&old) {
+            return Err(unbound(name, &why));
+        }
+        Ok(old)
     }
 }
 
-fn unbindable(pod: &Value, node: &str) -> Option<String> {
+/// `assignPod`: the subresource is named where upstream has no better word.
+fn unbound(name: &str, why: &str) -> ApiError {
+    let mut error = ApiError::conflict(Resource::Pods, name, why);
+    error.message = format!("Operation cannot be fulfilled on pods/binding {name:?}: {why}");
+    if let Some(details) = &mut error.details {
+        details["kind"] = "pods/binding".into();
+    }
+    error
+}
+
+fn unbindable(pod: &Value) -> Option<String> {
     let name = pod["metadata"]["name"].as_str().unwrap_or_default();
     if pod["metadata"].get("deletionTimestamp").is_some() {
         return Some(format!("pod {name} is being deleted, cannot be assigned to a host"));
@@ -37,7 +56,7 @@ fn unbindable(pod: &Value, node: &str) -> Option<String> {
         return Some(format!("pod {name} is already assigned to node {assigned:?}"));
     }
     let gated = pod["spec"]["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty());
-    gated.then(|| format!("pod {name} has non-empty .spec.schedulingGates, cannot be assigned to {node:?}"))
+    gated.then(|| format!("pod {name} has non-empty .spec.schedulingGates"))
 }
 
 fn set_scheduled(now: Time, pod: &mut Value) {

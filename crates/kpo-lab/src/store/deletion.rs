@@ -66,22 +66,36 @@ impl Store {
         options: &DeleteOptions,
     ) -> Result<Deletion, ApiError> {
         let old = self.get(resource, ns, name).ok_or_else(|| ApiError::not_found(resource, name))?;
-        check_preconditions(resource, &old, options)?;
-        let held = has_finalizers(&old);
-        let graceful = matches!(resource, Resource::Pods);
-        if !graceful && !held {
-            return Ok(Deletion::Gone(self.remove(resource, old)));
+        match plan(now, resource, &old, options)? {
+            Plan::Leave => Ok(Deletion::Pending(old)),
+            Plan::Remove => Ok(Deletion::Gone(self.remove(resource, old))),
+            Plan::Mark(marked) => Ok(Deletion::Pending(self.put(ChangeKind::Modified, resource, marked, Some(old)))),
+            Plan::MarkAndRemove(marked) => {
+                let marked = self.put(ChangeKind::Modified, resource, marked, Some(old));
+                Ok(Deletion::Gone(self.remove(resource, marked)))
+            }
         }
-        let grace = if graceful { pod_grace(&old, options) } else { 0 };
-        let Some(marked) = mark(now, &old, grace, options.grace) else {
-            return Ok(Deletion::Pending(old));
-        };
-        let marked = self.put(ChangeKind::Modified, resource, marked, Some(old));
-        let left = marked["metadata"]["deletionGracePeriodSeconds"].as_i64();
-        if held || left.is_some_and(|seconds| seconds > 0) {
-            return Ok(Deletion::Pending(marked));
-        }
-        Ok(Deletion::Gone(self.remove(resource, marked)))
+    }
+
+    /// What [`Store::delete`] would come to, with nothing written (`dryRun=All`).
+    ///
+    /// # Errors
+    /// As [`Store::delete`].
+    pub(crate) fn dry_delete(
+        &self,
+        now: Time,
+        resource: Resource,
+        ns: &str,
+        name: &str,
+        options: &DeleteOptions,
+    ) -> Result<Deletion, ApiError> {
+        let old = self.get(resource, ns, name).ok_or_else(|| ApiError::not_found(resource, name))?;
+        Ok(match plan(now, resource, &old, options)? {
+            Plan::Leave => Deletion::Pending(old),
+            Plan::Remove => Deletion::Gone(old),
+            Plan::Mark(marked) => Deletion::Pending(Arc::new(marked)),
+            Plan::MarkAndRemove(marked) => Deletion::Gone(Arc::new(marked)),
+        })
     }
 
     /// Removes an object whatever holds it.
@@ -90,6 +104,31 @@ impl Store {
             self.remove(resource, old);
         }
     }
+}
+
+/// What a deletion is to do.
+enum Plan {
+    /// Nothing: one is pending that this one does not shorten.
+    Leave,
+    /// The object goes at once.
+    Remove,
+    /// Its deletion is written into it.
+    Mark(Value),
+    /// The one, then the other.
+    MarkAndRemove(Value),
+}
+
+fn plan(now: Time, resource: Resource, old: &Value, options: &DeleteOptions) -> Result<Plan, ApiError> {
+    check_preconditions(resource, old, options)?;
+    let (held, graceful) = (has_finalizers(old), resource == Resource::Pods);
+    if !graceful && !held {
+        return Ok(Plan::Remove);
+    }
+    let grace = if graceful { pod_grace(old, options) } else { 0 };
+    let Some(marked) = mark(now, old, grace, options.grace) else { return Ok(Plan::Leave) };
+    let left = marked["metadata"]["deletionGracePeriodSeconds"].as_i64();
+    let stays = held || left.is_some_and(|seconds| seconds > 0);
+    Ok(if stays { Plan::Mark(marked) } else { Plan::MarkAndRemove(marked) })
 }
 
 /// Whether the preconditions of a deletion hold.
@@ -144,6 +183,8 @@ fn mark(now: Time, object: &Value, grace: i64, asked: Option<i64>) -> Option<Val
     let generation = meta["generation"].as_i64();
     let meta = metadata_mut(&mut marked);
     let at = since + Duration::from_secs(u64::try_from(grace).unwrap_or(0));
+    // Never in the past; a grace that is over by then is one second.
+    let (at, grace) = if at < now { (now, grace.min(1)) } else { (at, grace) };
     meta.insert("deletionTimestamp".into(), at.rfc3339().into());
     meta.insert("deletionGracePeriodSeconds".into(), grace.into());
     if let (false, Some(generation)) = (pending, generation) {

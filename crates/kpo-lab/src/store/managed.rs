@@ -145,7 +145,16 @@ fn atomic_map(field: &str) -> bool {
             | "involvedObject"
             | "labelSelector"
             | "selector"
+            | "requiredDuringSchedulingIgnoredDuringExecution"
+            | OWNER
     )
+}
+
+/// What an item of `ownerReferences` is called here: it is one value, as no other list's items are.
+const OWNER: &str = "an owner";
+
+fn item_name(list: &str) -> &'static str {
+    if list == "ownerReferences" { OWNER } else { "" }
 }
 
 fn item_key(keys: &[&str], item: &Value) -> String {
@@ -174,7 +183,7 @@ fn all_paths(field: &str, value: &Value, resource: Resource, into: &mut Fields) 
         }
         Value::Array(list) => {
             for (key, item) in items(field, list, resource).unwrap_or_default() {
-                all_paths("", item, resource, into.child(key));
+                all_paths(item_name(field), item, resource, into.child(key));
             }
         }
         _ => {}
@@ -192,7 +201,7 @@ fn compare(field: &str, old: &Value, new: &Value, resource: Resource, found: &mu
         (Value::Object(old), Value::Null) if !atomic_map(field) => compare_maps(old, &Map::new(), resource, found),
         (Value::Array(_) | Value::Null, Value::Array(_) | Value::Null) => {
             match (items(field, elements(old), resource), items(field, elements(new), resource)) {
-                (Some(old), Some(new)) => compare_lists(&old, &new, resource, found),
+                (Some(old), Some(new)) => compare_lists(item_name(field), &old, &new, resource, found),
                 _ => found.written.member = true,
             }
         }
@@ -217,17 +226,23 @@ fn compare_maps(old: &Map<String, Value>, new: &Map<String, Value>, resource: Re
     }
 }
 
-fn compare_lists(old: &[(String, &Value)], new: &[(String, &Value)], resource: Resource, found: &mut Difference) {
+fn compare_lists(
+    item: &str,
+    old: &[(String, &Value)],
+    new: &[(String, &Value)],
+    resource: Resource,
+    found: &mut Difference,
+) {
     let find = |list: &[(String, &Value)], key: &str| list.iter().position(|(known, _)| known == key);
     for (key, value) in new {
         match find(old, key) {
             Some(at) if old[at].1 == *value => {}
-            Some(at) => found.within(key.clone(), |found| compare("", old[at].1, value, resource, found)),
-            None => all_paths("", value, resource, found.written.child(key.clone())),
+            Some(at) => found.within(key.clone(), |found| compare(item, old[at].1, value, resource, found)),
+            None => all_paths(item, value, resource, found.written.child(key.clone())),
         }
     }
     for (key, value) in old.iter().filter(|(key, _)| find(new, key).is_none()) {
-        all_paths("", value, resource, found.removed.child(key.clone()));
+        all_paths(item, value, resource, found.removed.child(key.clone()));
     }
 }
 
@@ -276,14 +291,27 @@ const OWNERLESS: &[&str] = &[
 /// Writes into `new` who owns what, after `writer` turned `old` into it.
 pub(super) fn record(now: Time, resource: Resource, old: &Value, new: &mut Value, writer: &Writer) {
     let found = difference(resource, old, new, writer);
-    write(now, resource, old, &found, new, writer);
+    write(now, resource, &found, new, writer);
+}
+
+/// The entries that a write goes on from: those that were sent with it, or where there are none the stored ones; one that is empty takes all
+/// away (`fieldmanager.go`, `decodeLiveOrNew`).
+pub(super) fn sent_or_stored(sent: &mut Map<String, Value>, stored: &Map<String, Value>) {
+    const FIELD: &str = "managedFields";
+    let entries = sent.get(FIELD).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    match (entries, stored.get(FIELD)) {
+        ([Value::Object(entry)], _) if entry.is_empty() => drop(sent.remove(FIELD)),
+        (entries, _) if !entries.is_empty() && entries.iter().all(|entry| entry["manager"].is_string()) => {}
+        (_, Some(known)) => drop(sent.insert(FIELD.into(), known.clone())),
+        (_, None) => drop(sent.remove(FIELD)),
+    }
 }
 
 /// The same where admission made `stored` of what the writer `submitted`: he owns the latter.
 pub(super) fn record_submitted(now: Time, resource: Resource, submitted: &Value, stored: &mut Value, writer: &Writer) {
     let old = blank(resource);
     let found = difference(resource, &old, submitted, writer);
-    write(now, resource, &old, &found, stored, writer);
+    write(now, resource, &found, stored, writer);
 }
 
 fn difference(resource: Resource, old: &Value, new: &Value, writer: &Writer) -> Difference {
@@ -296,11 +324,11 @@ fn difference(resource: Resource, old: &Value, new: &Value, writer: &Writer) -> 
     found
 }
 
-fn write(now: Time, resource: Resource, old: &Value, found: &Difference, new: &mut Value, writer: &Writer) {
+fn write(now: Time, resource: Resource, found: &Difference, new: &mut Value, writer: &Writer) {
     if found.written.is_empty() && found.removed.is_empty() {
         return;
     }
-    let mut entries = old["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+    let mut entries = new["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
     lose(&mut entries, found, writer);
     gain(now, resource, &mut entries, &found.written, writer);
     // fieldmanager/managedfields.go, sortEncodedManagedFields: by time, then by name.

@@ -122,7 +122,10 @@ fn binding_is_refused_once_the_pod_is_being_deleted() {
     let error = store.bind(NOW, "default", "a", "node-1").expect_err("deleting");
     assert_eq!(
         (error.code, error.message.as_str()),
-        (409, "Operation cannot be fulfilled on pods \"a\": pod a is being deleted, cannot be assigned to a host")
+        (
+            409,
+            "Operation cannot be fulfilled on pods/binding \"a\": pod a is being deleted, cannot be assigned to a host"
+        )
     );
 }
 

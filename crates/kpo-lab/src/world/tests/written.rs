@@ -26,7 +26,8 @@ fn a_tolerated_taint_does_not_move_what_was_planned() {
          at 200s: node node-1 tainted slow=:NoExecute\n",
     );
     let mut spec = plain();
-    spec["tolerations"] = json!([{"key": "slow", "operator": "Exists", "tolerationSeconds": 10}]);
+    spec["tolerations"] =
+        json!([{"key": "slow", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 10}]);
     create(&mut world, "task", spec);
     run_for(&mut world, 340);
     assert!(!pod::is_terminating(&pod(&world, "task")));
