@@ -43,7 +43,7 @@ pub(crate) const BODIES: &[Body] = bodies! {
     result: by_sidecar by_sidecar_large by_message by_exec missing
         beside_one_that_runs_on;
     disruption: preempted_before_start preempted_while_running evicted_before_start evicted_while_running
-        deleted_while_waiting force_deleted_while_running succeeds_in_its_grace;
+        deleted_while_waiting force_deleted_while_running succeeds_in_its_grace namesake_in_its_place namesake_of_the_next;
     observer: cancelled detached_and_attached killed_and_taken_over protected_and_deleted two_observers;
     refusal: pod_security_refuses pod_security_passes quota_is_full quota_demands_limits namespace_is_missing;
 };

@@ -4,6 +4,7 @@ use super::{WAITS_FOR_SETTINGS, is_running, is_waiting, same, shell};
 use crate::Error;
 use crate::cluster::Namespace;
 use crate::command::{Ended, Started};
+use crate::ledger::Ledger;
 use serde_json::{Value, json};
 
 const TRAPS: &str = "trap 'echo term; exit 0' TERM; while true; do sleep 1; done";
@@ -41,6 +42,24 @@ impl Namespace<'_> {
             json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": self.name}});
         self.post(&self.path(&format!("pods/{pod}/eviction")), &eviction).await?;
         Ok(())
+    }
+
+    /// A pod that somebody else makes; its UID.
+    async fn somebodys(&self, name: &str) -> Result<Value, Error> {
+        let container =
+            json!({"name": "base", "image": super::IMAGE, "command": ["sh", "-c", format!("echo theirs; {RUNS}")]});
+        let pod = json!({"metadata": {"name": name}, "spec": {"containers": [container], "terminationGracePeriodSeconds": 0}});
+        Ok(self.post(&self.path("pods"), &pod).await?["metadata"]["uid"].clone())
+    }
+
+    /// It is the only pod, as it was made.
+    async fn is_left_alone(&self, name: &str, uid: &Value) -> Result<(), Error> {
+        let left = self.pods().await?;
+        let is_it = |pod: &&Value| pod["metadata"]["name"] == name && pod["metadata"]["uid"] == *uid;
+        let theirs = left.iter().find(is_it).ok_or_else(|| format!("{name} is gone"))?;
+        same("deleted", &theirs["metadata"]["deletionTimestamp"], &Value::Null)?;
+        same("annotations", &theirs["metadata"]["annotations"], &Value::Null)?;
+        same("pods", &json!(left.len()), &json!(1))
     }
 
     /// Six tenths of a node's CPU: two such do not fit.
@@ -153,4 +172,29 @@ pub(super) async fn succeeds_in_its_grace(namespace: &Namespace<'_>) -> Result<(
     let outcome = task.ended().await?.exits(0)?.outcome()?;
     same("verdict", &outcome["verdict"], &json!("succeeded"))?;
     namespace.is_empty().await
+}
+
+/// Somebody makes a pod of the same name: it is not ours, is not taken for ours, and stays.
+pub(super) async fn namesake_in_its_place(namespace: &Namespace<'_>) -> Result<(), Error> {
+    let ledger = Ledger::open(namespace)?;
+    let run = ledger.run("task", &["-o", "json"], &format!("echo ours; {RUNS}"));
+    let task = namespace.start("run", &run)?;
+    namespace.pod("task-1", "runs", is_running).await?;
+    namespace.delete(&namespace.path("pods/task-1"), &json!({"gracePeriodSeconds": 0})).await?;
+    let uid = namespace.somebodys("task-1").await?;
+    let ended = task.ended().await?.exits(75)?.never_says("theirs")?;
+    disrupted(&ended, "deleted-outside", "started")?;
+    ledger.shows("task", &[1])?;
+    namespace.is_left_alone("task-1", &uid).await
+}
+
+/// The next attempt's name is somebody's.
+pub(super) async fn namesake_of_the_next(namespace: &Namespace<'_>) -> Result<(), Error> {
+    let task = namespace.waiting(&[]).await?;
+    let uid = namespace.somebodys("task-2").await?;
+    namespace.evict("task-1").await?;
+    namespace.give_settings().await?;
+    let ended = task.ended().await?.exits(126)?.never_says("theirs")?;
+    disrupted(&ended, "eviction", "never")?;
+    namespace.is_left_alone("task-2", &uid).await
 }

@@ -17,8 +17,8 @@ const COUNTS: &str =
 const ENDS: &str = "until [ -e /ledger/end ]; do sleep 0.1; done; mkdir -p /airflow/xcom; echo 1 > /airflow/xcom/return.json; echo ended";
 const ENDURES: &str = "trap 'exit 143' TERM; while true; do sleep 0.2; done";
 
-/// Tasks at different stages: one that runs on, one that ends in the meantime, one that has not started, one that is evicted in the meantime, and
-/// one that is only begun then.
+/// Tasks at different stages: one that runs on, one that ends in the meantime, one that has not started (and is evicted once all is well: its
+/// second attempt runs), one that is evicted in the meantime, and one that is only begun then.
 struct Underway<'a> {
     namespace: &'a Namespace<'a>,
     ledger: Ledger,
@@ -70,10 +70,12 @@ impl<'a> Underway<'a> {
 
     /// Each of them comes to its end, as if nothing had been.
     async fn end(mut self) -> Result<(), Error> {
+        self.namespace.evict("waits-1").await?;
+        self.namespace.pod("waits-2", "takes its place", |_| true).await?;
         self.namespace.give_settings().await?;
         self.began_late().await?;
         self.waits.ended().await?.exits(0)?.prints("hello\n")?;
-        self.ledger.shows("waits", &[1])?;
+        self.ledger.shows("waits", &[2])?;
         if let Some(evicted) = self.evicted {
             disruption::disrupted(&evicted.ended().await?.exits(75)?, "eviction", "started")?;
             self.ledger.shows("evicted", &[1])?;
