@@ -1,13 +1,16 @@
 //! The bodies, by what they are about.
 
 mod disruption;
+mod injected;
 mod log;
 mod observer;
 mod outage;
 mod refusal;
 mod result;
 mod rights;
+mod silent;
 mod stages;
+mod token;
 mod whole;
 
 use crate::Error;
@@ -34,6 +37,9 @@ pub(crate) const CLUSTER_ONLY: &[Body] = bodies! {
         force_deleted_at_each_stage node_deleted_at_each_stage;
     outage: api_server_killed api_server_paused etcd_killed kubelet_killed kubelet_paused containerd_killed
         controllers_killed;
+    silent: node_silent;
+    token: token_ends_before_the_next;
+    injected: plain_sidecar_injected native_sidecar_injected failing_sidecar_injected;
 };
 
 /// All that both worlds play.

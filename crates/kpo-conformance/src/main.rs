@@ -11,6 +11,7 @@ mod differ;
 mod ledger;
 mod record;
 mod target;
+mod webhook;
 
 use bodies::{BODIES, Body, CLUSTER_ONLY};
 use cluster::Namespace;

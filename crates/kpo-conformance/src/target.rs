@@ -58,7 +58,8 @@ impl Target {
     }
 }
 
-async fn client(kubeconfig: &Path, silence: Option<Duration>) -> Result<Client, Error> {
+/// A client of this kubeconfig's, which gives up after so long a silence.
+pub(crate) async fn client(kubeconfig: &Path, silence: Option<Duration>) -> Result<Client, Error> {
     let read = Kubeconfig::read_from(kubeconfig)?;
     let mut config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await?;
     config.read_timeout = silence;

@@ -11,7 +11,7 @@ use serde_json::json;
 use std::time::{Duration, Instant};
 
 /// Counts until it is told to stop: what is missing in between, and what is missing at the end, shows.
-const COUNTS: &str =
+pub(super) const COUNTS: &str =
     "i=0; until [ -e /ledger/stop ]; do i=$((i+1)); echo $i; sleep 0.1; done; echo $i is the last; exit 7";
 /// Ends in the middle of the outage, and hands a result back.
 const ENDS: &str = "until [ -e /ledger/end ]; do sleep 0.1; done; mkdir -p /airflow/xcom; echo 1 > /airflow/xcom/return.json; echo ended";
@@ -116,7 +116,7 @@ impl Namespace<'_> {
 }
 
 /// Each number once, in order, to the last. `torn`: the runtime may have lost some.
-fn counts(text: &str, torn: bool) -> Result<(), Error> {
+pub(super) fn counts(text: &str, torn: bool) -> Result<(), Error> {
     let last =
         text.lines().last().and_then(|line| line.strip_suffix(" is the last")).ok_or("the last line is missing")?;
     let numbers = text.lines().map_while(|line| line.parse().ok()).collect::<Vec<u32>>();

@@ -26,7 +26,7 @@ fn rights(roles: &[&str]) -> Result<Vec<(String, String)>, Error> {
 }
 
 /// A service account with some rights, and the kubeconfig of who has its token.
-struct Account(PathBuf);
+pub(super) struct Account(pub(super) PathBuf);
 
 impl Drop for Account {
     fn drop(&mut self) {
@@ -37,6 +37,24 @@ impl Drop for Account {
 
 impl Namespace<'_> {
     async fn account(&self, name: &str, rights: &[(String, String)]) -> Result<Account, Error> {
+        self.authorise(name, rights).await?;
+        let token = self.token(name, json!({"expirationSeconds": 600})).await?;
+        self.kubeconfig(name, json!({ "token": token }))
+    }
+
+    /// A token of a service account, as asked for.
+    pub(super) async fn token(&self, account: &str, spec: Value) -> Result<String, Error> {
+        let asked =
+            self.post(&self.path(&format!("serviceaccounts/{account}/token")), &json!({ "spec": spec })).await?;
+        Ok(asked["status"]["token"].as_str().ok_or("no token")?.to_owned())
+    }
+
+    /// A service account that may run tasks.
+    pub(super) async fn runner(&self, name: &str) -> Result<(), Error> {
+        self.authorise(name, &rights(&FOR_RUN)?).await
+    }
+
+    async fn authorise(&self, name: &str, rights: &[(String, String)]) -> Result<(), Error> {
         let rules: Vec<Value> =
             rights.iter().map(|(r, v)| json!({"apiGroups": [""], "resources": [r], "verbs": [v]})).collect();
         let rbac = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{}", self.name);
@@ -48,10 +66,7 @@ impl Namespace<'_> {
         let binding = json!({"metadata": metadata, "subjects": [subject], "roleRef": role});
         self.post(&format!("{rbac}/rolebindings"), &binding).await?;
         let (resource, verb) = rights.last().ok_or("an account needs a right")?;
-        self.wait("the Role is in force", || self.may(name, resource, verb)).await?;
-        let asked = json!({"spec": {"expirationSeconds": 600}});
-        let token = self.post(&self.path(&format!("serviceaccounts/{name}/token")), &asked).await?;
-        self.kubeconfig(name, token["status"]["token"].as_str().ok_or("no token")?)
+        self.wait("the Role is in force", || self.may(name, resource, verb)).await
     }
 
     async fn may(&self, account: &str, resource: &str, verb: &str) -> Result<bool, Error> {
@@ -63,14 +78,14 @@ impl Namespace<'_> {
         Ok(answer["status"]["allowed"] == true)
     }
 
-    /// The target's clusters and contexts, with this token for a user.
-    fn kubeconfig(&self, account: &str, token: &str) -> Result<Account, Error> {
+    /// The target's clusters and contexts, with these credentials for a user.
+    pub(super) fn kubeconfig(&self, account: &str, credentials: Value) -> Result<Account, Error> {
         let admin = kube::config::Kubeconfig::read_from(&self.target.kubeconfig)?;
         let (clusters, current) = (json!(admin.clusters), admin.current_context.unwrap_or_default());
         let found = admin.contexts.into_iter().find(|context| context.name == current);
         let cluster = found.and_then(|named| named.context).ok_or("the kubeconfig has no current context")?.cluster;
         let context = json!({"name": current, "context": {"cluster": cluster, "user": account}});
-        let user = json!({"name": account, "user": {"token": token}});
+        let user = json!({"name": account, "user": credentials});
         let config = json!({"apiVersion": "v1", "kind": "Config", "clusters": clusters, "contexts": [context],
             "users": [user], "current-context": current});
         let path = std::env::temp_dir().join(format!("{}-{account}.kubeconfig", self.name));
