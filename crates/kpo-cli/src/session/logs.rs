@@ -162,6 +162,9 @@ fn cause(gap: &LogGap) -> String {
     let words = |text: &str| render::clause(text);
     match &gap.cause {
         GapCause::Rotated => "the log was rotated while it was not being followed".to_owned(),
+        GapCause::Overtaken => {
+            "it was written faster than it could be read, and rotated; the line before may be two".to_owned()
+        }
         GapCause::PodGone(None) => "the pod went away before they could be read".to_owned(),
         GapCause::PodGone(Some(why)) => format!("the pod went away before they could be read: {}", words(why)),
         GapCause::ContainerGone(why) => format!("the node no longer has the container's log: {}", words(why)),

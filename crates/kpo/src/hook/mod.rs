@@ -126,7 +126,7 @@ pub struct KubernetesHook {
 /// Gives the time of day, UTC.
 pub type WallClock = Arc<dyn Fn() -> Time + Send + Sync>;
 
-fn system_clock() -> Time {
+pub(crate) fn system_clock() -> Time {
     Time::default() + SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 

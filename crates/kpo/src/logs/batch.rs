@@ -70,6 +70,11 @@ impl LogBatch {
         self.data.len()
     }
 
+    /// The lines before this one.
+    pub(super) fn head(&self, index: usize) -> Self {
+        Self { data: self.data.clone(), spans: Arc::new(self.spans[..index].to_vec()) }
+    }
+
     /// The lines from this one on.
     pub(super) fn tail(&self, index: usize) -> Self {
         match index {

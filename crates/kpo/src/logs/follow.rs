@@ -13,8 +13,10 @@ use tokio::{
 use super::{
     Container, GapCause, LogBatch, LogEvent, LogGap, LogOptions, LogTarget, LogTrouble, ROOM, Reread, Waiting,
     batch::{Remark, Split, Splitter},
+    pace::Pace,
     replay::{Joined, Replay, Seen},
 };
+use crate::hook::system_clock;
 use crate::request::{ApiFailure, ApiRequest, ByteStream, Requests};
 
 /// A follow that ended cleanly so shortly before its container was known to have ended, ended for that reason.
@@ -62,6 +64,8 @@ pub(super) struct Follower {
     verified: bool,
     /// Whether the current body gave something after the container's end was told.
     behind: bool,
+    /// Of the current body, if it follows.
+    pace: Option<Pace>,
     /// When the last new line came.
     progress_at: Instant,
     failures: u32,
@@ -108,6 +112,7 @@ impl Follower {
             closed_at: None,
             verified: false,
             behind: false,
+            pace: None,
             progress_at: Instant::now(),
             failures: 0,
             trouble_since: None,
@@ -140,7 +145,7 @@ impl Follower {
             _ = self.container.changed() => return self.undo_change(),
         };
         let end = match opened {
-            Ok(body) => match self.begin_body().await {
+            Ok(body) => match self.begin_body(Some(Pace::new(system_clock()))).await {
                 Ok(()) => self.read(body, true).await?,
                 Err(failure) => End::Broken(Some(failure)),
             },
@@ -209,7 +214,7 @@ impl Follower {
             _ = self.container.changed() => return self.undo_change(),
         };
         let end = match opened {
-            Ok(body) => match self.begin_body().await {
+            Ok(body) => match self.begin_body(None).await {
                 Ok(()) => self.read(body, false).await?,
                 Err(failure) => End::Broken(Some(failure)),
             },
@@ -283,14 +288,14 @@ impl Follower {
     }
 
     /// A body begins: it is compared with what was seen, and where the name may be another's by now it must be the same pod's.
-    async fn begin_body(&mut self) -> Result<(), ApiFailure> {
+    async fn begin_body(&mut self, pace: Option<Pace>) -> Result<(), ApiFailure> {
         self.verified = !self.unbroken || self.trouble_since.is_some() || self.options.name_is_reused;
         if self.verified {
             self.same_pod().await?;
         }
         self.bodies += 1;
         self.cut_off = std::mem::take(&mut self.splitter).finish();
-        (self.remark, self.behind, self.size) = (None, false, 0);
+        (self.remark, self.behind, self.size, self.pace) = (None, false, 0, pace);
         self.replay = self.seen.replay();
         Ok(())
     }
@@ -399,6 +404,25 @@ impl Follower {
 
     async fn send(&mut self, batch: LogBatch) -> Result<(), Over> {
         let Some(batch) = self.not_before_since(batch) else { return Ok(()) };
+        let overtaken = self.pace.as_mut().and_then(|pace| pace.overtaken(&batch));
+        match overtaken {
+            None => self.send_on(batch).await,
+            Some(index) => self.send_around(batch, index).await,
+        }
+    }
+
+    /// A batch with a gap before one of its lines.
+    async fn send_around(&mut self, batch: LogBatch, index: usize) -> Result<(), Over> {
+        if index > 0 {
+            self.send_on(batch.head(index)).await?;
+        }
+        let rest = batch.tail(index);
+        let before = rest.iter().next().map(|line| line.time);
+        self.gap(before, GapCause::Overtaken).await?;
+        self.send_on(rest).await
+    }
+
+    async fn send_on(&mut self, batch: LogBatch) -> Result<(), Over> {
         self.seen.add(&batch);
         (self.failures, self.progress_at) = (0, Instant::now());
         let size = u32::try_from(batch.size()).unwrap_or(ROOM).min(ROOM);

@@ -10,14 +10,16 @@
 //!   reads slowly slows the stream, not the process.
 //!
 //! # Caveats
-//! - A rotation *during* an unbroken follow can skip lines unseen: the kubelet's reader opens the new file without reading the old one to
-//!   its end, and nothing in the API shows it. A rotation during a broken one is seen, and named as [`GapCause::Rotated`].
+//! - A follow that cannot keep up with the program skips whole files: the kubelet's reader goes on with the newest, and nothing in the API shows it.
+//!   It is known by its looks, and named as [`GapCause::Overtaken`]: a pause of three seconds or more after which the follow is late. A rotation during
+//!   a broken follow is seen, and named as [`GapCause::Rotated`].
 //! - A timestamp is the container runtime's, on its node's clock. Lines of more than 16 KiB have the time of their beginning.
 //! - A connection that is silent but dead is given up after [`LogOptions::idle`]; the API server does not even answer before the
 //!   container's first byte.
 
 mod batch;
 mod follow;
+mod pace;
 mod replay;
 mod stamp;
 #[cfg(test)]
@@ -134,6 +136,9 @@ impl LogGap {
 pub enum GapCause {
     /// The log was rotated while it was not being followed: what stood in the old file behind the last line seen is lost, if anything did.
     Rotated,
+    /// The follow was behind when the log was rotated, perhaps more than once: files may have been skipped here. The line before may be the
+    /// beginning of one and the end of another.
+    Overtaken,
     /// The pod is gone, or another has its name, before its log was read to the end. The API server's words on what hindered it, if any.
     PodGone(Option<String>),
     /// The kubelet no longer has the container's log; its words.
