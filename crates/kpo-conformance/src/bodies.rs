@@ -37,6 +37,7 @@ pub(crate) const CLUSTER_ONLY: &[Body] = bodies! {
         force_deleted_at_each_stage node_deleted_at_each_stage;
     outage: api_server_killed api_server_paused etcd_killed kubelet_killed kubelet_paused containerd_killed
         controllers_killed;
+    log: rotated_under_way;
     silent: node_silent;
     token: token_ends_before_the_next;
     injected: plain_sidecar_injected native_sidecar_injected failing_sidecar_injected;

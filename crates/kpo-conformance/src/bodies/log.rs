@@ -3,9 +3,12 @@
 use super::shell;
 use crate::Error;
 use crate::cluster::Namespace;
+use crate::is_long;
 
 /// More than the 10 MiB at which a kubelet rotates, which it looks at every 10 s (`containerLogMonitorInterval`).
 const LINES: usize = 500_000;
+/// Lines at once, with their timestamps more than 10 MiB too.
+const BURST: usize = 250_000;
 
 /// What a rotation takes away before the log is followed at all nobody can hand out any more: the burst waits for its follower.
 pub(super) async fn burst(namespace: &Namespace<'_>) -> Result<(), Error> {
@@ -26,4 +29,60 @@ pub(super) async fn several_containers(namespace: &Namespace<'_>) -> Result<(), 
     let side = r#"spec.containers[1]={"name":"side","image":"busybox:1","command":["sh","-c","echo aside"]}"#;
     let ended = namespace.kpo("run", &shell(&["--set", side], "sleep 2; echo hello")).await?;
     ended.exits(0)?.prints("hello\n")?.says("[side] aside").map(drop)
+}
+
+/// Several rotations: each is looked for every 10 s, and a pause lets a slow node come after. The long run writes on without one.
+pub(super) async fn rotated_under_way(namespace: &Namespace<'_>) -> Result<(), Error> {
+    let (bursts, pause) = if is_long() { (30, 0) } else { (6, 5) };
+    let script = format!(
+        "sleep 2; i=0; while [ $i -lt {bursts} ]; do seq $((i*{BURST}+1)) $(((i+1)*{BURST})); i=$((i+1)); sleep {pause}; done"
+    );
+    let task = namespace.start("run", &shell(&["--on-finish", "keep"], &script))?;
+    let ended = task.ended().await?.exits(0)?;
+    let holes = holes(&ended.stdout, bursts * BURST)?;
+    let gaps = ended.stderr.matches("gap: ").count();
+    if holes.len() > gaps {
+        return Err(format!(
+            "lines are missing after {holes:?}, and {gaps} gaps were named; kpo said: {}",
+            ended.stderr
+        )
+        .into());
+    }
+    let held = namespace.log("task-1", "base").await?;
+    if held.starts_with("1\n") {
+        return Err("the log was never rotated: this shows nothing".into());
+    }
+    if !ended.stdout.ends_with(&held) {
+        return Err(format!("the node holds lines that were not shown; kpo said: {}", ended.stderr).into());
+    }
+    namespace.remove_leftovers().await
+}
+
+/// After which numbers some are missing. Each line has to be a number above the one before, and the last one the last; only where some are missing may a
+/// line be the beginning of one and the end of another, since the runtime cuts a line at a rotation.
+fn holes(text: &str, last: usize) -> Result<Vec<usize>, Error> {
+    let (mut before, mut holes) = (0, Vec::new());
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        let next = lines.peek().and_then(|line| line.parse::<usize>().ok());
+        match line.parse::<usize>() {
+            Ok(number) if number == before + 1 => before = number,
+            _ if next.is_some_and(|next| is_glued(line, before + 1, next - 1)) => {
+                holes.push(before);
+                before = next.unwrap_or_default() - 1;
+            }
+            Ok(number) if (before + 1..=last).contains(&number) => {
+                holes.push(before);
+                before = number;
+            }
+            _ => return Err(format!("{line:?} after {before}").into()),
+        }
+    }
+    if before == last { Ok(holes) } else { Err(format!("the last line is {before}, not {last}").into()) }
+}
+
+fn is_glued(line: &str, begun: usize, ended: usize) -> bool {
+    let (begun, ended) = (begun.to_string(), ended.to_string());
+    (0..=line.len())
+        .any(|at| line.is_char_boundary(at) && begun.starts_with(&line[..at]) && ended.ends_with(&line[at..]))
 }

@@ -207,6 +207,8 @@ async fn strike<F>(
 where
     F: Future<Output = Result<(), Error>>,
 {
+    // On somebody else's cluster other pods would be hit too.
+    Components::here()?;
     namespace.is_well().await?;
     let ledger = Ledger::open(namespace)?;
     let (node, _) = namespace.victim().await?;
