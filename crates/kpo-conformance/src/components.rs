@@ -63,10 +63,7 @@ impl Components {
 
     /// The fault's end.
     pub(crate) async fn end(&self, component: &str, fault: Fault) -> Result<(), Error> {
-        match fault {
-            Fault::Killed(_) => self.run(&["start", component]).await,
-            Fault::Paused(_) => self.run(&["signal", component, "CONT"]).await,
-        }
+        self.run(&mends(component, fault)).await
     }
 
     /// Runs the script with other words than those.
@@ -78,6 +75,43 @@ impl Components {
         } else {
             Err(format!("{} {}: {status}", self.0.display(), arguments.join(" ")).into())
         }
+    }
+}
+
+/// A component that suffers, for a body that may fail in the meantime: it goes on when this is dropped, for the bodies that come next need it.
+pub(crate) struct Broken<'a> {
+    components: &'a Components,
+    component: String,
+    fault: Fault,
+    ended: bool,
+}
+
+impl<'a> Broken<'a> {
+    pub(crate) async fn begin(components: &'a Components, component: &str, fault: Fault) -> Result<Self, Error> {
+        components.begin(component, fault).await?;
+        Ok(Self { components, component: component.to_owned(), fault, ended: false })
+    }
+
+    pub(crate) async fn end(mut self) -> Result<(), Error> {
+        self.ended = true;
+        self.components.end(&self.component, self.fault).await
+    }
+}
+
+impl Drop for Broken<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            // Its body has failed already, and says why.
+            let _ = std::process::Command::new(&self.components.0).args(mends(&self.component, self.fault)).status();
+        }
+    }
+}
+
+/// What the script is told so that a fault ends.
+fn mends(component: &str, fault: Fault) -> Vec<&str> {
+    match fault {
+        Fault::Killed(_) => vec!["start", component],
+        Fault::Paused(_) => vec!["signal", component, "CONT"],
     }
 }
 

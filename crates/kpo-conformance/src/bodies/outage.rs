@@ -4,7 +4,7 @@ use super::{WAITS_FOR_SETTINGS, disruption, is_running, is_waiting, same};
 use crate::Error;
 use crate::cluster::Namespace;
 use crate::command::Started;
-use crate::components::{Components, Fault};
+use crate::components::{Broken, Components, Fault};
 use crate::is_long;
 use crate::ledger::Ledger;
 use serde_json::json;
@@ -135,11 +135,10 @@ async fn suffers(namespace: &Namespace<'_>, component: &str, fault: Fault) -> Re
     let mut underway = Underway::begin(namespace, &node, &component).await?;
     let (Fault::Killed(span) | Fault::Paused(span)) = fault;
     let began = Instant::now();
-    components.begin(&component, fault).await?;
-    let meanwhile = underway.meanwhile().await;
+    let broken = Broken::begin(&components, &component, fault).await?;
+    underway.meanwhile().await?;
     tokio::time::sleep(span.saturating_sub(began.elapsed())).await;
-    components.end(&component, fault).await?;
-    meanwhile?;
+    broken.end().await?;
     namespace.is_well().await?;
     underway.end().await
 }
