@@ -358,7 +358,8 @@ fn compare(name: &str, seconds: u64, text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let differs = DIFFERS.iter().find(|(differs, ..)| *differs == name);
     if let Some((_, same, ..)) = differs {
-        (real.truncate(*same), lab.truncate(*same));
+        real.truncate(*same);
+        lab.truncate(*same);
     }
     for (index, (real, lab)) in real.iter().zip(&lab).enumerate() {
         let path = format!("{name} write {}", index + 1);
