@@ -86,12 +86,23 @@ pub(super) fn by_phase(reason: &str, message: &str) -> Option<Disruption> {
     })
 }
 
-/// What the conditions say: DisruptionTarget by type and status, with open-ended reasons; Kueue's TerminationTarget.
+/// What the conditions say: DisruptionTarget by type and status, with open-ended reasons; Kueue's TerminationTarget. Who disrupts says so and then deletes:
+/// a condition that was seen to come after the deletion did not sign it.
 pub(super) fn by_condition(ledger: &Ledger) -> Option<Disruption> {
+    if came_after_the_deletion(ledger) {
+        return None;
+    }
     let pod = ledger.last.as_ref()?;
     let kueue = || pod.condition("TerminationTarget").map(|c| Disruption::said(Cause::Queue, words(c)));
     let target = pod.condition("DisruptionTarget").cloned().or_else(|| wiped(ledger));
     target.as_ref().map(by_target).or_else(kueue)
+}
+
+fn came_after_the_deletion(ledger: &Ledger) -> bool {
+    let signs = |fact: &Fact| matches!(fact, Fact::Condition { kind, .. } if kind == "DisruptionTarget" || kind == "TerminationTarget");
+    let deletion = ledger.entries.iter().find(|entry| matches!(entry.fact, Fact::DeletionRequested { .. }));
+    let first = ledger.entries.iter().find(|entry| signs(&entry.fact));
+    matches!((deletion, first), (Some(deletion), Some(first)) if first.at > deletion.at)
 }
 
 /// The condition as last seen, where a later status was written without any.

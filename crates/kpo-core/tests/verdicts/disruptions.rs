@@ -38,6 +38,16 @@ fn disruptions() {
         ("GKE recreates the node", killed_by("DeletionByGCPControllerManager"), "node-gone/started: nodeGone exit 137"),
         ("an unknown controller", killed_by("SpotInterruption"), "other/started: disruptedByOther exit 137"),
         (
+            "deleted by hand, and evicted while it ended",
+            ran([
+                Seen(runs().deleting(5)),
+                Later(1),
+                Seen(runs().deleting(5).target("EvictionByEvictionAPI")),
+                gone(killed().deleting(5).target("EvictionByEvictionAPI").failed()),
+            ]),
+            "deleted-outside/started: deletedOutside exit 137",
+        ),
+        (
             "waiting at Permit: an event only",
             vec![Seen(fresh()), told("Preempted", "Preempted by pod u2 on node n", "default-scheduler")],
             "alive",
