@@ -14,6 +14,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 pub(crate) struct Namespace<'a> {
     pub(crate) target: &'a Target,
     pub(crate) name: String,
+    /// The one case of the body that is to be played; none: all.
+    pub(crate) only: Option<String>,
 }
 
 impl<'a> Namespace<'a> {
@@ -24,7 +26,7 @@ impl<'a> Namespace<'a> {
 
     /// The same under a name of the caller's.
     pub(crate) async fn named(target: &'a Target, name: &str) -> Result<Self, Error> {
-        let namespace = Self { target, name: name.to_owned() };
+        let namespace = Self { target, name: name.to_owned(), only: None };
         namespace.post("/api/v1/namespaces", &json!({"metadata": {"name": namespace.name}})).await?;
         let account = namespace.path("serviceaccounts/default");
         namespace.wait("the default service account", || async { Ok(namespace.get(&account).await.is_ok()) }).await?;

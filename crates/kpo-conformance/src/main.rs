@@ -9,6 +9,7 @@ mod command;
 mod components;
 mod differ;
 mod ledger;
+mod proxy;
 mod record;
 mod target;
 mod webhook;
@@ -37,7 +38,7 @@ async fn main() -> ExitCode {
         [kpo, "differ", kubeconfig, count, from] => differ::differ(kpo, kubeconfig, count, from).await,
         [kpo, "record", kubeconfig, folder, ref names @ ..] => record::record(kpo, kubeconfig, folder, names).await,
         [kpo, target, ref names @ ..] => all(kpo, target, names).await,
-        _ => Err("usage: kpo-conformance KPO lab|KUBECONFIG [NAME…] | KPO differ KUBECONFIG COUNT FROM | KPO record KUBECONFIG FOLDER [NAME…]".into()),
+        _ => Err("usage: kpo-conformance KPO lab|KUBECONFIG [NAME[:CASE]…] | KPO differ KUBECONFIG COUNT FROM | KPO record KUBECONFIG FOLDER [NAME…]".into()),
     };
     match result {
         Ok(0) => ExitCode::SUCCESS,
@@ -57,8 +58,10 @@ async fn all(kpo: &str, target: &str, names: &[&str]) -> Result<usize, Error> {
     failed
 }
 
-/// Runs those bodies whose names contain one of `names` (none: all); how many failed.
+/// Runs those bodies whose names contain one of `names` (none: all), of a name `BODY:CASE` only that case; how many failed.
 async fn each(target: &Target, names: &[&str]) -> Result<usize, Error> {
+    let only = names.iter().find_map(|name| name.split_once(':')).map(|(_, case)| case);
+    let names: Vec<&str> = names.iter().filter_map(|name| name.split(':').next()).collect();
     let wanted = |body: &&Body| names.is_empty() || names.iter().any(|name| body.name.contains(name));
     let cluster_only = if target.is_lab() { &[] } else { CLUSTER_ONLY };
     let bodies: Vec<&Body> = BODIES.iter().chain(cluster_only).filter(wanted).collect();
@@ -67,7 +70,7 @@ async fn each(target: &Target, names: &[&str]) -> Result<usize, Error> {
     }
     let mut counts = Counts::default();
     for body in &bodies {
-        counts.add(&one(target, body).await?);
+        counts.add(&one(target, body, only).await?);
     }
     say(&format!("{}: {counts}", target.name));
     if target.is_lab() {
@@ -79,9 +82,10 @@ async fn each(target: &Target, names: &[&str]) -> Result<usize, Error> {
     Ok(counts.failed)
 }
 
-async fn one(target: &Target, body: &Body) -> Result<Result<(), Error>, Error> {
+async fn one(target: &Target, body: &Body, only: Option<&str>) -> Result<Result<(), Error>, Error> {
     let began = Instant::now();
-    let namespace = Namespace::create(target, body.name).await?;
+    let only = only.map(str::to_owned);
+    let namespace = Namespace { only, ..Namespace::create(target, body.name).await? };
     let limit = if is_long() { LONG_LIMIT } else { LIMIT };
     let result = tokio::time::timeout(limit, (body.run)(&namespace)).await;
     let result = result.unwrap_or_else(|_| Err(format!("not done after {} s", limit.as_secs()).into()));

@@ -47,6 +47,13 @@ impl Target {
         Ok(Self { name, kpo, kubeconfig, client, patient, lab })
     }
 
+    /// A client that hands on what it is given: it waits as long as its caller, and leaves compressed bytes as they are.
+    pub(crate) async fn forwarding_client(&self) -> Result<Client, Error> {
+        let mut config = config(&self.kubeconfig).await?;
+        (config.read_timeout, config.disable_compression) = (None, true);
+        Ok(Client::try_from(config)?)
+    }
+
     /// Ends the lab, if it is one, so that it can clear away what it has made. It ends without that where this is not reached.
     pub(crate) async fn close(self) -> Result<(), Error> {
         let Some(mut lab) = self.lab else { return Ok(()) };
@@ -58,10 +65,14 @@ impl Target {
     }
 }
 
+async fn config(kubeconfig: &Path) -> Result<Config, Error> {
+    let read = Kubeconfig::read_from(kubeconfig)?;
+    Ok(Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await?)
+}
+
 /// A client of this kubeconfig's, which gives up after so long a silence.
 pub(crate) async fn client(kubeconfig: &Path, silence: Option<Duration>) -> Result<Client, Error> {
-    let read = Kubeconfig::read_from(kubeconfig)?;
-    let mut config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await?;
+    let mut config = config(kubeconfig).await?;
     config.read_timeout = silence;
     Ok(Client::try_from(config)?)
 }
