@@ -75,15 +75,15 @@ impl Started {
         if status.success() { Ok(()) } else { Err(format!("kill -s {name} {pid}: {status}").into()) }
     }
 
-    /// Kills it when something comes to pass; what it had said until then. It is an error if it ends before.
+    /// Kills it when something comes to pass, unless it ends before; what it had said until then.
     pub(crate) async fn killed_when(mut self, comes: impl Future<Output = ()>) -> Result<Ended, Error> {
         tokio::select! {
             () = comes => {
                 self.0.start_kill()?;
-                self.ended().await
             }
-            _ = self.0.wait() => Err(format!("ended before it was to be killed: {}", self.ended().await?).into()),
+            _ = self.0.wait() => (),
         }
+        self.ended().await
     }
 
     pub(crate) async fn ended(self) -> Result<Ended, Error> {

@@ -1,28 +1,29 @@
 //! Faults between kpo and the API server, made by a proxy of ours. Whatever befalls the requests, each line is there once, the exit code and
-//! the result are the program's, and the ledger on the node shows one start.
+//! the result are the program's, and the ledger on the node shows each attempt that was to start, once.
 
+mod course;
 mod cuts;
 mod kills;
 mod pairs;
 mod refusals;
 
-use crate::Error;
 use crate::cluster::Namespace;
 use crate::command::{Ended, Started};
 use crate::ledger::Ledger;
 use crate::proxy::{Asked, Fault, Proxy};
+use crate::{Error, is_long, say};
+use course::{Course, Kind};
 pub(super) use cuts::connections_cut;
+use futures::future::{Fuse, FutureExt, LocalBoxFuture, try_join_all};
 use futures::{StreamExt, stream};
 pub(super) use kills::killed_at_each_request;
 pub(super) use pairs::{followed_through_cuts, taken_over_through_cuts};
 pub(super) use refusals::requests_refused;
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// How many cases run at a time: what two cores bear.
 const AT_A_TIME: usize = 6;
-/// How many lines a program prints where nothing else is asked for.
-const LINES: usize = 15;
-/// What a program hands back that ends well.
-const RESULT: &str = "41";
 
 /// What is tried once: a task of its own, in a namespace that it shares with other tries.
 struct Case<'a> {
@@ -30,29 +31,36 @@ struct Case<'a> {
     ledger: Ledger,
     /// The task's name too.
     name: String,
-    /// The program's exit code; 0: it has a result too.
-    exit: i32,
-    /// How many lines it prints, a tenth of a second apart.
-    lines: usize,
+    kind: Kind,
 }
 
-/// Plays each of the named cases, or the one that was asked for, and tells of every failure how to play it alone.
+/// What happens to a task, by and by. It goes on only while somebody watches over that: a pod that vanishes unseen is not what these are about.
+type Story<'a> = Fuse<LocalBoxFuture<'a, Result<(), Error>>>;
+
+/// What a case is: its kind of task, and what befalls it.
+type Tried<T> = (Kind, T);
+
+/// A request of an undisturbed run, and the bytes of its answer.
+type Request = (Asked, u64);
+
+/// Plays each of the cases, or the one that was asked for, several at a time, and tells of every failure how to play it alone.
 async fn each<T>(
     namespace: &Namespace<'_>,
     body: &str,
-    cases: Vec<(String, T)>,
-    play: impl AsyncFn(Case<'_>, T) -> Result<(), Error>,
+    cases: Vec<Tried<T>>,
+    play: impl AsyncFn(&Case<'_>, T) -> Result<(), Error>,
 ) -> Result<(), Error> {
+    let named = cases.into_iter().enumerate().map(|(number, case)| (format!("case-{}", number + 1), case));
     let asked = |name: &String| namespace.only.as_ref().is_none_or(|only| only == name);
-    let cases: Vec<_> = cases.into_iter().filter(|(name, _)| asked(name)).collect();
+    let cases: Vec<_> = named.filter(|(name, _)| asked(name)).collect();
     if cases.is_empty() {
         return Err(format!("no case of {body} is called {:?}", namespace.only).into());
     }
-    let played = stream::iter(cases.into_iter().enumerate()).map(async |(number, (name, what))| {
-        let exit = if number % 2 == 0 { 0 } else { 7 };
-        let case = Case { namespace, ledger: Ledger::open(namespace)?, name: name.clone(), exit, lines: LINES };
-        let alone = format!("alone: kpo-conformance KPO TARGET {body}:{name}");
-        play(case, what).await.map_err(|error| format!("{name}: {error}\n  {alone}").into())
+    say(&format!("             {} cases of {body}", cases.len()));
+    let played = stream::iter(cases).map(async |(name, (kind, what))| {
+        let case = Case { namespace, ledger: Ledger::open(namespace)?, name, kind };
+        let told = |error| format!("{}, {kind}: {error}\n  alone: kpo-conformance KPO TARGET {body}:{0}", case.name);
+        play(&case, what).await.map_err(|error| told(error).into())
     });
     let results: Vec<Result<(), Error>> = played.buffer_unordered(AT_A_TIME).collect().await;
     let failures: Vec<String> = results.iter().filter_map(|result| Some(result.as_ref().err()?.to_string())).collect();
@@ -62,22 +70,86 @@ async fn each<T>(
     }
 }
 
+/// The requests of a run of each kind that nothing befalls.
+async fn undisturbed(namespace: &Namespace<'_>, kinds: &[Kind]) -> Result<Vec<(Kind, Vec<Request>)>, Error> {
+    let seen = try_join_all(kinds.iter().enumerate().map(async |(number, kind)| {
+        let case =
+            Case { namespace, ledger: Ledger::open(namespace)?, name: format!("undisturbed-{number}"), kind: *kind };
+        let proxy = case.proxy(|_| Fault::Pass).await?;
+        let ended = case.beside(&mut case.story(), case.run(&proxy)?.ended()).await?;
+        case.saw_it_whole(ended)?;
+        case.started()?;
+        let requests = proxy.exchanges().iter().map(|exchange| (exchange.asked.clone(), exchange.written())).collect();
+        Ok::<_, Error>((*kind, requests))
+    }));
+    let seen = seen.await?;
+    namespace.is_empty().await?;
+    Ok(seen)
+}
+
+/// The requests of several runs; in the gate those that are alike only once.
+fn chosen(runs: Vec<(Kind, Vec<Request>)>) -> Vec<(Kind, Asked)> {
+    let mut known = BTreeSet::new();
+    let requests = runs.into_iter().flat_map(|(kind, run)| run.into_iter().map(move |(asked, _)| (kind, asked)));
+    requests.filter(|(_, asked)| known.insert(asked.clone()) || is_long()).collect()
+}
+
+/// How many cases came to the request that they are about, and how many did not: of a log that is only read again in doubt there may be none.
+#[derive(Default)]
+struct Met {
+    came: AtomicUsize,
+    missed: AtomicUsize,
+}
+
+impl Met {
+    fn count(&self, came: bool) {
+        let which = if came { &self.came } else { &self.missed };
+        which.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Fails if most were about nothing.
+    fn suffice(self) -> Result<(), Error> {
+        let (came, missed) = (self.came.into_inner(), self.missed.into_inner());
+        say(&format!("             {came} came to their request, {missed} did not"));
+        if came > missed { Ok(()) } else { Err("most cases did not come to their request".into()) }
+    }
+}
+
 impl Case<'_> {
     async fn proxy(&self, rule: impl Fn(&Asked) -> Fault + Send + Sync + 'static) -> Result<Proxy, Error> {
         Proxy::start(self.namespace.target, rule).await
     }
 
     /// Starts the task through the proxy.
-    fn run(&self, proxy: &Proxy, flags: &[&str]) -> Result<Started, Error> {
-        self.namespace.start_as(proxy.kubeconfig(), "run", &self.arguments(flags))
+    fn run(&self, proxy: &Proxy) -> Result<Started, Error> {
+        self.namespace.start_as(proxy.kubeconfig(), "run", &self.arguments())
     }
 
-    fn arguments(&self, flags: &[&str]) -> Vec<String> {
-        let how: &[&str] = if self.exit == 0 { &["--result", "--results", "message"] } else { &[] };
-        let writes = format!("mkdir -p /airflow/xcom; echo {RESULT} > /airflow/xcom/return.json");
-        let prints = format!("i=1; while [ $i -le {} ]; do echo line $i; i=$((i+1)); sleep 0.1; done", self.lines);
-        let end = if self.exit == 0 { writes } else { format!("exit {}", self.exit) };
-        self.ledger.run(&self.name, &[how, flags].concat(), &format!("{prints}; {end}"))
+    /// Runs the task through a proxy with that rule to its end, which has to be the program's; how many requests something befell.
+    async fn survives(&self, rule: impl Fn(&Asked) -> Fault + Send + Sync + 'static) -> Result<usize, Error> {
+        let proxy = self.proxy(rule).await?;
+        let ended = self.beside(&mut self.story(), self.run(&proxy)?.ended()).await?;
+        let seen = self.saw_it_whole(ended).and_then(|()| self.started());
+        seen.map_err(|error| format!("{error}\n{}", proxy.told()))?;
+        Ok(proxy.befallen())
+    }
+
+    fn story(&self) -> Story<'_> {
+        self.kind.course.story(self).fuse()
+    }
+
+    /// Lets the story go on while an observer is at work.
+    async fn beside<T>(
+        &self,
+        story: &mut Story<'_>,
+        observer: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let mut observer = std::pin::pin!(observer);
+        tokio::select! {
+            seen = &mut observer => return seen,
+            told = &mut *story => told?,
+        }
+        observer.await
     }
 
     /// The first attempt's pod.
@@ -85,39 +157,23 @@ impl Case<'_> {
         format!("{}-1", self.name)
     }
 
+    fn arguments(&self) -> Vec<String> {
+        let flags = self.kind.flags(&self.name);
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        self.ledger.run(&self.name, &flags, &self.kind.script())
+    }
+
     /// Fails unless a command saw all of the task.
     fn saw_it_whole(&self, ended: Ended) -> Result<(), Error> {
-        let ended = ended.exits(self.exit)?.prints(&self.printed())?;
-        if self.exit == 0 { ended.says(&format!("result: {RESULT}\n")).map(drop) } else { Ok(()) }
+        let ended = ended.exits(self.kind.exit())?;
+        match self.kind.sees_whole(&ended) {
+            true => Ok(()),
+            false => Err(format!("that is not all that it printed, and its result: {ended}").into()),
+        }
     }
 
-    /// All that the program prints.
-    fn printed(&self) -> String {
-        (1..=self.lines).map(|number| format!("line {number}\n")).collect()
+    /// Fails unless the node saw the attempts start that were to, each once.
+    fn started(&self) -> Result<(), Error> {
+        self.ledger.shows(&self.name, self.kind.course.starts())
     }
-
-    /// Whether what it came to was said, by a command that then was killed.
-    fn says_its_end(&self, killed: &Ended) -> bool {
-        killed.stderr.contains(&if self.exit == 0 {
-            format!("result: {RESULT}\n")
-        } else {
-            format!("exited {}", self.exit)
-        })
-    }
-
-    /// Fails unless the node saw these attempts start, each once.
-    fn started(&self, attempts: &[u32]) -> Result<(), Error> {
-        self.ledger.shows(&self.name, attempts)
-    }
-}
-
-/// The requests of a run that nothing befalls, with the bytes of each answer.
-async fn undisturbed(namespace: &Namespace<'_>, flags: &[&str]) -> Result<Vec<(Asked, u64)>, Error> {
-    let case =
-        Case { namespace, ledger: Ledger::open(namespace)?, name: "undisturbed".to_owned(), exit: 0, lines: LINES };
-    let proxy = case.proxy(|_| Fault::Pass).await?;
-    case.saw_it_whole(case.run(&proxy, flags)?.ended().await?)?;
-    case.started(&[1])?;
-    namespace.is_empty().await?;
-    Ok(proxy.exchanges().iter().map(|exchange| (exchange.asked.clone(), exchange.written())).collect())
 }

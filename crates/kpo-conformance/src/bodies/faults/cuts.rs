@@ -1,6 +1,6 @@
 //! Connections that end at any byte of any answer: in a header, within an object, between two, in a watch and in a log alike.
 
-use super::{Case, each, undisturbed};
+use super::{Course, Kind, each, undisturbed};
 use crate::Error;
 use crate::cluster::Namespace;
 use crate::proxy::{Asked, Fault};
@@ -62,25 +62,16 @@ fn cut(rng: &mut Rng, bytes: u64) -> Fault {
 }
 
 pub(in crate::bodies) async fn connections_cut(namespace: &Namespace<'_>) -> Result<(), Error> {
-    let requests = undisturbed(namespace, &[]).await?;
+    let runs = undisturbed(namespace, &Course::ALL.map(Kind::from)).await?;
     let seeds = 1..=if is_long() { SEEDS.1 } else { SEEDS.0 };
-    let cases = seeds.map(|seed| (format!("seed-{seed}"), Plan::of(seed, &requests))).collect();
+    let cases = seeds.zip(runs.iter().cycle()).map(|(seed, (kind, requests))| (*kind, Plan::of(seed, requests)));
     let befallen = AtomicUsize::new(0);
-    each(namespace, "connections_cut", cases, async |case, plan| {
-        befallen.fetch_add(cut_run(&case, plan).await?, Ordering::Relaxed);
+    each(namespace, "connections_cut", cases.collect(), async |case, plan| {
+        befallen.fetch_add(case.survives(move |asked| plan.fault(asked)).await?, Ordering::Relaxed);
         Ok(())
     })
     .await?;
     let befallen = befallen.into_inner();
-    say(&format!("           {befallen} answers were cut"));
+    say(&format!("             {befallen} answers were cut"));
     if befallen == 0 { Err("no connection was cut".into()) } else { Ok(()) }
-}
-
-/// A run through all that its plan says; how many of its answers were cut.
-async fn cut_run(case: &Case<'_>, plan: Plan) -> Result<usize, Error> {
-    let proxy = case.proxy(move |asked| plan.fault(asked)).await?;
-    let ended = case.run(&proxy, &[])?.ended().await?;
-    case.saw_it_whole(ended).map_err(|error| format!("{error}\n{}", proxy.told()))?;
-    case.started(&[1])?;
-    Ok(proxy.befallen())
 }

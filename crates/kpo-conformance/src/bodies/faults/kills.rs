@@ -1,59 +1,85 @@
-//! An observer killed at each request that it sends: when it has left, and when the API server has done it but nobody was told.
+//! An observer killed at each request that it sends: when it has left, and when the API server has done it but nobody was told. Who takes over
+//! goes on with the task; where nothing had been made that is said, and it can be run anew.
 
-use super::{Case, each, undisturbed};
+use super::{Case, Course, Kind, Met, Story, Tried, chosen, each, undisturbed};
 use crate::Error;
 use crate::cluster::Namespace;
 use crate::command::Ended;
-use crate::is_long;
 use crate::proxy::{Asked, Fault, Moment};
 
 /// `kpo attach` finds no pod of the task.
 const NO_POD: i32 = 66;
 
+fn kinds() -> Vec<Kind> {
+    let courses = [Course::Succeeds, Course::Evicted, Course::Retried, Course::Fails, Course::LargeResult];
+    let both = |course: Course| [Kind::from(course).protected(), Kind::from(course)];
+    courses.into_iter().flat_map(both).collect()
+}
+
 pub(in crate::bodies) async fn killed_at_each_request(namespace: &Namespace<'_>) -> Result<(), Error> {
-    let mut cases = Vec::new();
-    let protections: &[&[&str]] = &[&[], &["--protect"]];
-    for flags in protections {
-        for (asked, _) in undisturbed(namespace, flags).await? {
-            for moment in [Moment::Before, Moment::After] {
-                cases.push((format!("kill-{}", cases.len() + 1), (*flags, asked.clone(), moment)));
-            }
-        }
-    }
-    if !is_long() {
-        cases.retain(|(_, (flags, asked, _))| flags.is_empty() || !asked.what.contains("log"));
-    }
-    each(namespace, "killed_at_each_request", cases, async |case, (flags, asked, moment)| {
-        let told = |error| format!("{flags:?}, killed at {asked}, {moment:?}: {error}");
-        killed_at(&case, flags, asked.clone(), moment).await.map_err(|error| told(error).into())
+    let requests = chosen(undisturbed(namespace, &kinds()).await?);
+    let moments = [Moment::Before, Moment::After];
+    let at_moments = |(kind, asked): (Kind, Asked)| moments.map(|moment| (kind, (asked.clone(), moment)));
+    let cases: Vec<Tried<(Asked, Moment)>> = requests.into_iter().flat_map(at_moments).collect();
+    let met = Met::default();
+    each(namespace, "killed_at_each_request", cases, async |case, (asked, moment)| {
+        let told = |error| format!("killed at {asked}, {moment:?}: {error}");
+        met.count(killed_at(case, &asked, moment).await.map_err(told)?);
+        Ok(())
     })
-    .await
+    .await?;
+    met.suffice()
 }
 
-async fn killed_at(case: &Case<'_>, flags: &[&str], asked: Asked, moment: Moment) -> Result<(), Error> {
-    let run = killed_run(case, flags, &asked, moment).await?;
-    let attached = case.namespace.kpo("attach", &[&case.name, "--take-over"]).await?;
+/// Whether the run came to that request at all.
+async fn killed_at(case: &Case<'_>, asked: &Asked, moment: Moment) -> Result<bool, Error> {
+    let mut story = case.story();
+    let killed = case.beside(&mut story, killed_run(case, asked, moment)).await?;
+    if killed.code.is_some() {
+        case.saw_it_whole(killed)?;
+        return case.started().map(|()| false);
+    }
+    taken_over(case, story, (asked, moment), killed).await.map(|()| true)
+}
+
+async fn taken_over(
+    case: &Case<'_>,
+    mut story: Story<'_>,
+    (asked, moment): (&Asked, Moment),
+    killed: Ended,
+) -> Result<(), Error> {
+    let attached = case.beside(&mut story, case.namespace.kpo("attach", &attach(case))).await?;
     if attached.code != Some(NO_POD) {
-        case.saw_it_whole(attached)?;
-        return case.started(&[1]);
+        case.saw_it_whole(attached).map_err(|error| format!("{error}\nthe run before it: {killed}"))?;
+        return case.started();
     }
-    match case.ledger.starts()?.len() {
-        // Nothing had been made: it is run as if for the first time.
-        0 => {
-            let again = case.namespace.kpo("run", &case.arguments(flags)).await?;
-            case.saw_it_whole(again)?;
-            case.started(&[1])
-        }
-        // All of it had been said when the last of the pod was taken away.
-        1 if moment == Moment::After && run.stdout == case.printed() && case.says_its_end(&run) => Ok(()),
-        _ => Err(format!("the task is lost: {attached}\nthe run before it: {run}").into()),
+    if case.ledger.starts()?.is_empty() && may_be_gone(case.kind, asked) {
+        let run = case.beside(&mut story, case.namespace.kpo("run", &case.arguments())).await?;
+        case.saw_it_whole(run)?;
+        return if case.ledger.starts()?.len() == 1 { Ok(()) } else { case.started() };
     }
+    // The last of it was taken away when all had been said.
+    if moment == Moment::After && case.kind.sees_whole(&killed) {
+        return case.started();
+    }
+    Err(format!("the task is lost: {attached}\nthe run before it: {killed}").into())
 }
 
-/// Runs until the request is held, and kills it there: what it had said until then.
-async fn killed_run(case: &Case<'_>, flags: &[&str], asked: &Asked, moment: Moment) -> Result<Ended, Error> {
+/// As the run was asked to say it.
+fn attach(case: &Case<'_>) -> Vec<String> {
+    let form: &[&str] = if case.kind.course == Course::LargeResult { &["-o", "json"] } else { &[] };
+    [&[case.name.as_str(), "--take-over"], form].concat().into_iter().map(str::to_owned).collect()
+}
+
+/// Runs until the request is held, and kills it there; or to its end, if it does not come to that: what it had said.
+async fn killed_run(case: &Case<'_>, asked: &Asked, moment: Moment) -> Result<Ended, Error> {
     let at = asked.clone();
     let proxy = case.proxy(move |now| if *now == at { Fault::Hold(moment) } else { Fault::Pass }).await?;
-    let ended = case.run(&proxy, flags)?.killed_when(proxy.held()).await;
-    ended.map_err(|error| format!("{error}\n{}", proxy.told()).into())
+    case.run(&proxy)?.killed_when(proxy.held()).await
+}
+
+/// Whether nobody can know of the task: no pod of it was asked for yet, or what there was vanished unseen and unprotected.
+fn may_be_gone(kind: Kind, asked: &Asked) -> bool {
+    let is_first = asked.nth == 1 && (asked.what == "list pods" || asked.what == "create pods");
+    is_first || (kind.course == Course::Evicted && !kind.protected)
 }

@@ -1,6 +1,6 @@
 //! Each request of a run answered with an error, before the API server has it and after it has done what was asked.
 
-use super::{each, undisturbed};
+use super::{Course, Kind, Met, Tried, chosen, each, undisturbed};
 use crate::cluster::Namespace;
 use crate::proxy::{Asked, Fault, Moment, Words};
 use crate::{Error, is_long};
@@ -19,24 +19,26 @@ const REFUSALS: [(u16, Option<u32>, Words); 9] = [
     (500, None, Words::Gateway),
 ];
 
+const COURSES: [Course; 4] = [Course::Succeeds, Course::Evicted, Course::Retried, Course::LargeResult];
+
 pub(in crate::bodies) async fn requests_refused(namespace: &Namespace<'_>) -> Result<(), Error> {
-    let requests = undisturbed(namespace, &[]).await?;
-    let cases = cases(&requests);
-    each(namespace, "requests_refused", cases, async |case, (asked, fault)| {
+    let runs = undisturbed(namespace, &COURSES.map(Kind::from)).await?;
+    let met = Met::default();
+    each(namespace, "requests_refused", cases(chosen(runs)), async |case, (asked, fault)| {
         let at = asked.clone();
-        let proxy = case.proxy(move |now| if *now == at { fault } else { Fault::Pass }).await?;
-        let ended = case.run(&proxy, &[])?.ended().await?;
-        let told = |error| format!("{fault:?} at {asked}: {error}\n{}", proxy.told());
-        case.saw_it_whole(ended).and_then(|()| case.started(&[1])).map_err(told)?;
-        if proxy.befallen() == 1 { Ok(()) } else { Err(format!("never came to {asked}\n{}", proxy.told()).into()) }
+        let told = |error| format!("{fault:?} at {asked}: {error}");
+        let befallen = case.survives(move |now| if *now == at { fault } else { Fault::Pass }).await.map_err(told)?;
+        met.count(befallen == 1);
+        Ok(())
     })
-    .await
+    .await?;
+    met.suffice()
 }
 
 /// All; in the gate each request once before and once after its effect, each time with another refusal.
-fn cases(requests: &[(Asked, u64)]) -> Vec<(String, (Asked, Fault))> {
+fn cases(requests: Vec<(Kind, Asked)>) -> Vec<Tried<(Asked, Fault)>> {
     let mut cases = Vec::new();
-    for (asked, _) in requests {
+    for (kind, asked) in requests {
         for moment in [Moment::Before, Moment::After] {
             let fits = |words: &Words, code: u16| moment == Moment::Before || code != 429 || *words == Words::Gateway;
             let fitting: Vec<_> = REFUSALS.iter().filter(|(code, _, words)| fits(words, *code)).collect();
@@ -44,7 +46,7 @@ fn cases(requests: &[(Asked, u64)]) -> Vec<(String, (Asked, Fault))> {
             let count = if is_long() { fitting.len() } else { 1 };
             for (code, retry_after, words) in fitting.into_iter().cycle().skip(first).take(count).copied() {
                 let fault = Fault::Answer { code, retry_after, words, moment };
-                cases.push((format!("refusal-{}", cases.len() + 1), (asked.clone(), fault)));
+                cases.push((kind, (asked.clone(), fault)));
             }
         }
     }
