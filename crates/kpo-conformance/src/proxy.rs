@@ -46,6 +46,8 @@ pub(crate) enum Fault {
     Lose,
     /// The connection ends after so many bytes of the answer, its header counted; by a reset that may overtake them, or in good order.
     Cut { after: u64, reset: bool },
+    /// After so many bytes of the answer nothing more comes, and the connection stays: a machine in between that is gone.
+    Stall { after: u64 },
     /// Another answer than the API server's; `Retry-After` in seconds.
     Answer { code: u16, retry_after: Option<u32>, words: Words, moment: Moment },
     /// No answer for as long as kpo lives; [`Proxy::held`] tells of it.
@@ -192,7 +194,7 @@ impl Shared {
         let exchange = self.enter(&request);
         line.carries(&exchange);
         match exchange.fault {
-            Fault::Pass | Fault::Cut { .. } => self.forward(request).await,
+            Fault::Pass | Fault::Cut { .. } | Fault::Stall { .. } => self.forward(request).await,
             Fault::Lose => {
                 exchange.befalls();
                 Err(io::ErrorKind::ConnectionAborted.into())

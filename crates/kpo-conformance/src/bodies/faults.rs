@@ -6,6 +6,7 @@ mod cuts;
 mod kills;
 mod pairs;
 mod refusals;
+mod stalls;
 
 use crate::cluster::Namespace;
 use crate::command::{Ended, Started};
@@ -19,6 +20,7 @@ use futures::{StreamExt, stream};
 pub(super) use kills::killed_at_each_request;
 pub(super) use pairs::{followed_through_cuts, taken_over_through_cuts};
 pub(super) use refusals::requests_refused;
+pub(super) use stalls::answers_stalled;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

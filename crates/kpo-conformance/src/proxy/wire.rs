@@ -42,7 +42,7 @@ impl Exchange {
     /// How much of the answer may still go out; none: all.
     fn left(&self) -> Option<u64> {
         match self.fault {
-            Fault::Cut { after, .. } => Some(after.saturating_sub(self.written())),
+            Fault::Cut { after, .. } | Fault::Stall { after } => Some(after.saturating_sub(self.written())),
             _ => None,
         }
     }
@@ -74,14 +74,16 @@ impl Metered {
         Self { stream, line }
     }
 
-    /// The server drops a connection that fails, and so closes it.
-    fn cut(&self, exchange: &Exchange) -> io::Error {
+    /// No more of the answer goes out. The server drops a connection that fails, and so closes it; one that is never ready stays until kpo closes it.
+    fn ends<T>(&self, exchange: &Exchange) -> Poll<io::Result<T>> {
         exchange.befalls();
-        if matches!(exchange.fault, Fault::Cut { reset: true, .. }) {
+        match exchange.fault {
+            Fault::Stall { .. } => return Poll::Pending,
             // Closed in good order it is cut all the same.
-            let _ = self.stream.set_zero_linger();
+            Fault::Cut { reset: true, .. } => drop(self.stream.set_zero_linger()),
+            _ => (),
         }
-        io::ErrorKind::ConnectionReset.into()
+        Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
     }
 }
 
@@ -97,7 +99,7 @@ impl AsyncWrite for Metered {
         let most =
             exchange.left().map_or(bytes.len(), |left| bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX)));
         if most == 0 && !bytes.is_empty() {
-            return Poll::Ready(Err(self.cut(&exchange)));
+            return self.ends(&exchange);
         }
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &bytes[..most]))?;
         exchange.written.fetch_add(written as u64, Ordering::Relaxed);
@@ -108,9 +110,7 @@ impl AsyncWrite for Metered {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         match self.line.exchange() {
-            Some(exchange) if exchange.left() == Some(0) && exchange.written() > 0 => {
-                Poll::Ready(Err(self.cut(&exchange)))
-            }
+            Some(exchange) if exchange.left() == Some(0) && exchange.written() > 0 => self.ends(&exchange),
             _ => Poll::Ready(Ok(())),
         }
     }
