@@ -62,6 +62,8 @@ pub(super) struct Follower {
     closed_at: Option<Instant>,
     /// Whether the current body is known to be of the same pod.
     verified: bool,
+    /// Why it is not known whether the current body is of the same pod, where that has to be known: none of it is handed on any more.
+    doubt: Option<ApiFailure>,
     /// Whether the current body gave something after the container's end was told.
     behind: bool,
     /// Of the current body, if it follows.
@@ -111,6 +113,7 @@ impl Follower {
             size: 0,
             closed_at: None,
             verified: false,
+            doubt: None,
             behind: false,
             pace: None,
             progress_at: Instant::now(),
@@ -221,14 +224,14 @@ impl Follower {
             Err(failure) => End::Broken(Some(failure)),
         };
         match end {
-            End::Clean => self.rest_read().await,
+            End::Clean => self.rest_read(ended_at).await,
             End::Broken(None) => Ok(()),
             End::Broken(Some(failure)) => self.rest_failed(failure, ended_at).await,
         }
     }
 
     /// The rest was read to its end, unless that is the middle of a line.
-    async fn rest_read(&mut self) -> Result<(), Over> {
+    async fn rest_read(&mut self, ended_at: Instant) -> Result<(), Over> {
         if self.splitter.is_within_a_line()
             && let Some(pause) = LATE.get(self.open_ends)
         {
@@ -237,7 +240,10 @@ impl Follower {
             return Ok(());
         }
         self.flush_end().await?;
-        Err(Over)
+        match self.doubt.take() {
+            Some(failure) => self.rest_failed(failure, ended_at).await,
+            None => Err(Over),
+        }
     }
 
     async fn rest_failed(&mut self, failure: ApiFailure, ended_at: Instant) -> Result<(), Over> {
@@ -287,14 +293,22 @@ impl Follower {
             && self.remark.is_none()
     }
 
-    /// A body begins: it is compared with what was seen, and where the name may be another's by now it must be the same pod's.
+    /// A body begins: it is compared with what was seen, and where the name may be another's by now it must be the same pod's. That what was
+    /// seen comes again shows it too, where the question is not answered.
     async fn begin_body(&mut self, pace: Option<Pace>) -> Result<(), ApiFailure> {
-        self.verified = !self.unbroken || self.trouble_since.is_some() || self.options.name_is_reused;
-        if self.verified {
-            self.same_pod().await?;
+        let may_be_anothers = !self.unbroken || self.trouble_since.is_some() || self.options.name_is_reused;
+        let is_same = if may_be_anothers { Some(self.same_pod().await) } else { None };
+        self.verified = matches!(is_same, Some(Ok(())));
+        match is_same {
+            Some(Err(failure)) if failure.is_not_found() || self.seen.last().is_none() => return Err(failure),
+            _ => (),
         }
         self.bodies += 1;
-        self.cut_off = std::mem::take(&mut self.splitter).finish();
+        let begun = std::mem::take(&mut self.splitter).finish();
+        // What a body begins that did not come to the last line seen was seen before.
+        if self.replay.is_none() {
+            self.cut_off = begun;
+        }
         (self.remark, self.behind, self.size, self.pace) = (None, false, 0, pace);
         self.replay = self.seen.replay();
         Ok(())
@@ -331,6 +345,9 @@ impl Follower {
                 Err(_) if holding && limit == HOLD => self.torn().await?,
                 Err(_) => return Ok(End::Broken(None)),
             }
+            if let Some(failure) = self.doubt.take() {
+                return Ok(End::Broken(Some(failure)));
+            }
         }
     }
 
@@ -357,6 +374,9 @@ impl Follower {
 
     /// Compares a batch with what was seen, and hands on what is new.
     async fn join(&mut self, batch: LogBatch) -> Result<(), Over> {
+        if self.doubt.is_some() {
+            return Ok(());
+        }
         let Some(replay) = &mut self.replay else { return self.send(batch).await };
         match replay.join(&batch) {
             Joined::NotYet => Ok(()),
@@ -372,9 +392,16 @@ impl Follower {
     async fn torn(&mut self) -> Result<(), Over> {
         let Some(replay) = self.replay.take() else { return Ok(()) };
         // A log that does not go on from where it was may be another pod's.
-        if !self.verified && self.same_pod().await.is_err_and(|failure| failure.is_not_found()) {
-            self.gap(None, GapCause::PodGone(None)).await?;
-            return Err(Over);
+        match if self.verified { Ok(()) } else { self.same_pod().await } {
+            Ok(()) => self.verified = true,
+            Err(failure) if failure.is_not_found() => {
+                self.gap(None, GapCause::PodGone(None)).await?;
+                return Err(Over);
+            }
+            Err(failure) => {
+                (self.doubt, self.replay) = (Some(failure), Some(replay));
+                return Ok(());
+            }
         }
         for batch in std::mem::take(&mut self.cut_off).batches {
             self.send(batch).await?;
@@ -392,6 +419,9 @@ impl Follower {
     async fn flush_end(&mut self) -> Result<(), Over> {
         let split = self.splitter.finish();
         self.hand_on(split).await?;
+        if self.doubt.is_some() {
+            return Ok(());
+        }
         let remark = self.remark.take();
         if self.replay.is_some() && remark.is_none() {
             self.torn().await?;

@@ -3,7 +3,8 @@
 //! # Guarantees
 //! - The log is followed from the moment the stream is made; lines come in the log's order, each once, in batches without a copy.
 //! - After a cut it goes on from the last second seen; what comes a second time is dropped by timestamp and content. A second reading
-//!   only counts once the pod behind the name is known to be the same (UID), and so does a first one that comes late.
+//!   only counts once the pod behind the name is known to be the same (its UID, or the last line seen comes again), and so does a first one that
+//!   comes late.
 //! - After the container's end ([`LogStream::ended`]) the log is read once more from there, so that no line it still holds is missing.
 //! - What was lost is said where it was lost: a [`LogGap`] with the times on both sides and its cause.
 //! - Memory is bounded to less than 1 MiB a stream: what waits for its reader is bounded in bytes, from here to the driver's reader; one who

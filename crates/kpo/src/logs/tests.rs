@@ -60,6 +60,8 @@ struct NodeState {
     open_end: bool,
     /// Entries that the file loses before the nth log request: (request, lines).
     rotate: Option<(usize, usize)>,
+    /// How many looks at the pod are not answered.
+    unseen: u32,
 }
 
 /// API server and kubelet in one.
@@ -98,6 +100,10 @@ impl Node {
         let uri = request.uri();
         let line = format!("{} {}?{}", self.begun.elapsed().as_millis(), uri.path(), uri.query().unwrap_or_default());
         state.asked.push(line.trim_end_matches('?').replace("/api/v1/namespaces/ns/pods/", ""));
+        if !uri.path().ends_with("/log") && state.unseen > 0 {
+            state.unseen -= 1;
+            return Ok(whole(503, json!({"kind": "Status", "code": 503, "message": "starting"}).to_string()));
+        }
         if !uri.path().ends_with("/log") {
             return Ok(whole(200, json!({"metadata": {"uid": state.uid}}).to_string()));
         }
@@ -313,6 +319,33 @@ async fn a_cut_is_joined_by_time_and_content_and_only_with_the_same_pod() {
     assert_eq!(rest(&mut log).await, ["gap 6000000000..? PodGone(None)", "end"]);
 }
 
+/// Seen with an observer that came second: while it waited to ask once more whose log it had in its hands, the first one took the pod away.
+#[tokio::test(start_paused = true)]
+async fn a_log_that_goes_on_from_where_it_was_is_the_same_pods_whoever_cannot_say_so() {
+    let node = Node::new(entries(&[(1, "a"), (SECOND, "b")]), [Plan::Cut(33), Plan::EndAfter(9000)]);
+    node.state().unseen = 1;
+    let mut log = node.start(options());
+    assert_eq!(within(&mut log, 100).await, ["a", "b"]);
+    assert_eq!(node.asked().len(), 3, "{:?}", node.asked());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_does_not_go_on_is_shown_when_it_is_known_whose_it_is() {
+    for (ended, uid) in [(false, "uid-a"), (true, "uid-a"), (false, "uid-b"), (true, "uid-b")] {
+        let node = Node::new(entries(&[(1, "a"), (2, "b"), (9 * SECOND, "d")]), [Plan::Cut(33)]);
+        (node.state().rotate, node.state().unseen, node.state().uid) = (Some((2, 2)), 2, uid);
+        let mut log = node.start(options());
+        if ended {
+            log.ended();
+        }
+        let said = within(&mut log, 5000).await.into_iter().filter(|line| !line.starts_with("trouble"));
+        let after = if uid == "uid-a" { vec!["gap 1..9000000000 Rotated", "d"] } else { vec!["gap 1..? PodGone"] };
+        let said: Vec<String> = said.filter(|line| line != "end").collect();
+        assert_eq!(said.len(), 1 + after.len(), "{uid}, ended: {ended}: {said:?}");
+        assert!(said[1..].iter().zip(after).all(|(is, begins)| is.starts_with(begins)), "{said:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_rotation_while_the_follow_was_broken_is_a_gap_with_both_sides() {
     let node = Node::new(entries(&[(1, "a"), (2, "b"), (3, "c"), (9 * SECOND, "d")]), [Plan::Cut(33)]);
@@ -473,6 +506,16 @@ async fn what_was_read_of_a_line_is_shown_when_the_pod_goes() {
     let node = Node::new(entries(&[(1, "abcdef")]), [Plan::Cut(34), gone]);
     let mut log = node.start(options());
     assert_eq!(rest(&mut log).await, ["abc", "gap 1..? PodGone(None)", "end"]);
+}
+
+/// Later bodies broke off before they came to what the first one ended in.
+#[tokio::test(start_paused = true)]
+async fn of_an_old_line_that_came_again_in_part_nothing_is_shown_when_the_pod_goes() {
+    let file = entries(&[(1, "aaaa"), (2, "bbbb"), (3, "cccc")]);
+    let gone = Plan::Refuse(404, "NotFound", "pods \"a-1\" not found");
+    let node = Node::new(file, [Plan::Cut(2 * 36 + 33), Plan::Cut(33), Plan::Cut(33), gone]);
+    let said = rest(&mut node.start(options())).await.into_iter().filter(|line| !line.starts_with("trouble"));
+    assert_eq!(said.collect::<Vec<_>>()[..3], ["aaaa", "bbbb", "cc"]);
 }
 
 #[tokio::test(start_paused = true)]
