@@ -49,20 +49,21 @@ async fn taken_over(
     killed: Ended,
 ) -> Result<(), Error> {
     let attached = case.beside(&mut story, case.namespace.kpo("attach", &attach(case))).await?;
-    if attached.code != Some(NO_POD) {
+    let is_gone = attached.code == Some(NO_POD);
+    // The last of it was taken away, or is about to be, when all had been said.
+    if moment == Moment::After && case.kind.sees_whole(&killed) {
+        return if is_gone { case.started() } else { attached.exits(case.kind.exit()).and_then(|_| case.started()) };
+    }
+    if !is_gone {
         case.saw_it_whole(attached).map_err(|error| format!("{error}\nthe run before it: {killed}"))?;
         return case.started();
     }
-    if case.ledger.starts()?.is_empty() && may_be_gone(case.kind, asked) {
-        let run = case.beside(&mut story, case.namespace.kpo("run", &case.arguments())).await?;
-        case.saw_it_whole(run)?;
-        return if case.ledger.starts()?.len() == 1 { Ok(()) } else { case.started() };
+    if !case.ledger.starts()?.is_empty() || !may_be_gone(case.kind, asked) {
+        return Err(format!("the task is lost: {attached}\nthe run before it: {killed}").into());
     }
-    // The last of it was taken away when all had been said.
-    if moment == Moment::After && case.kind.sees_whole(&killed) {
-        return case.started();
-    }
-    Err(format!("the task is lost: {attached}\nthe run before it: {killed}").into())
+    let run = case.beside(&mut story, case.namespace.kpo("run", &case.arguments())).await?;
+    case.saw_it_whole(run)?;
+    if case.ledger.starts()?.len() == 1 { Ok(()) } else { case.started() }
 }
 
 /// As the run was asked to say it.
