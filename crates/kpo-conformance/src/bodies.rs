@@ -53,7 +53,7 @@ pub(crate) const BODIES: &[Body] = bodies! {
     disruption: preempted_before_start preempted_while_running evicted_before_start evicted_while_running
         deleted_while_waiting force_deleted_while_running succeeds_in_its_grace namesake_in_its_place namesake_of_the_next;
     observer: cancelled detached_and_attached killed_and_taken_over protected_and_deleted two_observers;
-    faults: connections_cut requests_refused answers_stalled killed_at_each_request followed_through_cuts taken_over_through_cuts;
+    faults: connections_cut requests_refused answers_stalled killed_at_each_request killed_after_taking_over followed_through_cuts taken_over_through_cuts;
     refusal: pod_security_refuses pod_security_passes quota_is_full quota_demands_limits namespace_is_missing;
 };
 

@@ -7,6 +7,7 @@ mod kills;
 mod pairs;
 mod refusals;
 mod stalls;
+mod successors;
 
 use crate::cluster::Namespace;
 use crate::command::{Ended, Started};
@@ -23,6 +24,7 @@ pub(super) use refusals::requests_refused;
 pub(super) use stalls::answers_stalled;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
+pub(super) use successors::killed_after_taking_over;
 
 /// How many cases run at a time: what two cores bear.
 const AT_A_TIME: usize = 6;

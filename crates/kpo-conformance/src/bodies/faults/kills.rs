@@ -39,13 +39,14 @@ async fn killed_at(case: &Case<'_>, asked: &Asked, moment: Moment) -> Result<boo
         case.saw_it_whole(killed)?;
         return case.started().map(|()| false);
     }
-    taken_over(case, story, (asked, moment), killed).await.map(|()| true)
+    goes_on(case, story, (may_be_gone(case.kind, asked), moment), killed).await.map(|()| true)
 }
 
-async fn taken_over(
+/// Another takes over from one that was killed; where there may be no pod of the task any more it can be run anew.
+pub(super) async fn goes_on(
     case: &Case<'_>,
     mut story: Story<'_>,
-    (asked, moment): (&Asked, Moment),
+    (may_be_gone, moment): (bool, Moment),
     killed: Ended,
 ) -> Result<(), Error> {
     let attached = case.beside(&mut story, case.namespace.kpo("attach", &attach(case))).await?;
@@ -58,7 +59,7 @@ async fn taken_over(
         case.saw_it_whole(attached).map_err(|error| format!("{error}\nthe run before it: {killed}"))?;
         return case.started();
     }
-    if !case.ledger.starts()?.is_empty() || !may_be_gone(case.kind, asked) {
+    if !case.ledger.starts()?.is_empty() || !may_be_gone {
         return Err(format!("the task is lost: {attached}\nthe run before it: {killed}").into());
     }
     let run = case.beside(&mut story, case.namespace.kpo("run", &case.arguments())).await?;
@@ -67,7 +68,7 @@ async fn taken_over(
 }
 
 /// As the run was asked to say it.
-fn attach(case: &Case<'_>) -> Vec<String> {
+pub(super) fn attach(case: &Case<'_>) -> Vec<String> {
     let form: &[&str] = if case.kind.course == Course::LargeResult { &["-o", "json"] } else { &[] };
     [&[case.name.as_str(), "--take-over"], form].concat().into_iter().map(str::to_owned).collect()
 }
