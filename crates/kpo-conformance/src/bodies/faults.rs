@@ -23,11 +23,12 @@ pub(super) use pairs::{followed_through_cuts, taken_over_through_cuts};
 pub(super) use refusals::requests_refused;
 pub(super) use stalls::answers_stalled;
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
 pub(super) use successors::killed_after_taking_over;
 
-/// How many cases run at a time: what two cores bear.
-const AT_A_TIME: usize = 6;
+/// How many cases run at a time: mostly they wait, and two cores bear so many.
+const AT_A_TIME: usize = 10;
 
 /// What is tried once: a task of its own, in a namespace that it shares with other tries.
 struct Case<'a> {
@@ -48,13 +49,13 @@ type Tried<T> = (Kind, T);
 type Request = (Asked, u64);
 
 /// Plays each of the cases, or the one that was asked for, several at a time, and tells of every failure how to play it alone.
-async fn each<T>(
+async fn each<T: std::fmt::Debug>(
     namespace: &Namespace<'_>,
     body: &str,
     cases: Vec<Tried<T>>,
     play: impl AsyncFn(&Case<'_>, T) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let named = cases.into_iter().enumerate().map(|(number, case)| (format!("case-{}", number + 1), case));
+    let named = cases.into_iter().map(|case| (name(&case), case));
     let asked = |name: &String| namespace.only.as_ref().is_none_or(|only| only == name);
     let cases: Vec<_> = named.filter(|(name, _)| asked(name)).collect();
     if cases.is_empty() {
@@ -63,7 +64,8 @@ async fn each<T>(
     say(&format!("             {} cases of {body}", cases.len()));
     let played = stream::iter(cases).map(async |(name, (kind, what))| {
         let case = Case { namespace, ledger: Ledger::open(namespace)?, name, kind };
-        let told = |error| format!("{}, {kind}: {error}\n  alone: kpo-conformance KPO TARGET {body}:{0}", case.name);
+        let told =
+            |error| format!("{}, {kind}: {error}\n  alone: cargo xtask conformance TARGET {body}:{0}", case.name);
         play(&case, what).await.map_err(|error| told(error).into())
     });
     let results: Vec<Result<(), Error>> = played.buffer_unordered(AT_A_TIME).collect().await;
@@ -72,6 +74,13 @@ async fn each<T>(
         0 => namespace.is_empty().await,
         count => Err(format!("{count} of {} failed\n{}", results.len(), failures.join("\n")).into()),
     }
+}
+
+/// The same for the same case in every selection, however many others there are before it.
+fn name<T: std::fmt::Debug>((kind, what): &Tried<T>) -> String {
+    let mut hasher = DefaultHasher::new();
+    format!("{kind} {what:?}").hash(&mut hasher);
+    format!("case-{:08x}", hasher.finish() as u32)
 }
 
 /// The requests of a run of each kind that nothing befalls.

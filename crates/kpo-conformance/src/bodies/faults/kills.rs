@@ -2,18 +2,20 @@
 //! goes on with the task; where nothing had been made that is said, and it can be run anew.
 
 use super::{Case, Course, Kind, Met, Story, Tried, chosen, each, undisturbed};
-use crate::Error;
 use crate::cluster::Namespace;
 use crate::command::Ended;
 use crate::proxy::{Asked, Fault, Moment};
+use crate::{Error, is_long};
 
 /// `kpo attach` finds no pod of the task.
 const NO_POD: i32 = 66;
 
+/// In the gate those of the first three.
 fn kinds() -> Vec<Kind> {
     let courses = [Course::Succeeds, Course::Evicted, Course::Retried, Course::Fails, Course::LargeResult];
+    let courses = if is_long() { &courses[..] } else { &courses[..3] };
     let both = |course: Course| [Kind::from(course).protected(), Kind::from(course)];
-    courses.into_iter().flat_map(both).collect()
+    courses.iter().copied().flat_map(both).collect()
 }
 
 pub(in crate::bodies) async fn killed_at_each_request(namespace: &Namespace<'_>) -> Result<(), Error> {
