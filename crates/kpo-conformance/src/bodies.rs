@@ -16,6 +16,7 @@ mod whole;
 
 use crate::Error;
 use crate::cluster::Namespace;
+use crate::container;
 use futures::future::LocalBoxFuture;
 use serde_json::{Value, json};
 
@@ -54,15 +55,12 @@ pub(crate) const BODIES: &[Body] = bodies! {
         deleted_while_waiting force_deleted_while_running succeeds_in_its_grace namesake_in_its_place namesake_of_the_next;
     observer: cancelled detached_and_attached killed_and_taken_over protected_and_deleted two_observers;
     faults: connections_cut requests_refused answers_stalled killed_at_each_request killed_after_taking_over followed_through_cuts taken_over_through_cuts;
-    refusal: pod_security_refuses pod_security_passes quota_is_full quota_demands_limits namespace_is_missing;
+    refusal: pod_security_refuses quota_is_full quota_demands_limits namespace_is_missing;
 };
 
-/// There in both worlds: the lab takes any, the real cluster has it.
-pub(crate) const IMAGE: &str = "busybox:1";
-
 /// Arguments of `run` for a shell script.
-fn shell<'a>(flags: &[&'a str], script: &'a str) -> Vec<&'a str> {
-    [&["--image", IMAGE, "--name", "task"], flags, &["--command", "--", "sh", "-c", script]].concat()
+fn shell(flags: &[&str], script: &str) -> Vec<String> {
+    container::run("task", flags, script)
 }
 
 /// The argument that lets a container wait before it starts: it is assigned, and its kubelet cannot make it.

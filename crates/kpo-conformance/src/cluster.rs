@@ -1,6 +1,7 @@
 //! A namespace of a body's own: what it makes, what it waits for, and what is shown of it when the body fails.
 
 use crate::Error;
+use crate::container::container;
 use crate::target::Target;
 use http::{Method, Request};
 use serde_json::{Value, json};
@@ -11,6 +12,9 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// The label by which a namespace has a level of Pod Security.
+const ENFORCE: &str = "pod-security.kubernetes.io/enforce";
+
 pub(crate) struct Namespace<'a> {
     pub(crate) target: &'a Target,
     pub(crate) name: String,
@@ -19,18 +23,47 @@ pub(crate) struct Namespace<'a> {
 }
 
 impl<'a> Namespace<'a> {
-    /// Makes it, and waits for what each namespace gets: its default service account.
+    /// One that demands of its pods what strict clusters do: Pod Security "restricted", and limits ([`container`] has both).
     pub(crate) async fn create(target: &'a Target, body: &str) -> Result<Self, Error> {
-        Self::named(target, &format!("kpo-{}-{:x}", body.replace('_', "-"), std::process::id())).await
+        let name = format!("kpo-{}-{:x}", body.replace('_', "-"), std::process::id());
+        let namespace = Self::make(target, &name, json!({ENFORCE: "restricted"})).await?;
+        // So much that none is ever full.
+        namespace.quota("limits", json!({"limits.cpu": "1k", "limits.memory": "1Ti"})).await?;
+        Ok(namespace)
     }
 
-    /// The same under a name of the caller's.
+    /// One that demands nothing, for what is about something else.
     pub(crate) async fn named(target: &'a Target, name: &str) -> Result<Self, Error> {
+        Self::make(target, name, json!({})).await
+    }
+
+    /// Makes it, and waits for what each namespace gets: its default service account.
+    async fn make(target: &'a Target, name: &str, labels: Value) -> Result<Self, Error> {
         let namespace = Self { target, name: name.to_owned(), only: None };
-        namespace.post("/api/v1/namespaces", &json!({"metadata": {"name": namespace.name}})).await?;
+        namespace.post("/api/v1/namespaces", &json!({"metadata": {"name": name, "labels": labels}})).await?;
         let account = namespace.path("serviceaccounts/default");
         namespace.wait("the default service account", || async { Ok(namespace.get(&account).await.is_ok()) }).await?;
         Ok(namespace)
+    }
+
+    /// Makes a quota. Until it is counted, everything is refused with another message.
+    pub(crate) async fn quota(&self, name: &str, hard: Value) -> Result<(), Error> {
+        let quota = json!({"metadata": {"name": name}, "spec": {"hard": hard}});
+        self.post(&self.path("resourcequotas"), &quota).await?;
+        let path = self.path(&format!("resourcequotas/{name}"));
+        self.wait("the quota is counted", || async { Ok(self.get(&path).await?["status"]["hard"].is_object()) }).await
+    }
+
+    /// Has Pod Security demand nothing any more: each of its levels but "privileged" forbids `hostPath`. The quota still demands limits.
+    pub(crate) async fn admit_host_paths(&self) -> Result<(), Error> {
+        let labels = json!({"metadata": {"labels": {ENFORCE: Value::Null}}});
+        self.merge(&format!("/api/v1/namespaces/{}", self.name), &labels).await?;
+        let volume = json!({"name": "tried", "hostPath": {"path": "/"}});
+        let spec = json!({"containers": [container("base", "true")], "volumes": [volume]});
+        let pod = json!({"metadata": {"name": "tried"}, "spec": spec});
+        // The API server hears of a label by and by.
+        let path = self.path("pods?dryRun=All");
+        self.wait("a hostPath is admitted", || async { Ok(self.post(&path, &pod).await.is_ok()) }).await
     }
 
     /// A path within it.

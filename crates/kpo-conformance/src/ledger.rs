@@ -2,9 +2,11 @@
 //! what kpo says of it is not asked.
 
 use crate::Error;
-use crate::bodies::IMAGE;
 use crate::cluster::Namespace;
+use crate::container;
 use serde_json::json;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -35,23 +37,23 @@ impl Drop for Ledger {
 }
 
 impl Ledger {
-    /// An empty one.
-    pub(crate) fn open(namespace: &Namespace<'_>) -> Result<Self, Error> {
+    /// An empty one, whose folder is the node's: from here on the namespace admits that.
+    pub(crate) async fn open(namespace: &Namespace<'_>) -> Result<Self, Error> {
+        namespace.admit_host_paths().await?;
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("{}-ledger-{number}", namespace.name));
         std::fs::create_dir_all(&folder)?;
+        // The tasks' user is not ours.
+        std::fs::set_permissions(&folder, Permissions::from_mode(0o777))?;
         Ok(Self { folder })
     }
 
     /// Arguments of `run` (or of a manifest made with `--set`) for a shell script that notes its start. The container is the first.
     pub(crate) fn run(&self, task: &str, flags: &[&str], script: &str) -> Vec<String> {
-        let mut arguments = vec!["--image".to_owned(), IMAGE.to_owned(), "--name".to_owned(), task.to_owned()];
-        arguments.extend(self.flags());
-        arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
-        arguments.extend(["--command", "--", "sh", "-c"].map(str::to_owned));
-        arguments.push(format!("{NOTE}{script}"));
-        arguments
+        let own = self.flags();
+        let flags: Vec<&str> = own.iter().map(String::as_str).chain(flags.iter().copied()).collect();
+        container::run(task, &flags, &format!("{NOTE}{script}"))
     }
 
     fn flags(&self) -> Vec<String> {

@@ -7,6 +7,7 @@ mod bodies;
 mod cluster;
 mod command;
 mod components;
+mod container;
 mod differ;
 mod ledger;
 mod proxy;

@@ -3,6 +3,7 @@
 use crate::Error;
 use crate::cluster::Namespace;
 use crate::components::Components;
+use crate::container::container;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{Request, Response};
@@ -55,8 +56,7 @@ impl Webhook {
 impl Namespace<'_> {
     /// Waits until a pod that is only tried is patched: the API server hears of its webhooks by and by.
     async fn is_patched(&self) -> Result<(), Error> {
-        let container = json!({"name": "base", "image": crate::bodies::IMAGE});
-        let pod = json!({"metadata": {"name": "tried"}, "spec": {"containers": [container]}});
+        let pod = json!({"metadata": {"name": "tried"}, "spec": {"containers": [container("base", "true")]}});
         let path = self.path("pods?dryRun=All");
         let path = &path;
         let pod = &pod;

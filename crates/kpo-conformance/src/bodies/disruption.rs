@@ -4,6 +4,7 @@ use super::{WAITS_FOR_SETTINGS, is_running, is_waiting, same, shell};
 use crate::Error;
 use crate::cluster::Namespace;
 use crate::command::{Ended, Started};
+use crate::container::{container, resources};
 use crate::ledger::Ledger;
 use serde_json::{Value, json};
 
@@ -46,8 +47,7 @@ impl Namespace<'_> {
 
     /// A pod that somebody else makes; its UID.
     async fn somebodys(&self, name: &str) -> Result<Value, Error> {
-        let container =
-            json!({"name": "base", "image": super::IMAGE, "command": ["sh", "-c", format!("echo theirs; {RUNS}")]});
+        let container = container("base", &format!("echo theirs; {RUNS}"));
         let pod = json!({"metadata": {"name": name}, "spec": {"containers": [container], "terminationGracePeriodSeconds": 0}});
         Ok(self.post(&self.path("pods"), &pod).await?["metadata"]["uid"].clone())
     }
@@ -78,7 +78,8 @@ impl Namespace<'_> {
             &json!({"metadata": {"name": name}, "value": 1_000_000}),
         )
         .await?;
-        let container = json!({"name": "agent", "image": super::IMAGE, "command": ["sleep", "100000"], "resources": {"requests": {"cpu": cpu}}});
+        let mut container = container("agent", "exec sleep 100000");
+        container["resources"] = resources(cpu, cpu);
         let spec = json!({"priorityClassName": name, "terminationGracePeriodSeconds": 0, "nodeSelector": {"kpo.rs/conformance": name}, "containers": [container]});
         let template = json!({"metadata": {"labels": label}, "spec": spec});
         let set = json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "agent"},
@@ -105,7 +106,7 @@ impl Namespace<'_> {
 /// A pod that takes so much of this node, where there may be others.
 fn most_of(node: &str, cpu: &str) -> [String; 2] {
     let selector = json!({"kubernetes.io/hostname": node});
-    [format!("spec.containers[0].resources.requests.cpu={cpu}"), format!("spec.nodeSelector={selector}")]
+    [format!("spec.containers[0].resources={}", resources(cpu, cpu)), format!("spec.nodeSelector={selector}")]
 }
 
 /// The request that this project began with.
@@ -176,7 +177,7 @@ pub(super) async fn succeeds_in_its_grace(namespace: &Namespace<'_>) -> Result<(
 
 /// Somebody makes a pod of the same name: it is not ours, is not taken for ours, and stays.
 pub(super) async fn namesake_in_its_place(namespace: &Namespace<'_>) -> Result<(), Error> {
-    let ledger = Ledger::open(namespace)?;
+    let ledger = Ledger::open(namespace).await?;
     let run = ledger.run("task", &["-o", "json"], &format!("echo ours; {RUNS}"));
     let task = namespace.start("run", &run)?;
     namespace.pod("task-1", "runs", is_running).await?;

@@ -63,7 +63,7 @@ async fn each<T: std::fmt::Debug>(
     }
     say(&format!("             {} cases of {body}", cases.len()));
     let played = stream::iter(cases).map(async |(name, (kind, what))| {
-        let case = Case { namespace, ledger: Ledger::open(namespace)?, name, kind };
+        let case = Case { namespace, ledger: Ledger::open(namespace).await?, name, kind };
         let told =
             |error| format!("{}, {kind}: {error}\n  alone: cargo xtask conformance TARGET {body}:{0}", case.name);
         play(&case, what).await.map_err(|error| told(error).into())
@@ -86,8 +86,12 @@ fn name<T: std::fmt::Debug>((kind, what): &Tried<T>) -> String {
 /// The requests of a run of each kind that nothing befalls.
 async fn undisturbed(namespace: &Namespace<'_>, kinds: &[Kind]) -> Result<Vec<(Kind, Vec<Request>)>, Error> {
     let seen = try_join_all(kinds.iter().enumerate().map(async |(number, kind)| {
-        let case =
-            Case { namespace, ledger: Ledger::open(namespace)?, name: format!("undisturbed-{number}"), kind: *kind };
+        let case = Case {
+            namespace,
+            ledger: Ledger::open(namespace).await?,
+            name: format!("undisturbed-{number}"),
+            kind: *kind,
+        };
         let proxy = case.proxy(|_| Fault::Pass).await?;
         let ended = case.beside(&mut case.story(), case.run(&proxy)?.ended()).await?;
         case.saw_it_whole(ended)?;

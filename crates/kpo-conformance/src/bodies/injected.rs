@@ -1,18 +1,15 @@
 //! Containers that a mutating webhook puts into the pod: they are not the task's.
 
-use super::{IMAGE, WAITS_FOR_SETTINGS, disruption};
+use super::{WAITS_FOR_SETTINGS, disruption};
 use crate::Error;
 use crate::cluster::Namespace;
+use crate::container::container;
 use crate::ledger::Ledger;
 use crate::webhook::Webhook;
 use serde_json::{Value, json};
 
 /// Has to be ended: at the end of a pod nobody ends a plain container that runs on.
 const RUNS: &str = "echo injected; trap 'exit 0' TERM; while true; do sleep 0.2; done";
-
-fn container(name: &str, script: &str) -> Value {
-    json!({"name": name, "image": IMAGE, "command": ["sh", "-c", script]})
-}
 
 /// An init container, and the sidecar as its first container: who takes the first for the task's takes the wrong one.
 fn plain() -> Value {
@@ -41,7 +38,7 @@ async fn with(namespace: &Namespace<'_>, patch: Value) -> Result<(), Error> {
 }
 
 async fn both(namespace: &Namespace<'_>) -> Result<(), Error> {
-    let ledger = Ledger::open(namespace)?;
+    let ledger = Ledger::open(namespace).await?;
     let run = |task: &str, flags: &[&str], script: &str| {
         let flags = [&["--set", "spec.terminationGracePeriodSeconds=2"], flags].concat();
         namespace.start("run", &ledger.run(task, &flags, script))

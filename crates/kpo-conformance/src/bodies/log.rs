@@ -3,6 +3,7 @@
 use super::shell;
 use crate::Error;
 use crate::cluster::Namespace;
+use crate::container::container;
 use crate::is_long;
 
 /// More than the 10 MiB at which a kubelet rotates, which it looks at every 10 s (`containerLogMonitorInterval`).
@@ -26,8 +27,8 @@ pub(super) async fn burst(namespace: &Namespace<'_>) -> Result<(), Error> {
 }
 
 pub(super) async fn several_containers(namespace: &Namespace<'_>) -> Result<(), Error> {
-    let side = r#"spec.containers[1]={"name":"side","image":"busybox:1","command":["sh","-c","echo aside"]}"#;
-    let ended = namespace.kpo("run", &shell(&["--set", side], "sleep 2; echo hello")).await?;
+    let side = format!("spec.containers[1]={}", container("side", "echo aside"));
+    let ended = namespace.kpo("run", &shell(&["--set", &side], "sleep 2; echo hello")).await?;
     ended.exits(0)?.prints("hello\n")?.says("[side] aside").map(drop)
 }
 

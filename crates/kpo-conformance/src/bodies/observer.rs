@@ -26,7 +26,7 @@ pub(super) async fn detached_and_attached(namespace: &Namespace<'_>) -> Result<(
 }
 
 pub(super) async fn killed_and_taken_over(namespace: &Namespace<'_>) -> Result<(), Error> {
-    let ledger = Ledger::open(namespace)?;
+    let ledger = Ledger::open(namespace).await?;
     let task = namespace.start("run", &ledger.run("task", &[], COUNTS))?;
     namespace.pod("task-1", "runs", is_running).await?;
     task.signal("KILL").await?;

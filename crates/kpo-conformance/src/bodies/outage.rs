@@ -36,7 +36,7 @@ struct Underway<'a> {
 impl<'a> Underway<'a> {
     /// All on one node, up to the stage at which the fault is to find them.
     async fn begin(namespace: &'a Namespace<'a>, node: &str, component: &str) -> Result<Self, Error> {
-        let ledger = Ledger::open(namespace)?;
+        let ledger = Ledger::open(namespace).await?;
         let torn = component.starts_with("containerd");
         let of_node = torn || component.starts_with("kubelet");
         let selector = format!("spec.nodeSelector={}", json!({"kubernetes.io/hostname": node}));

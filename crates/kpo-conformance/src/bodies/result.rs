@@ -1,8 +1,9 @@
-//! Results, by each way out of the pod.
+//! Results, by each way out of the pod. What kpo adds for them is admitted where each container needs a security context and limits.
 
 use super::{same, shell};
 use crate::Error;
 use crate::cluster::Namespace;
+use crate::container::container;
 use serde_json::{Value, json};
 
 const WRITES: &str = r#"mkdir -p /airflow/xcom; echo '{"a": 1}' > /airflow/xcom/return.json"#;
@@ -47,8 +48,9 @@ pub(super) async fn missing(namespace: &Namespace<'_>) -> Result<(), Error> {
 
 /// The kubelet stops the result's sidecar after all other containers: one that runs on is not waited for.
 pub(super) async fn beside_one_that_runs_on(namespace: &Namespace<'_>) -> Result<(), Error> {
-    let other = r#"spec.containers[1]={"name":"side","image":"busybox:1","command":["sh","-c","trap 'exit 0' TERM; while true; do sleep 0.2; done"]}"#;
-    let flags = ["-o", "json", "--set", other, "--result", "--results-image", "kpo.rs/sidecar:1"];
+    let side = container("side", "trap 'exit 0' TERM; while true; do sleep 0.2; done");
+    let other = format!("spec.containers[1]={side}");
+    let flags = ["-o", "json", "--set", &other, "--result", "--results-image", "kpo.rs/sidecar:1"];
     let outcome = namespace.kpo("run", &shell(&flags, WRITES)).await?.exits(0)?.outcome()?;
     same("result", &outcome["result"], &json!({"a": 1}))?;
     namespace.is_empty().await

@@ -29,7 +29,7 @@ struct There {
 impl There {
     /// One that stays whatever happens, one that has not started, and one that may be replaced at the risk that it still runs.
     async fn begin(namespace: &Namespace<'_>, other: &str) -> Result<Self, Error> {
-        let ledger = Ledger::open(namespace)?;
+        let ledger = Ledger::open(namespace).await?;
         let run = |task: &str, flags: &[&str], script: &str| {
             let flags = [&["-o", "json", "--set", LEAVES], flags].concat();
             namespace.start("run", &ledger.run(task, &flags, script))

@@ -4,11 +4,12 @@
 //! effects, and what may have run has not run again.
 
 use super::disruption::node_cpu;
-use super::{IMAGE, WAITS_FOR_SETTINGS, is_running, is_waiting};
+use super::{WAITS_FOR_SETTINGS, is_running, is_waiting};
 use crate::Error;
 use crate::cluster::Namespace;
 use crate::command::{Ended, Started};
 use crate::components::{Components, Fault};
+use crate::container::{container, resources};
 use crate::ledger::Ledger;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -97,7 +98,7 @@ impl Stage {
 
     /// What `run` is told so that its pod gets no further than this.
     fn flags(self) -> Vec<String> {
-        let init = json!([{"name": "prepare", "image": IMAGE, "command": ["sh", "-c", ENDURES]}]);
+        let init = json!([container("prepare", ENDURES)]);
         let set = match self {
             Gated => r#"spec.schedulingGates=[{"name":"example.com/hold"}]"#.to_owned(),
             Unbound => r#"spec.nodeSelector={"kpo.rs/nowhere":""}"#.to_owned(),
@@ -153,7 +154,7 @@ async fn under_way(
 ) -> Result<Vec<Struck>, Error> {
     let mut all = Vec::new();
     let selector = format!("spec.nodeSelector={}", json!({"kubernetes.io/hostname": node}));
-    let requests = format!("spec.containers[0].resources.requests.cpu={cpu}");
+    let requests = format!("spec.containers[0].resources={}", resources(cpu, cpu));
     for (_, stage, expected) in TABLE.iter().filter(|(by, _, _)| *by == blow) {
         let mut flags = vec!["-o", "json", "--rerun-never-started", "0", "--set", &requests];
         if stage.is_on_a_node() {
@@ -210,7 +211,7 @@ where
     // On somebody else's cluster other pods would be hit too.
     Components::here()?;
     namespace.is_well().await?;
-    let ledger = Ledger::open(namespace)?;
+    let ledger = Ledger::open(namespace).await?;
     let (node, _) = namespace.victim().await?;
     let cpu = format!("{}m", node_cpu(&namespace.get(&format!("/api/v1/nodes/{node}")).await?)? / 10);
     let all = under_way(namespace, &ledger, blow, &node, &cpu).await?;

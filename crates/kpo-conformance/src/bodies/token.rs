@@ -41,7 +41,7 @@ pub(super) async fn token_ends_before_the_next(namespace: &Namespace<'_>) -> Res
     let file = TokenFile(std::env::temp_dir().join(format!("{}.token", namespace.name)));
     std::fs::write(&file.0, namespace.bound_token("runs", "old").await?)?;
     let account = namespace.kubeconfig("runs", json!({"tokenFile": file.0}))?;
-    let ledger = Ledger::open(namespace)?;
+    let ledger = Ledger::open(namespace).await?;
     let task = namespace.start_as(&account.0, "run", &ledger.run("task", &["-vv"], outage::COUNTS))?;
     namespace.pod("task-1", "runs", is_running).await?;
 

@@ -3,6 +3,7 @@
 use super::{is_running, same, shell};
 use crate::Error;
 use crate::cluster::Namespace;
+use crate::container::container;
 use serde_json::json;
 
 pub(super) async fn undisturbed(namespace: &Namespace<'_>) -> Result<(), Error> {
@@ -19,8 +20,8 @@ pub(super) async fn exit_code(namespace: &Namespace<'_>) -> Result<(), Error> {
 }
 
 pub(super) async fn init_containers(namespace: &Namespace<'_>) -> Result<(), Error> {
-    let init = r#"spec.initContainers=[{"name":"prepare","image":"busybox:1","command":["sh","-c","echo prepared"]}]"#;
-    let ended = namespace.kpo("run", &shell(&["--set", init], "echo hello")).await?;
+    let init = format!("spec.initContainers=[{}]", container("prepare", "echo prepared"));
+    let ended = namespace.kpo("run", &shell(&["--set", &init], "echo hello")).await?;
     ended.exits(0)?.prints("hello\n")?.says("[prepare] prepared")?;
     namespace.is_empty().await
 }
@@ -36,8 +37,8 @@ pub(super) async fn name_in_use(namespace: &Namespace<'_>) -> Result<(), Error> 
 }
 
 pub(super) async fn sidecar_runs_on(namespace: &Namespace<'_>) -> Result<(), Error> {
-    let sidecar = r#"spec.containers[1]={"name":"side","image":"busybox:1","command":["sh","-c","while true; do sleep 1; done"]}"#;
-    let flags = ["--set", sidecar, "--set", "spec.terminationGracePeriodSeconds=1"];
+    let sidecar = format!("spec.containers[1]={}", container("side", "while true; do sleep 1; done"));
+    let flags = ["--set", &sidecar, "--set", "spec.terminationGracePeriodSeconds=1"];
     namespace.kpo("run", &shell(&flags, "echo hello")).await?.exits(0)?.prints("hello\n")?;
     namespace.is_empty().await
 }

@@ -54,11 +54,8 @@ struct Both<'a> {
 
 impl<'a> Both<'a> {
     async fn create(lab: &'a Target, real: &'a Target, number: usize) -> Result<Self, Error> {
-        let body = format!("differ-{number}");
-        Ok(Self {
-            lab: crate::Namespace::create(lab, &body).await?,
-            real: crate::Namespace::create(real, &body).await?,
-        })
+        let name = format!("kpo-differ-{number}-{:x}", std::process::id());
+        Ok(Self { lab: crate::Namespace::named(lab, &name).await?, real: crate::Namespace::named(real, &name).await? })
     }
 
     async fn remove(self) -> Result<(), Error> {

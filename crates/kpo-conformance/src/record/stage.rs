@@ -1,9 +1,9 @@
 //! What a cause does to the pod `task`, its node and its cluster.
 
 use crate::Error;
-use crate::bodies::IMAGE;
 use crate::cluster::Namespace;
 use crate::components::{Components, Fault};
+use crate::container::IMAGE;
 use serde_json::{Value, json};
 use std::time::Duration;
 

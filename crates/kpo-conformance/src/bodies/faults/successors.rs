@@ -29,7 +29,7 @@ pub(in crate::bodies) async fn killed_after_taking_over(namespace: &Namespace<'_
 
 /// The requests of a second observer that nothing befalls.
 async fn undisturbed(namespace: &Namespace<'_>, number: usize, kind: Kind) -> Result<(Kind, Vec<Request>), Error> {
-    let case = Case { namespace, ledger: Ledger::open(namespace)?, name: format!("undisturbed-{number}"), kind };
+    let case = Case { namespace, ledger: Ledger::open(namespace).await?, name: format!("undisturbed-{number}"), kind };
     let mut story = case.story();
     first_is_killed(&case, &mut story).await?;
     let proxy = case.proxy(|_| Fault::Pass).await?;

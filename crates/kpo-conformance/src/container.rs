@@ -1,0 +1,37 @@
+//! Containers that have what the suite's namespaces demand of each.
+
+use serde_json::{Value, json};
+
+/// There in both worlds: the lab takes any, the real cluster has it.
+pub(crate) const IMAGE: &str = "busybox:1";
+
+/// What Pod Security "restricted" and a quota of limits demand. The image names no user. Requests are small: those that are missing would be the limits.
+fn demanded() -> Value {
+    let security = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "runAsNonRoot": true,
+        "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}});
+    json!({"securityContext": security, "resources": resources("10m", "1")})
+}
+
+/// CPU as requested and limited; memory as a shell needs it.
+pub(crate) fn resources(requested: &str, limit: &str) -> Value {
+    json!({"requests": {"cpu": requested, "memory": "16Mi"}, "limits": {"cpu": limit, "memory": "256Mi"}})
+}
+
+/// One that runs a shell script.
+pub(crate) fn container(name: &str, script: &str) -> Value {
+    let mut container = demanded();
+    container["name"] = json!(name);
+    container["image"] = json!(IMAGE);
+    container["command"] = json!(["sh", "-c", script]);
+    container
+}
+
+/// Arguments of `run` for a task whose container, the first, runs a shell script.
+pub(crate) fn run(task: &str, flags: &[&str], script: &str) -> Vec<String> {
+    let mut arguments = ["--image", IMAGE, "--name", task].map(str::to_owned).to_vec();
+    for (key, value) in demanded().as_object().into_iter().flatten() {
+        arguments.extend(["--set".to_owned(), format!("spec.containers[0].{key}={value}")]);
+    }
+    arguments.extend(flags.iter().chain(&["--command", "--", "sh", "-c", script]).map(|word| (*word).to_owned()));
+    arguments
+}
