@@ -147,8 +147,11 @@ fn words(condition: &Condition) -> &str {
     condition.message.as_deref().unwrap_or_default()
 }
 
-/// What the events say of a deletion: they sign it where no condition does (older clusters, forced drains).
+/// What the events say of a deletion: they sign it where no condition does (older clusters, forced drains). Of who came after it they sign nothing either.
 pub(super) fn by_event(ledger: &Ledger) -> Option<Disruption> {
+    if came_after_the_deletion(ledger) {
+        return None;
+    }
     ledger.entries.iter().rev().find_map(|entry| match &entry.fact {
         Fact::Told { reason, message, reporter, .. } => by_told(reason, message, reporter),
         _ => None,

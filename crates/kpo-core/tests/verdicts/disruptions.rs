@@ -48,6 +48,17 @@ fn disruptions() {
             "deleted-outside/started: deletedOutside exit 137",
         ),
         (
+            "deleted by hand, and tainted while it ended: the event is no older than the condition",
+            ran([
+                Seen(runs().deleting(5)),
+                Later(1),
+                Seen(runs().deleting(5).target("DeletionByTaintManager")),
+                gone(killed().deleting(5).target("DeletionByTaintManager").failed()),
+                told("TaintManagerEviction", "Marking for deletion Pod n/task-1", "taint-eviction-controller"),
+            ]),
+            "deleted-outside/started: deletedOutside exit 137",
+        ),
+        (
             "waiting at Permit: an event only",
             vec![Seen(fresh()), told("Preempted", "Preempted by pod u2 on node n", "default-scheduler")],
             "alive",
