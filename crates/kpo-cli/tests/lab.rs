@@ -65,6 +65,7 @@ fn a_detached_task_is_listed_explained_attached_to_and_cancelled() {
         "{apiVersion: v1, kind: Pod, metadata: {name: slow}, spec: {containers: [{name: base, image: x, \
          command: [sh, -c, \"trap 'exit 0' TERM; echo started; sleep 60 & wait\"]}]}}",
     );
+    // Its program has ended when kpo cancel does; its kubelet takes it away a moment later.
     let ran = in_lab(&format!(
         "TASK={}
         $KPO run $TASK --detach
@@ -75,7 +76,7 @@ fn a_detached_task_is_listed_explained_attached_to_and_cancelled() {
         $KPO run $TASK --image=y; echo exit $?
         $KPO wait slow --timeout 100ms -q; echo exit $?
         $KPO cancel slow >/dev/null 2>&1; echo exit $?
-        $KPO ls
+        until $KPO ls 2>&1 | grep '^no tasks'; do :; done
         $KPO attach slow; echo exit $?
         $KPO logs slow; echo exit $?
         $KPO why slow-1 | head -1",
