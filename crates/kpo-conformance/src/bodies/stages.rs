@@ -71,7 +71,8 @@ const TABLE: &[(Blow, Stage, [&str; 3])] = &[
     (NodeDeleted, Waiting, ["disrupted", "node-gone", "unknown"]),
     (NodeDeleted, Init, ["disrupted", "node-gone", "started"]),
     (NodeDeleted, Running, ["disrupted", "node-gone", "started"]),
-    (NodeDeleted, Ending, ["disrupted", "deleted-outside", "started"]),
+    // It was not its deletion that ended it: PodGC wrote the phase.
+    (NodeDeleted, Ending, ["disrupted", "node-gone", "started"]),
     (Deleted, Gated, ["disrupted", "deleted-outside", "never"]),
     (Deleted, Unbound, ["disrupted", "deleted-outside", "never"]),
     (Deleted, Pulling, ["disrupted", "deleted-outside", "never"]),
