@@ -191,11 +191,12 @@ fn while_it_runs_a_follower_cancels_nothing() {
 fn a_signal_that_was_ignored_at_the_start_is_ignored() {
     let cluster = Cluster::of(FOREVER);
     let kubeconfig = cluster.admin();
-    for (ignored, heard, said, wanted) in [
-        ("HUP", "INT", "; its pod has ended\n", 130),
-        ("INT", "TERM", "detached: pod t-1 in namespace default runs on", 143),
+    for (name, ignored, heard, said, wanted) in [
+        ("t", "HUP", "INT", "; its pod has ended\n", 130),
+        ("u", "INT", "TERM", "detached: pod u-1 in namespace default runs on", 143),
     ] {
-        let mut child = spawn_ignoring(ignored, &["run", "--kubeconfig", &kubeconfig, "--image=x", "--name=t"]);
+        let run = ["run", "--kubeconfig", &kubeconfig, "--image=x", "--name", name];
+        let mut child = spawn_ignoring(ignored, &run);
         let mut rest = streams(&mut child);
         rest.wait_for_error("running");
         signal(&child, ignored);
