@@ -89,20 +89,21 @@ pub(super) fn by_phase(reason: &str, message: &str) -> Option<Disruption> {
 /// What the conditions say: DisruptionTarget by type and status, with open-ended reasons; Kueue's TerminationTarget. Who disrupts says so and then deletes:
 /// a condition that was seen to come after the deletion did not sign it.
 pub(super) fn by_condition(ledger: &Ledger) -> Option<Disruption> {
-    if came_after_the_deletion(ledger) {
-        return None;
-    }
+    any_condition(ledger).filter(|_| !came_after_the_deletion(ledger))
+}
+
+fn any_condition(ledger: &Ledger) -> Option<Disruption> {
     let pod = ledger.last.as_ref()?;
     let kueue = || pod.condition("TerminationTarget").map(|c| Disruption::said(Cause::Queue, words(c)));
     let target = pod.condition("DisruptionTarget").cloned().or_else(|| wiped(ledger));
     target.as_ref().map(by_target).or_else(kueue)
 }
 
+/// By the order in which they were learnt; conditions are noted before the deletion that was seen with them.
 fn came_after_the_deletion(ledger: &Ledger) -> bool {
     let signs = |fact: &Fact| matches!(fact, Fact::Condition { kind, .. } if kind == "DisruptionTarget" || kind == "TerminationTarget");
-    let deletion = ledger.entries.iter().find(|entry| matches!(entry.fact, Fact::DeletionRequested { .. }));
-    let first = ledger.entries.iter().find(|entry| signs(&entry.fact));
-    matches!((deletion, first), (Some(deletion), Some(first)) if first.at > deletion.at)
+    let first = ledger.entries.iter().position(|entry| signs(&entry.fact));
+    matches!((ledger.deletion(), first), (Some(deletion), Some(first)) if first > deletion as usize)
 }
 
 /// The condition as last seen, where a later status was written without any.
@@ -149,11 +150,11 @@ fn words(condition: &Condition) -> &str {
 
 /// What the events say of a deletion: they sign it where no condition does (older clusters, forced drains). Of who came after it they sign nothing either.
 pub(super) fn by_event(ledger: &Ledger) -> Option<Disruption> {
-    if came_after_the_deletion(ledger) {
-        return None;
-    }
+    let late = any_condition(ledger).filter(|_| came_after_the_deletion(ledger)).map(|by| by.cause);
     ledger.entries.iter().rev().find_map(|entry| match &entry.fact {
-        Fact::Told { reason, message, reporter, .. } => by_told(reason, message, reporter),
+        Fact::Told { reason, message, reporter, .. } => {
+            by_told(reason, message, reporter).filter(|by| Some(by.cause) != late)
+        }
         _ => None,
     })
 }

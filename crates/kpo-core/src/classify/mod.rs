@@ -144,7 +144,7 @@ impl Case<'_> {
     }
 
     /// What the kubelet wrote beside the terminal phase. It wrote it over the container's own end where a restarted kubelet
-    /// refused a pod that had ended before: then the container's word stands. One that ran on it has killed.
+    /// refused a pod that had ended before: then the container's word stands. What ran on is killed by it, and that is no word of the container's.
     fn said_by_phase(&self) -> Option<Finding> {
         let (reason, message) = self.terminal_words().filter(|_| !self.ended_before_phase())?;
         if self.limit_exceeded(reason, message) {

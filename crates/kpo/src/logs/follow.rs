@@ -28,10 +28,10 @@ const HOLD: Duration = Duration::from_secs(1);
 /// A follow that still gave lines after its container's end is behind, and may be silent for so many times the linger: what is read anew
 /// begins with a whole second, and a second of a long log is long.
 const BEHIND: u32 = 10;
-/// No kubelet rotates a file that is smaller than this (`containerLogMaxSize`, default 10 MiB): a follow that gave less has seen one file only.
+/// Hardly a kubelet rotates a file that is smaller than this (`containerLogMaxSize`, default 10 MiB): a follow that gave less has seen one file only.
 const ONE_FILE: u64 = 64 << 10;
 /// Waits before what has no end is read again: a runtime under load tells the end of a container before it has written all of its output.
-const LATE: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(900)];
+const OPEN_END: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(900)];
 /// Time for a chunk of a reading that does not follow.
 const CHUNK: Duration = Duration::from_secs(30);
 /// First wait while the container is said not to have started.
@@ -233,7 +233,7 @@ impl Follower {
     /// The rest was read to its end, unless that is the middle of a line.
     async fn rest_read(&mut self, ended_at: Instant) -> Result<(), Over> {
         if self.splitter.is_within_a_line()
-            && let Some(pause) = LATE.get(self.open_ends)
+            && let Some(pause) = OPEN_END.get(self.open_ends)
         {
             self.open_ends += 1;
             self.wait(*pause).await;
@@ -256,7 +256,7 @@ impl Follower {
         if Instant::now() >= deadline {
             let words = failure.to_string();
             let cause = if failure.is_forbidden() { GapCause::Forbidden(words) } else { GapCause::Unreadable(words) };
-            self.gap(None, cause).await?;
+            self.last_gap(cause).await?;
             return Err(Over);
         }
         let pause = self.failed(failure).await?.min(deadline.saturating_duration_since(Instant::now()));
@@ -272,13 +272,22 @@ impl Follower {
         forbidden.map_or(patient, |since| patient.min(since + FORBIDDEN_FOR))
     }
 
-    /// The pod is gone. What was read of a line is handed on, unless it may have been seen before.
     async fn pod_gone(&mut self) -> Result<(), Over> {
         let words = self.last_failure.take().map(|failure| failure.to_string());
+        self.last_gap(GapCause::PodGone(words)).await
+    }
+
+    /// The log ends with a gap. What was read of a line is handed on, unless it may have been seen before.
+    async fn last_gap(&mut self, cause: GapCause) -> Result<(), Over> {
+        let mut split = self.splitter.finish();
         let cut_off = std::mem::take(&mut self.cut_off);
-        let split = if self.replay.take().is_none() { self.splitter.finish() } else { cut_off };
-        self.hand_on(split).await?;
-        self.gap(None, GapCause::PodGone(words)).await
+        if self.replay.take().is_some() || split.batches.is_empty() {
+            split = cut_off;
+        }
+        for batch in split.batches {
+            self.send(batch).await?;
+        }
+        self.gap(None, cause).await
     }
 
     /// Whether one unbroken follow has read all there was. One that was behind when the log was rotated has not: at the container's end the kubelet
@@ -289,6 +298,7 @@ impl Follower {
             && self.unbroken
             && self.bodies == 1
             && self.size < ONE_FILE
+            && self.options.since.is_none()
             && in_time
             && self.remark.is_none()
     }
@@ -395,7 +405,8 @@ impl Follower {
         match if self.verified { Ok(()) } else { self.same_pod().await } {
             Ok(()) => self.verified = true,
             Err(failure) if failure.is_not_found() => {
-                self.gap(None, GapCause::PodGone(None)).await?;
+                self.replay = Some(replay);
+                self.last_gap(GapCause::PodGone(None)).await?;
                 return Err(Over);
             }
             Err(failure) => {
@@ -403,16 +414,31 @@ impl Follower {
                 return Ok(());
             }
         }
-        for batch in std::mem::take(&mut self.cut_off).batches {
-            self.send(batch).await?;
-        }
         let held = replay.into_held();
         let before = held.iter().flat_map(LogBatch::iter).next().map(|line| line.time);
+        if before.is_none() && self.was_followed_to_its_end() {
+            return Ok(());
+        }
+        // What begins the new file was cut off there, and comes whole.
+        let is_lost = |batch: &LogBatch| batch.iter().next().map(|line| line.time) != before;
+        for batch in std::mem::take(&mut self.cut_off).batches.into_iter().filter(is_lost) {
+            self.send(batch).await?;
+        }
         self.gap(before, GapCause::Rotated).await?;
         for batch in held {
             self.send(batch).await?;
         }
         Ok(())
+    }
+
+    /// Whether the one follow there was ended with its container at the end of a line: a newer file that is empty took nothing away.
+    fn was_followed_to_its_end(&self) -> bool {
+        let ended_at = match *self.container.borrow() {
+            Container::Ended(at) => at,
+            Container::Runs => return false,
+        };
+        let in_time = self.closed_at.is_some_and(|closed| closed + SAME_MOMENT >= ended_at);
+        self.unbroken && self.bodies == 2 && in_time && self.cut_off.batches.is_empty()
     }
 
     /// The log has been read to its end: what waited is new, and a line without a line feed is the last.
@@ -490,7 +516,7 @@ impl Follower {
             return Ok(NOT_STARTED.saturating_mul(1 << self.failures.min(5).saturating_sub(1)));
         }
         if let ApiFailure::Refused(_) | ApiFailure::Invalid(_) = failure {
-            self.gap(None, GapCause::Unreadable(failure.to_string())).await?;
+            self.last_gap(GapCause::Unreadable(failure.to_string())).await?;
             return Err(Over);
         }
         // A body that was cut after it gave lines is taken up again at once; so is one whose credentials were renewed.

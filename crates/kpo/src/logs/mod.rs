@@ -135,7 +135,8 @@ impl LogGap {
 /// Why lines are missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GapCause {
-    /// The log was rotated while it was not being followed: what stood in the old file behind the last line seen is lost, if anything did.
+    /// The log was rotated while it was not being followed, or as its follow ended: what stood in the old file behind the last line seen is lost, if
+    /// anything did.
     Rotated,
     /// The follow was behind when the log was rotated, perhaps more than once: files may have been skipped here. The line before may be the
     /// beginning of one and the end of another.

@@ -47,7 +47,8 @@ impl Pace {
         let mut found = None;
         for (index, line) in batch.iter().enumerate() {
             let took = now.0.saturating_sub(line.time.0);
-            let late = Duration::from_nanos(u64::try_from(took - self.least.unwrap_or(took)).unwrap_or(0));
+            let late =
+                Duration::from_nanos(u64::try_from(took.saturating_sub(self.least.unwrap_or(took))).unwrap_or(0));
             if self.last.is_some_and(|last| line.time.since(last) >= PAUSE) {
                 let behind = late >= LATE && self.stretch >= STRETCH && line.time > self.opened;
                 found = found.or(behind.then_some(index));

@@ -374,6 +374,41 @@ async fn a_follow_that_was_closed_at_the_end_of_a_rotated_file_is_not_the_whole_
     assert_eq!(node.asked()[1..], [format!("20 {READ}&sinceTime=2026-11-23T22%3A10%3A06Z"), "20 a-1".to_owned()]);
 }
 
+/// The kubelet rotated a log that had been shown whole; what follows is nothing.
+#[tokio::test(start_paused = true)]
+async fn a_new_file_that_is_empty_is_no_gap() {
+    let node = Node::new((1..=100).map(|n| (n, vec![b'x'; 1000])).collect(), [Plan::EndAfter(20)]);
+    node.state().chunk = 4096;
+    node.state().rotate = Some((2, 100));
+    let mut log = node.start(options());
+    assert_eq!(within(&mut log, 10).await.len(), 100);
+    log.ended();
+    assert_eq!(rest(&mut log).await, ["end"]);
+}
+
+/// Cut within the first line of a new file, which then comes whole.
+#[tokio::test(start_paused = true)]
+async fn what_begins_a_new_file_is_shown_once() {
+    let node = Node::new(entries(&[(1, "a"), (9 * SECOND, "begins the new file")]), [Plan::Cut(33 + 40)]);
+    node.state().rotate = Some((2, 1));
+    let mut log = node.start(options());
+    let said = within(&mut log, 100).await;
+    assert_eq!(said, ["a", "gap 1..9000000000 Rotated", "begins the new file"]);
+}
+
+/// A node that goes while the end of a line is awaited takes nothing that was read.
+#[tokio::test(start_paused = true)]
+async fn what_was_read_of_a_line_is_shown_when_the_log_is_given_up() {
+    let down = || Plan::Refuse(500, "InternalError", "no route to host");
+    let node = Node::new(entries(&[(1, "Error: x")]), std::iter::once(Plan::Whole).chain((0..99).map(|_| down())));
+    node.state().open_end = true;
+    let mut log = node.start(options());
+    log.ended();
+    let said = rest(&mut log).await;
+    let told: Vec<_> = said.iter().filter(|line| !line.starts_with("trouble")).collect();
+    assert_eq!((told[0].as_str(), told.len()), ("Error: x", 3), "{told:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn after_the_end_the_log_of_another_pod_of_that_name_is_not_shown() {
     let node = Node::new(entries(&[(1, "a")]), [Plan::Hang(33)]);
