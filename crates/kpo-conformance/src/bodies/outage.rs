@@ -47,7 +47,8 @@ impl<'a> Underway<'a> {
         let counts = run("counts", &["--on-finish", "keep"], COUNTS)?;
         let hands = ["-o", "json", "--result", "--results", "message", "--on-finish", "keep"];
         let ends = run("ends", &hands, ENDS)?;
-        let waits = run("waits", &["--set", WAITS_FOR_SETTINGS], "echo hello")?;
+        // It is evicted as soon as the API server is back, and kpo may hear of that only later: nobody can know then, but of a protected pod.
+        let waits = run("waits", &["--protect", "--set", WAITS_FOR_SETTINGS], "echo hello")?;
         let evicted = if of_node { Some(run("evicted", &["-o", "json"], ENDURES)?) } else { None };
         let running = ["counts-1", "ends-1", "evicted-1"];
         for pod in &running[..if of_node { 3 } else { 2 }] {
