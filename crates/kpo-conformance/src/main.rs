@@ -26,7 +26,7 @@ use target::Target;
 /// What makes a body, or all of it, fail: a line for a person.
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 /// No body takes longer than this on a cluster that is well.
-const LIMIT: Duration = Duration::from_secs(180);
+const LIMIT: Duration = Duration::from_secs(300);
 /// The same where bodies are thorough.
 const LONG_LIMIT: Duration = Duration::from_secs(3 * 3600);
 

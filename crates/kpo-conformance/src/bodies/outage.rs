@@ -165,7 +165,7 @@ fn in_words(component: &str, fault: Fault, error: Error) -> Error {
 }
 
 pub(super) async fn api_server_killed(namespace: &Namespace<'_>) -> Result<(), Error> {
-    for_each(namespace, "kube-apiserver", Fault::Killed, &[1, 10], &[1, 30, 300]).await
+    for_each(namespace, "kube-apiserver", Fault::Killed, &[1], &[1, 30, 300]).await
 }
 
 /// Connections stay, and nobody answers.
