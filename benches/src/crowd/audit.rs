@@ -2,7 +2,7 @@
 
 use crate::Error;
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -22,8 +22,8 @@ pub(super) struct Heard {
     pub(super) pods: u64,
     /// Pods bound to a node.
     pub(super) bound: u64,
-    /// Pods deleted by the scheduler.
-    pub(super) preempted: u64,
+    /// Pods deleted by the scheduler, which may ask twice for one.
+    pub(super) preempted: BTreeSet<String>,
     /// When the last status of a task's pod came in that its node wrote: nanoseconds since the epoch.
     pub(super) succeeded: BTreeMap<String, i64>,
     /// When the last status of a Job came in.
@@ -99,7 +99,9 @@ impl Heard {
             _ if !is_done => {}
             ("create", "pods", "") => self.pods += 1,
             ("create", "pods", "binding") => self.bound += 1,
-            ("delete", "pods", "") if line.user.username == "system:kube-scheduler" => self.preempted += 1,
+            ("delete", "pods", "") if line.user.username == "system:kube-scheduler" => {
+                self.preempted.insert(object.name.clone());
+            }
             ("patch", "pods", "status") if line.user_agent.starts_with("kubelet") => {
                 self.succeeded.insert(task_of(&object.name), at()?);
             }

@@ -67,7 +67,7 @@ async fn one(world: &World, way: &Way, count: u64) -> Result<String, Error> {
     let bytes = world.received()? - received - scene.own_bytes();
     let heard = audit.heard(&scene.namespace)?;
     scene.clear().await?;
-    let again = heard.preempted;
+    let again = heard.preempted.len();
     judge(way, &scene, &given, &heard)?;
     let is_own = |agent: &str| {
         way.agents.iter().any(|own| if own.is_empty() { agent.is_empty() } else { agent.starts_with(own) })
@@ -93,7 +93,7 @@ async fn one(world: &World, way: &Way, count: u64) -> Result<String, Error> {
 
 /// All ended as they should: each task succeeded, and only what was preempted was made again. (The scheduler may preempt one more than it has to.)
 fn judge(way: &Way, scene: &Scene<'_>, given: &Given, heard: &Heard) -> Result<(), Error> {
-    let (count, again, pods) = (scene.count, heard.preempted, heard.pods);
+    let (count, again, pods) = (scene.count, heard.preempted.len() as u64, heard.pods);
     if given.known.len() as u64 == count && again >= scene.victims() && pods == count + again {
         return Ok(());
     }

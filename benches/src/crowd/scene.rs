@@ -73,7 +73,10 @@ impl<'a> Scene<'a> {
         let disturb = async {
             self.wait("all are bound", || Ok(audit.heard(&self.namespace)?.bound >= self.count)).await?;
             self.preempt().await?;
-            self.wait("a third is preempted", || Ok(audit.heard(&self.namespace)?.preempted >= self.victims())).await?;
+            self.wait("a third is preempted", || {
+                Ok(audit.heard(&self.namespace)?.preempted.len() as u64 >= self.victims())
+            })
+            .await?;
             self.nodes("late", self.victims().div_ceil(TASKS_OF_A_NODE)).await
         };
         let (given, ()) = futures::future::try_join((way.run)(self, &audit), disturb).await?;
