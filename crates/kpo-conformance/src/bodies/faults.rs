@@ -12,7 +12,7 @@ mod successors;
 use crate::cluster::Namespace;
 use crate::command::{Ended, Started};
 use crate::ledger::Ledger;
-use crate::proxy::{Asked, Fault, Proxy};
+use crate::proxy::{Asked, Fault, Moment, Proxy};
 use crate::{Error, is_long, say};
 use course::{Course, Kind};
 pub(super) use cuts::connections_cut;
@@ -22,9 +22,9 @@ pub(super) use kills::killed_at_each_request;
 pub(super) use pairs::{followed_through_cuts, taken_over_through_cuts};
 pub(super) use refusals::requests_refused;
 pub(super) use stalls::answers_stalled;
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::atomic::{AtomicUsize, Ordering};
 pub(super) use successors::killed_after_taking_over;
 
 /// How many cases run at a time: mostly they wait, and two cores bear so many.
@@ -76,6 +76,44 @@ async fn each<T: std::fmt::Debug>(
     }
 }
 
+/// The same for cases that are each about a request: how many came to it is counted, since of a log that is only read again in doubt there may be
+/// none. Fails if hardly any did.
+async fn each_at_its_request<T: std::fmt::Debug>(
+    namespace: &Namespace<'_>,
+    body: &str,
+    cases: Vec<Tried<T>>,
+    play: impl AsyncFn(&Case<'_>, T) -> Result<bool, Error>,
+) -> Result<(), Error> {
+    let (came, missed) = (Cell::new(0), Cell::new(0));
+    each(namespace, body, cases, async |case, what| {
+        let which = if play(case, what).await? { &came } else { &missed };
+        which.set(which.get() + 1);
+        Ok(())
+    })
+    .await?;
+    let (came, missed) = (came.get(), missed.get());
+    say(&format!("             {came} came to their request, {missed} did not"));
+    // How often a log is asked for depends on the moment.
+    if came * 4 > came + missed { Ok(()) } else { Err("hardly any case came to its request".into()) }
+}
+
+/// The same where a fault befalls the request, and the task goes on to its end.
+async fn each_befallen(namespace: &Namespace<'_>, body: &str, cases: Vec<Tried<(Asked, Fault)>>) -> Result<(), Error> {
+    each_at_its_request(namespace, body, cases, async |case, (asked, fault)| {
+        let at = asked.clone();
+        let befallen = case.survives(move |now| if *now == at { fault } else { Fault::Pass }).await;
+        Ok(befallen.map_err(|error| format!("{fault:?} at {asked}: {error}"))? == 1)
+    })
+    .await
+}
+
+/// Each request, before and after its effect.
+fn at_both_moments(requests: Vec<(Kind, Asked)>) -> Vec<Tried<(Asked, Moment)>> {
+    let at_moments =
+        |(kind, asked): (Kind, Asked)| [Moment::Before, Moment::After].map(|moment| (kind, (asked.clone(), moment)));
+    requests.into_iter().flat_map(at_moments).collect()
+}
+
 /// The same for the same case in every selection, however many others there are before it.
 fn name<T: std::fmt::Debug>((kind, what): &Tried<T>) -> String {
     let mut hasher = DefaultHasher::new();
@@ -109,28 +147,6 @@ fn chosen(runs: Vec<(Kind, Vec<Request>)>) -> Vec<(Kind, Asked)> {
     let mut known = BTreeSet::new();
     let requests = runs.into_iter().flat_map(|(kind, run)| run.into_iter().map(move |(asked, _)| (kind, asked)));
     requests.filter(|(_, asked)| known.insert(asked.clone()) || is_long()).collect()
-}
-
-/// How many cases came to the request that they are about, and how many did not: of a log that is only read again in doubt there may be none.
-#[derive(Default)]
-struct Met {
-    came: AtomicUsize,
-    missed: AtomicUsize,
-}
-
-impl Met {
-    fn count(&self, came: bool) {
-        let which = if came { &self.came } else { &self.missed };
-        which.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Fails if most were about nothing.
-    fn suffice(self) -> Result<(), Error> {
-        let (came, missed) = (self.came.into_inner(), self.missed.into_inner());
-        say(&format!("             {came} came to their request, {missed} did not"));
-        // How often a log is asked for depends on the moment.
-        if came * 4 > came + missed { Ok(()) } else { Err("hardly any case came to its request".into()) }
-    }
 }
 
 impl Case<'_> {

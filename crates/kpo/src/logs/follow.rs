@@ -293,13 +293,12 @@ impl Follower {
     /// Whether one unbroken follow has read all there was. One that was behind when the log was rotated has not: at the container's end the kubelet
     /// closes it at the end of the old file.
     fn is_complete(&self, ended_at: Instant) -> bool {
-        let in_time = self.closed_at.is_some_and(|closed| closed + SAME_MOMENT >= ended_at);
         self.options.reread == Reread::InDoubt
             && self.unbroken
             && self.bodies == 1
             && self.size < ONE_FILE
             && self.options.since.is_none()
-            && in_time
+            && self.closed_in_time(ended_at)
             && self.remark.is_none()
     }
 
@@ -402,7 +401,8 @@ impl Follower {
     async fn torn(&mut self) -> Result<(), Over> {
         let Some(replay) = self.replay.take() else { return Ok(()) };
         // A log that does not go on from where it was may be another pod's.
-        match if self.verified { Ok(()) } else { self.same_pod().await } {
+        let is_same = if self.verified { Ok(()) } else { self.same_pod().await };
+        match is_same {
             Ok(()) => self.verified = true,
             Err(failure) if failure.is_not_found() => {
                 self.replay = Some(replay);
@@ -431,14 +431,15 @@ impl Follower {
         Ok(())
     }
 
+    /// Whether the server ended the follow cleanly when the container had ended, or hardly before.
+    fn closed_in_time(&self, ended_at: Instant) -> bool {
+        self.closed_at.is_some_and(|closed| closed + SAME_MOMENT >= ended_at)
+    }
+
     /// Whether the one follow there was ended with its container at the end of a line: a newer file that is empty took nothing away.
     fn was_followed_to_its_end(&self) -> bool {
-        let ended_at = match *self.container.borrow() {
-            Container::Ended(at) => at,
-            Container::Runs => return false,
-        };
-        let in_time = self.closed_at.is_some_and(|closed| closed + SAME_MOMENT >= ended_at);
-        self.unbroken && self.bodies == 2 && in_time && self.cut_off.batches.is_empty()
+        let Container::Ended(ended_at) = *self.container.borrow() else { return false };
+        self.unbroken && self.bodies == 2 && self.closed_in_time(ended_at) && self.cut_off.batches.is_empty()
     }
 
     /// The log has been read to its end: what waited is new, and a line without a line feed is the last.

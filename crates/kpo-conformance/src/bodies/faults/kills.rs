@@ -1,7 +1,7 @@
 //! An observer killed at each request that it sends: when it has left, and when the API server has done it but nobody was told. Who takes over
 //! goes on with the task; where nothing had been made that is said, and it can be run anew.
 
-use super::{Case, Course, Kind, Met, Story, Tried, chosen, each, undisturbed};
+use super::{Case, Course, Kind, Story, at_both_moments, chosen, each_at_its_request, undisturbed};
 use crate::cluster::Namespace;
 use crate::command::Ended;
 use crate::proxy::{Asked, Fault, Moment};
@@ -20,17 +20,16 @@ fn kinds() -> Vec<Kind> {
 
 pub(in crate::bodies) async fn killed_at_each_request(namespace: &Namespace<'_>) -> Result<(), Error> {
     let requests = chosen(undisturbed(namespace, &kinds()).await?);
-    let moments = [Moment::Before, Moment::After];
-    let at_moments = |(kind, asked): (Kind, Asked)| moments.map(|moment| (kind, (asked.clone(), moment)));
-    let cases: Vec<Tried<(Asked, Moment)>> = requests.into_iter().flat_map(at_moments).collect();
-    let met = Met::default();
-    each(namespace, "killed_at_each_request", cases, async |case, (asked, moment)| {
-        let told = |error| format!("killed at {asked}, {moment:?}: {error}");
-        met.count(killed_at(case, &asked, moment).await.map_err(told)?);
-        Ok(())
-    })
-    .await?;
-    met.suffice()
+    each_at_its_request(
+        namespace,
+        "killed_at_each_request",
+        at_both_moments(requests),
+        async |case, (asked, moment)| {
+            let told = |error| format!("killed at {asked}, {moment:?}: {error}");
+            killed_at(case, &asked, moment).await.map_err(|error| told(error).into())
+        },
+    )
+    .await
 }
 
 /// Whether the run came to that request at all.

@@ -1,6 +1,6 @@
 //! Each request of a run answered with an error, before the API server has it and after it has done what was asked.
 
-use super::{Course, Kind, Met, Tried, chosen, each, undisturbed};
+use super::{Course, Kind, Tried, chosen, each_befallen, undisturbed};
 use crate::cluster::Namespace;
 use crate::proxy::{Asked, Fault, Moment, Words};
 use crate::{Error, is_long};
@@ -25,16 +25,7 @@ const COURSES: [Course; 4] = [Course::Succeeds, Course::Evicted, Course::Retried
 pub(in crate::bodies) async fn requests_refused(namespace: &Namespace<'_>) -> Result<(), Error> {
     let courses = if is_long() { &COURSES[..] } else { &COURSES[..2] };
     let runs = undisturbed(namespace, &courses.iter().map(|course| Kind::from(*course)).collect::<Vec<_>>()).await?;
-    let met = Met::default();
-    each(namespace, "requests_refused", cases(chosen(runs)), async |case, (asked, fault)| {
-        let at = asked.clone();
-        let told = |error| format!("{fault:?} at {asked}: {error}");
-        let befallen = case.survives(move |now| if *now == at { fault } else { Fault::Pass }).await.map_err(told)?;
-        met.count(befallen == 1);
-        Ok(())
-    })
-    .await?;
-    met.suffice()
+    each_befallen(namespace, "requests_refused", cases(chosen(runs))).await
 }
 
 /// All; in the gate each request once before and once after its effect, each time with another refusal.

@@ -1,6 +1,6 @@
 //! Answers that stop in their midst, and nobody closes the connection: it is given up after a time, and nothing is lost by that.
 
-use super::{Course, Kind, Met, Tried, chosen, each, undisturbed};
+use super::{Course, Kind, Tried, chosen, each_befallen, undisturbed};
 use crate::cluster::Namespace;
 use crate::proxy::{Asked, Fault};
 use crate::{Error, is_long};
@@ -16,14 +16,5 @@ pub(in crate::bodies) async fn answers_stalled(namespace: &Namespace<'_>) -> Res
     let fits = |asked: &Asked| asked.what == "get pods/1/log base" || (is_long() && asked.what != "list pods");
     let requests = requests.into_iter().filter(|(_, asked)| fits(asked));
     let cases: Vec<Tried<(Asked, Fault)>> = requests.flat_map(stalls).collect();
-    let met = Met::default();
-    each(namespace, "answers_stalled", cases, async |case, (asked, fault)| {
-        let at = asked.clone();
-        let told = |error| format!("{fault:?} at {asked}: {error}");
-        let befallen = case.survives(move |now| if *now == at { fault } else { Fault::Pass }).await.map_err(told)?;
-        met.count(befallen == 1);
-        Ok(())
-    })
-    .await?;
-    met.suffice()
+    each_befallen(namespace, "answers_stalled", cases).await
 }

@@ -1,7 +1,7 @@
 //! An observer that took over from one that was killed, and is killed at each request of its own: a third goes on.
 
 use super::kills::{attach, goes_on};
-use super::{Case, Course, Kind, Met, Request, Story, Tried, chosen, each};
+use super::{Case, Course, Kind, Request, Story, at_both_moments, chosen, each_at_its_request};
 use crate::cluster::Namespace;
 use crate::command::Ended;
 use crate::ledger::Ledger;
@@ -14,17 +14,12 @@ pub(in crate::bodies) async fn killed_after_taking_over(namespace: &Namespace<'_
     for (number, course) in courses.iter().enumerate() {
         runs.push(undisturbed(namespace, number, Kind::from(*course).protected()).await?);
     }
-    let moments = [Moment::Before, Moment::After];
-    let at_moments = |(kind, asked): (Kind, Asked)| moments.map(|moment| (kind, (asked.clone(), moment)));
-    let cases: Vec<Tried<(Asked, Moment)>> = chosen(runs).into_iter().flat_map(at_moments).collect();
-    let met = Met::default();
-    each(namespace, "killed_after_taking_over", cases, async |case, (asked, moment)| {
+    let cases = at_both_moments(chosen(runs));
+    each_at_its_request(namespace, "killed_after_taking_over", cases, async |case, (asked, moment)| {
         let told = |error| format!("the second is killed at {asked}, {moment:?}: {error}");
-        met.count(killed_twice(case, &asked, moment).await.map_err(told)?);
-        Ok(())
+        killed_twice(case, &asked, moment).await.map_err(|error| told(error).into())
     })
-    .await?;
-    met.suffice()
+    .await
 }
 
 /// The requests of a second observer that nothing befalls.
