@@ -63,7 +63,7 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "prove",
-        help: "the long run, each stage once a commit; writes docs/proof/report.md (STAGE…: only these; --age: how old it is)",
+        help: "the long run, each stage once a commit; writes docs/proof (STAGE…: only these; --age: how old each proof is)",
         run: prove::run,
     },
     Task {

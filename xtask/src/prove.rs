@@ -1,4 +1,4 @@
-//! The long run: everything, stage by stage, each once a commit; its report is kept with the project.
+//! The long run: everything, stage by stage. What each came to is kept with the project, with the commit that it was seen on.
 
 use crate::run::say;
 use std::fs::{self, File};
@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-const REPORT: &str = "docs/proof/report.md";
+/// What was proved: a file a stage.
+const PROOF: &str = "docs/proof";
+/// What is said on the way.
+const LOGS: &str = "target/prove";
 
 /// A command of this project's own, and what it is run with.
 struct Stage {
@@ -17,12 +20,34 @@ struct Stage {
     fresh: bool,
 }
 
-const LONG: (&str, &str) = ("KPO_LONG", "1");
+const LONG: &[(&str, &str)] = &[("KPO_LONG", "1")];
 
 const STAGES: &[Stage] = &[
     Stage { name: "tests", arguments: &["test"], env: &[], fresh: false },
-    Stage { name: "lab", arguments: &["conformance", "lab"], env: &[LONG], fresh: false },
-    Stage { name: "kubernetes-1.34", arguments: &["conformance", "cluster"], env: &[LONG], fresh: true },
+    Stage { name: "lab", arguments: &["conformance", "lab"], env: LONG, fresh: false },
+    Stage { name: "kubernetes-1.34", arguments: &["conformance", "cluster"], env: &[], fresh: true },
+    Stage {
+        name: "outages",
+        arguments: &["conformance", "cluster", "_killed", "_paused", "node_silent", "rotated_under_way"],
+        env: LONG,
+        fresh: true,
+    },
+    Stage {
+        name: "faults",
+        arguments: &[
+            "conformance",
+            "cluster",
+            "connections_cut",
+            "requests_refused",
+            "answers_stalled",
+            "killed_at_each_request",
+            "killed_after_taking_over",
+            "followed_through_cuts",
+            "taken_over_through_cuts",
+        ],
+        env: LONG,
+        fresh: true,
+    },
     Stage { name: "differ", arguments: &["differ", "2000"], env: &[], fresh: true },
     Stage { name: "etcd-3.4", arguments: &["conformance", "cluster"], env: &[("KPO_ETCD", "3.4")], fresh: true },
     Stage {
@@ -35,10 +60,10 @@ const STAGES: &[Stage] = &[
     Stage { name: "figures", arguments: &["bench", "--check"], env: &[], fresh: true },
 ];
 
-/// Runs all stages, or those of these names; one that has passed at this commit is not run again. `--age` only tells how old the report is.
+/// Runs all stages, or those of these names; not again one that has passed on what is there now. `--age` only tells how old what was proved is.
 pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     if arguments.iter().any(|argument| argument == "--age") {
-        say(&age());
+        STAGES.iter().for_each(|stage| say(&stage.age()));
         return Ok(());
     }
     if let Some(unknown) = arguments.iter().find(|name| STAGES.iter().all(|stage| stage.name != **name)) {
@@ -46,18 +71,21 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
         return Err(format!("there is no stage {unknown}; there are {}", known.join(", ")));
     }
     let commit = commit()?;
-    let folder = Path::new("target/prove").join(&commit);
-    fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let wanted = |stage: &&Stage| arguments.is_empty() || arguments.iter().any(|name| name == stage.name);
-    for stage in STAGES.iter().filter(wanted) {
-        stage.prove(&folder)?;
+    for folder in [LOGS, PROOF] {
+        fs::create_dir_all(folder).map_err(|error| format!("{folder}: {error}"))?;
     }
-    report(&commit, &folder)
+    let wanted = |stage: &&Stage| arguments.is_empty() || arguments.iter().any(|name| name == stage.name);
+    let failed =
+        STAGES.iter().filter(wanted).filter(|stage| stage.prove(&commit).inspect_err(|error| say(error)).is_err());
+    match failed.map(|stage| stage.name).collect::<Vec<_>>()[..] {
+        [] => Ok(()),
+        ref failed => Err(format!("not proved: {}", failed.join(", "))),
+    }
 }
 
-/// What is proved is a commit: nothing may differ from it.
+/// What is proved is a commit: nothing but what was proved may differ from it.
 fn commit() -> Result<String, String> {
-    let changed = git(&["status", "--porcelain", "--untracked-files=no"])?;
+    let changed = git(&["status", "--porcelain", "--untracked-files=no", "--", ".", &format!(":!{PROOF}")])?;
     if !changed.is_empty() {
         return Err(format!("what is proved is a commit, and these differ from it:\n{changed}"));
     }
@@ -75,36 +103,44 @@ fn git(arguments: &[&str]) -> Result<String, String> {
 }
 
 impl Stage {
-    /// The words of the run, and the seconds it took: the latter are there once it has passed.
-    fn log(&self, folder: &Path) -> PathBuf {
-        folder.join(format!("{}.log", self.name))
+    fn proof(&self) -> PathBuf {
+        Path::new(PROOF).join(format!("{}.md", self.name))
     }
 
-    fn took(&self, folder: &Path) -> PathBuf {
-        folder.join(format!("{}.took", self.name))
+    /// The commit on which it passed last.
+    fn proved(&self) -> Option<String> {
+        let text = fs::read_to_string(self.proof()).ok()?;
+        Some(text.lines().find_map(|line| line.strip_prefix("commit "))?.split(' ').next()?.to_owned())
     }
 
-    fn prove(&self, folder: &Path) -> Result<(), String> {
-        if let Ok(seconds) = fs::read_to_string(self.took(folder)) {
-            say(&format!("{}: has passed, in {seconds} s", self.name));
+    /// Whether it has passed on what is there now: nothing but documents was changed since.
+    fn is_proved(&self) -> bool {
+        self.proved()
+            .is_some_and(|commit| git(&["diff", "--quiet", &commit, "HEAD", "--", ".", ":!docs", ":!*.md"]).is_ok())
+    }
+
+    fn prove(&self, commit: &str) -> Result<(), String> {
+        if self.is_proved() {
+            say(&format!("{}: has passed", self.name));
             return Ok(());
         }
-        let log = self.log(folder);
+        let log = Path::new(LOGS).join(format!("{}.log", self.name));
         say(&format!("{}: runs; tail -f {}", self.name, log.display()));
         let began = Instant::now();
-        if self.fresh {
-            crate::cluster::run(&["down".to_owned()])?;
-        }
+        self.clear()?;
         let is_passed = self.play(&log).map_err(|error| format!("{}: {error}", log.display()))?;
-        if self.fresh {
-            crate::cluster::run(&["down".to_owned()])?;
-        }
+        self.clear()?;
         if !is_passed {
             return Err(format!("{} failed; what it said is in {}", self.name, log.display()));
         }
-        let seconds = began.elapsed().as_secs().to_string();
-        say(&format!("{}: passed in {seconds} s", self.name));
-        fs::write(self.took(folder), seconds).map_err(|error| error.to_string())
+        say(&format!("{}: passed in {} s", self.name, began.elapsed().as_secs()));
+        let said = fs::read_to_string(&log).map_err(|error| format!("{}: {error}", log.display()))?;
+        let told = self.told(commit, began.elapsed().as_secs(), &said)?;
+        fs::write(self.proof(), told).map_err(|error| format!("{}: {error}", self.proof().display()))
+    }
+
+    fn clear(&self) -> Result<(), String> {
+        if self.fresh { crate::cluster::run(&["down".to_owned()]) } else { Ok(()) }
     }
 
     fn play(&self, log: &Path) -> std::io::Result<bool> {
@@ -114,37 +150,25 @@ impl Stage {
         command.stdout(out.try_clone()?).stderr(out);
         Ok(command.status()?.success())
     }
-}
 
-/// Writes what the stages that have passed at this commit came to.
-fn report(commit: &str, folder: &Path) -> Result<(), String> {
-    let date = git(&["show", "--no-patch", "--format=%cs", "HEAD"])?;
-    let mut text = format!("# What was proved\n\ncommit {commit} of {date}, on {}: `cargo xtask prove`.\n", machine());
-    let mut missing = Vec::new();
-    for stage in STAGES {
-        match fs::read_to_string(stage.took(folder)) {
-            Ok(seconds) => text += &stage.told(folder, &seconds)?,
-            Err(_) => missing.push(stage.name),
-        }
-    }
-    if !missing.is_empty() {
-        text += &format!("\nNot run, or not passed: {}.\n", missing.join(", "));
-    }
-    fs::create_dir_all("docs/proof")
-        .and_then(|()| fs::write(REPORT, text))
-        .map_err(|error| format!("{REPORT}: {error}"))
-}
-
-impl Stage {
-    fn told(&self, folder: &Path, seconds: &str) -> Result<String, String> {
-        let log = fs::read_to_string(self.log(folder)).map_err(|error| error.to_string())?;
+    fn told(&self, commit: &str, seconds: u64, log: &str) -> Result<String, String> {
+        let date = git(&["show", "--no-patch", "--format=%cs", "HEAD"])?;
         let env: String = self.env.iter().map(|(key, value)| format!("{key}={value} ")).collect();
         Ok(format!(
-            "\n## {}\n\n`{env}cargo xtask {}`, {seconds} s\n\n{}",
+            "# {}\n\n`{env}cargo xtask {}`: passed in {seconds} s\n\ncommit {commit} of {date}, on {}\n\n{}",
             self.name,
             self.arguments.join(" "),
-            counts(&log)
+            machine(),
+            counts(log)
         ))
+    }
+
+    /// How old what was proved is, in commits.
+    fn age(&self) -> String {
+        let Some(commit) = self.proved() else { return format!("{:16} never passed", self.name) };
+        let since = git(&["rev-list", "--count", &format!("{commit}..HEAD")]);
+        let since = since.map_or_else(|_| "unknown to this clone".to_owned(), |count| format!("{count} commits ago"));
+        format!("{:16} passed on {commit}, {since}", self.name)
     }
 }
 
@@ -163,9 +187,10 @@ fn counts(log: &str) -> String {
             told += &format!("{line}\n");
         } else if line.contains(" passed, ") && !line.starts_with("test result")
             || line.contains(" sequences, ")
+            || line.contains(" cases")
             || line.starts_with("machine: ")
         {
-            told += &format!("- {line}\n\n");
+            told += &format!("- {}\n\n", line.trim());
         }
     }
     told
@@ -177,18 +202,6 @@ fn machine() -> String {
     let kib: u64 = info.split_whitespace().nth(1).and_then(|number| number.parse().ok()).unwrap_or(0);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     format!("{cores} cores, {} GiB, Linux {}", kib >> 20, kernel.trim())
-}
-
-/// How old the report is, in commits.
-fn age() -> String {
-    let Ok(text) = fs::read_to_string(REPORT) else {
-        return format!("there is no {REPORT}: cargo xtask prove writes it");
-    };
-    let line = text.lines().find(|line| line.starts_with("commit ")).unwrap_or_default();
-    let commit = line.split(' ').nth(1).unwrap_or_default();
-    let since = git(&["rev-list", "--count", &format!("{commit}..HEAD")]);
-    let since = since.map_or_else(|_| "unknown to this clone".to_owned(), |count| format!("{count} commits ago"));
-    format!("{REPORT}: {line} ({since})")
 }
 
 #[cfg(test)]
