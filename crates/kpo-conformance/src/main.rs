@@ -12,6 +12,7 @@ mod differ;
 mod ledger;
 mod proxy;
 mod record;
+mod registry;
 mod target;
 mod webhook;
 

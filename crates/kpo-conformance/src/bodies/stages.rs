@@ -11,6 +11,7 @@ use crate::command::{Ended, Started};
 use crate::components::{Components, Fault};
 use crate::container::{container, resources};
 use crate::ledger::Ledger;
+use crate::registry::{Registry, SLOW_IMAGE};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -21,7 +22,9 @@ enum Stage {
     Gated,
     /// No node suits it.
     Unbound,
-    /// On a node, without an image.
+    /// On a node, with an image that is not to be had.
+    NoImage,
+    /// On a node, and its image is half there.
     Pulling,
     /// On a node, without its settings.
     Waiting,
@@ -45,10 +48,11 @@ enum Blow {
 }
 
 use Blow::{Deleted, Evicted, ForceDeleted, NodeDeleted, Preempted, Tainted};
-use Stage::{Ending, Gated, Init, Pulling, Running, Unbound, Waiting};
+use Stage::{Ending, Gated, Init, NoImage, Pulling, Running, Unbound, Waiting};
 
 /// Class, cause and started of the attempt's verdict. A stage that is missing does not apply: who is on no node can be preempted from none.
 const TABLE: &[(Blow, Stage, [&str; 3])] = &[
+    (Preempted, NoImage, ["disrupted", "preemption", "never"]),
     (Preempted, Pulling, ["disrupted", "preemption", "never"]),
     (Preempted, Waiting, ["disrupted", "preemption", "never"]),
     (Preempted, Init, ["disrupted", "preemption", "started"]),
@@ -57,16 +61,19 @@ const TABLE: &[(Blow, Stage, [&str; 3])] = &[
     (Preempted, Ending, ["disrupted", "deleted-outside", "started"]),
     (Evicted, Gated, ["disrupted", "eviction", "never"]),
     (Evicted, Unbound, ["disrupted", "eviction", "never"]),
+    (Evicted, NoImage, ["disrupted", "eviction", "never"]),
     (Evicted, Pulling, ["disrupted", "eviction", "never"]),
     (Evicted, Waiting, ["disrupted", "eviction", "never"]),
     (Evicted, Init, ["disrupted", "eviction", "started"]),
     (Evicted, Running, ["disrupted", "eviction", "started"]),
     (Evicted, Ending, ["disrupted", "deleted-outside", "started"]),
+    (Tainted, NoImage, ["disrupted", "taint", "never"]),
     (Tainted, Pulling, ["disrupted", "taint", "never"]),
     (Tainted, Waiting, ["disrupted", "taint", "never"]),
     (Tainted, Init, ["disrupted", "taint", "started"]),
     (Tainted, Running, ["disrupted", "taint", "started"]),
     (Tainted, Ending, ["disrupted", "deleted-outside", "started"]),
+    (NodeDeleted, NoImage, ["disrupted", "node-gone", "unknown"]),
     (NodeDeleted, Pulling, ["disrupted", "node-gone", "unknown"]),
     (NodeDeleted, Waiting, ["disrupted", "node-gone", "unknown"]),
     (NodeDeleted, Init, ["disrupted", "node-gone", "started"]),
@@ -75,12 +82,14 @@ const TABLE: &[(Blow, Stage, [&str; 3])] = &[
     (NodeDeleted, Ending, ["disrupted", "node-gone", "started"]),
     (Deleted, Gated, ["disrupted", "deleted-outside", "never"]),
     (Deleted, Unbound, ["disrupted", "deleted-outside", "never"]),
+    (Deleted, NoImage, ["disrupted", "deleted-outside", "never"]),
     (Deleted, Pulling, ["disrupted", "deleted-outside", "never"]),
     (Deleted, Waiting, ["disrupted", "deleted-outside", "never"]),
     (Deleted, Init, ["disrupted", "deleted-outside", "started"]),
     (Deleted, Running, ["disrupted", "deleted-outside", "started"]),
     (ForceDeleted, Gated, ["disrupted", "deleted-outside", "never"]),
     (ForceDeleted, Unbound, ["disrupted", "deleted-outside", "never"]),
+    (ForceDeleted, NoImage, ["disrupted", "deleted-outside", "unknown"]),
     (ForceDeleted, Pulling, ["disrupted", "deleted-outside", "unknown"]),
     (ForceDeleted, Waiting, ["disrupted", "deleted-outside", "unknown"]),
     (ForceDeleted, Init, ["disrupted", "deleted-outside", "started"]),
@@ -103,7 +112,8 @@ impl Stage {
         let set = match self {
             Gated => r#"spec.schedulingGates=[{"name":"example.com/hold"}]"#.to_owned(),
             Unbound => r#"spec.nodeSelector={"kpo.rs/nowhere":""}"#.to_owned(),
-            Pulling => "spec.containers[0].image=kpo.rs/missing:1".to_owned(),
+            NoImage => "spec.containers[0].image=kpo.rs/missing:1".to_owned(),
+            Pulling => format!("spec.containers[0].image={SLOW_IMAGE}"),
             Waiting => WAITS_FOR_SETTINGS.to_owned(),
             Init => format!("spec.initContainers={init}"),
             // PodGC comes late.
@@ -120,9 +130,11 @@ impl Stage {
         match self {
             Gated => status["conditions"][0]["reason"] == "SchedulingGated",
             Unbound => status["conditions"][0]["reason"] == "Unschedulable",
-            Pulling => waits_for == "ErrImagePull" || waits_for == "ImagePullBackOff",
+            NoImage => waits_for == "ErrImagePull" || waits_for == "ImagePullBackOff",
             Waiting => is_waiting(pod),
             Init => status["initContainerStatuses"][0]["state"]["running"].is_object(),
+            // What of its image is there only the registry knows.
+            Pulling => waits_for == "ContainerCreating",
             Running | Ending => is_running(pod),
         }
     }
@@ -145,36 +157,57 @@ impl Struck {
     }
 }
 
-/// All stages at which this blow can fall, at once, and each at its stage.
-async fn under_way(
-    namespace: &Namespace<'_>,
-    ledger: &Ledger,
-    blow: Blow,
-    node: &str,
-    cpu: &str,
-) -> Result<Vec<Struck>, Error> {
-    let mut all = Vec::new();
-    let selector = format!("spec.nodeSelector={}", json!({"kubernetes.io/hostname": node}));
-    let requests = format!("spec.containers[0].resources={}", resources(cpu, cpu));
-    for (_, stage, expected) in TABLE.iter().filter(|(by, _, _)| *by == blow) {
-        let mut flags = vec!["-o", "json", "--rerun-never-started", "0", "--set", &requests];
+/// Where a blow finds the tasks, and what they need there.
+struct Ground<'a> {
+    namespace: &'a Namespace<'a>,
+    ledger: &'a Ledger,
+    registry: &'a Registry,
+    /// What each of them is told: the node where it has one, a tenth of whose CPU it requests.
+    selector: String,
+    requests: String,
+}
+
+impl Ground<'_> {
+    /// All stages at which this blow can fall, each at its stage. A node pulls one image after the other: the pull that does not end is the last.
+    async fn under_way(&self, blow: Blow) -> Result<Vec<Struck>, Error> {
+        let (pulling, others): (Vec<_>, Vec<_>) =
+            TABLE.iter().filter(|(by, ..)| *by == blow).partition(|(_, stage, _)| *stage == Pulling);
+        let mut all = Vec::new();
+        for rows in [others, pulling] {
+            let from = all.len();
+            for (_, stage, expected) in rows {
+                all.push(Struck { stage, expected, task: self.start(stage)? });
+            }
+            for one in &all[from..] {
+                self.reached(one).await?;
+            }
+        }
+        Ok(all)
+    }
+
+    fn start(&self, stage: Stage) -> Result<Started, Error> {
+        let mut flags = vec!["-o", "json", "--rerun-never-started", "0", "--set", &self.requests];
         if stage.is_on_a_node() {
-            flags.extend(["--set", &selector]);
+            flags.extend(["--set", &self.selector]);
         }
         let own = stage.flags();
         flags.extend(own.iter().map(String::as_str));
-        let script = if *stage == Ending { LINGERS } else { ENDURES };
-        let task = namespace.start("run", &ledger.run(&stage.name(), &flags, script))?;
-        all.push(Struck { stage: *stage, expected: *expected, task });
+        let script = if stage == Ending { LINGERS } else { ENDURES };
+        self.namespace.start("run", &self.ledger.run(&stage.name(), &flags, script))
     }
-    for one in &all {
+
+    async fn reached(&self, one: &Struck) -> Result<(), Error> {
+        let namespace = self.namespace;
         namespace.pod(&one.pod(), &format!("is {}", one.stage.name()), |pod| one.stage.is_reached(pod)).await?;
-        if one.stage == Ending {
-            namespace.delete(&namespace.path(&format!("pods/{}", one.pod())), &json!({})).await?;
-            namespace.wait("the program ends", || async { Ok(ledger.has("ending")) }).await?;
+        match one.stage {
+            Pulling => namespace.wait("its image is half there", || async { Ok(self.registry.is_holding()) }).await,
+            Ending => {
+                namespace.delete(&namespace.path(&format!("pods/{}", one.pod())), &json!({})).await?;
+                namespace.wait("the program ends", || async { Ok(self.ledger.has("ending")) }).await
+            }
+            _ => Ok(()),
         }
     }
-    Ok(all)
 }
 
 /// What kpo said of each, and what the node saw of it.
@@ -210,14 +243,19 @@ where
     F: Future<Output = Result<(), Error>>,
 {
     // On somebody else's cluster other pods would be hit too.
-    Components::here()?;
+    let registry = Registry::held(&Components::here()?, &namespace.target.kubeconfig).await?;
     namespace.is_well().await?;
     let ledger = Ledger::open(namespace).await?;
     let (node, _) = namespace.victim().await?;
     let cpu = format!("{}m", node_cpu(&namespace.get(&format!("/api/v1/nodes/{node}")).await?)? / 10);
-    let all = under_way(namespace, &ledger, blow, &node, &cpu).await?;
+    let selector = format!("spec.nodeSelector={}", json!({"kubernetes.io/hostname": node}));
+    let requests = format!("spec.containers[0].resources={}", resources(&cpu, &cpu));
+    let ground = Ground { namespace, ledger: &ledger, registry: &registry, selector, requests };
+    let all = ground.under_way(blow).await?;
     falls(node, all.iter().map(Struck::pod).collect()).await?;
     ledger.allow("stop")?;
+    // A kubelet ends no pod while it pulls an image for it: only now it does.
+    drop(registry);
     judge(namespace, &ledger, all).await
 }
 

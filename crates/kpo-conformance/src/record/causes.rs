@@ -1,9 +1,9 @@
 //! The causes, by the names of their recordings.
 
-use super::registry;
 use super::stage::{NODE, Stage, container, program, state, with};
 use crate::Error;
 use crate::components::Fault::{Killed, Paused};
+use crate::registry::{Registry, SLOW_IMAGE};
 use futures::future::LocalBoxFuture;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -93,8 +93,8 @@ async fn image_pull_error(stage: &Stage<'_>) -> Result<(), Error> {
 
 /// An image of a megabyte that takes some seconds.
 async fn slow_pull(stage: &Stage<'_>) -> Result<(), Error> {
-    let slow = registry::Slow::serve(stage).await?;
-    stage.task(program("echo hello", json!({"image": slow.image()}))).await?;
+    let _registry = Registry::slow(&stage.components, &stage.namespace.target.kubeconfig).await?;
+    stage.task(program("echo hello", json!({"image": SLOW_IMAGE}))).await?;
     stage.phase("Succeeded").await.map(drop)
 }
 

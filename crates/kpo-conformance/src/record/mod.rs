@@ -2,7 +2,6 @@
 //! and the lab's writes are judged. Their form: `crates/kpo-core/tests/recordings/README.md`.
 
 mod causes;
-mod registry;
 mod stage;
 
 use crate::target::Target;

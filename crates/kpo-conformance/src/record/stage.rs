@@ -14,7 +14,7 @@ const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 
 pub(super) struct Stage<'a> {
     pub(super) namespace: &'a Namespace<'a>,
-    components: Components,
+    pub(super) components: Components,
 }
 
 /// A container of a shell script.
