@@ -40,7 +40,7 @@ fn a_webhook_that_denies_is_told_in_its_own_words() {
 #[test]
 fn what_was_injected_does_not_count_and_is_named_in_the_proof() {
     let cluster = Cluster::of(
-        "node node-1\nwebhook injects-mesh\nimage x pulls in 60s on node-1\ncontainer istio-proxy runs forever says \"up\" on-term exits 0\n\
+        "node node-1\nwebhook injects-mesh\nimage x fails \"no route to host\" on node-1\ncontainer istio-proxy runs forever says \"up\" on-term exits 0\n\
          container istio-init runs 10ms exit 0\ncontainer base runs 50ms exit 0\n\
          when pod t-1 starting for 500ms: preempt it\nwhen pod t-1 disrupted: node node-2\n",
     );

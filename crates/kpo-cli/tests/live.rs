@@ -68,7 +68,7 @@ fn a_container_or_a_name_that_is_none_is_refused_before_anybody_is_asked() {
 fn who_preempted_it_is_looked_up() {
     let cluster = Cluster::of(
         "node node-1 pods=1\npriority-class high 1000\ndaemonset kube-system/node-agent priority-class=high selector ready=yes\n\
-         image x pulls in 60s on node-1\ncontainer base runs forever on-term exits 0\n\
+         network fails for 60s on node-1\ncontainer base runs forever on-term exits 0\n\
          when pod t-1 scheduled: node node-1 labelled ready=yes\nwhen pod t-1 disrupted: node node-2\n",
     );
     let admin = cluster.admin();
@@ -174,7 +174,7 @@ fn a_pods_name_is_told_from_a_tasks() {
 /// The seed's own victim, whose observer died: nothing of it is left but what was told of it.
 #[test]
 fn of_a_pod_that_is_gone_its_events_are_told_as_what_they_are() {
-    let cluster = Cluster::of("node node-1\nimage x pulls in 60s\nwhen pod t-1 scheduled: preempt pod t-1\n");
+    let cluster = Cluster::of("node node-1\nnetwork fails for 60s\nwhen pod t-1 scheduled: preempt pod t-1\n");
     let admin = cluster.admin();
     assert_eq!(kpo(&["run", "--kubeconfig", &admin, "--image=x", "--name=t", "--detach", "-q"]).code, Some(0));
     until(|| cluster.pod("t-1").is_none());
@@ -194,7 +194,7 @@ fn of_a_pod_that_is_gone_its_events_are_told_as_what_they_are() {
 
 #[test]
 fn a_dead_pod_without_a_log_is_not_said_to_begin() {
-    let cluster = Cluster::of("node node-1\nimage x pulls in 60s\nwhen pod t-1 scheduled: preempt pod t-1\n");
+    let cluster = Cluster::of("node node-1\nnetwork fails for 60s\nwhen pod t-1 scheduled: preempt pod t-1\n");
     let admin = cluster.admin();
     let run = ["run", "--kubeconfig", &admin, "--image=x", "--name=t", "--protect", "--detach", "-q"];
     assert_eq!(kpo(&run).code, Some(0));

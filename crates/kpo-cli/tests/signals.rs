@@ -136,7 +136,7 @@ fn while_it_waits_for_a_node_the_pod_stays_and_its_deadline_is_told() {
 
 #[test]
 fn in_the_backoff_the_next_attempt_is_held_and_that_is_said() {
-    let cluster = Cluster::of("node node-1\nimage * pulls in 60s\nwhen pod t-1 scheduled: preempt pod t-1\n");
+    let cluster = Cluster::of("node node-1\nnetwork fails for 60s\nwhen pod t-1 scheduled: preempt pod t-1\n");
     let kubeconfig = cluster.admin();
     let (child, mut rest) = run(&kubeconfig, &[]);
     rest.wait_for_error("attempt 2   waits");

@@ -10,22 +10,23 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
-/// An image that only this registry has.
+/// Images that only this registry has: one that comes whole is there for good.
 pub(crate) const SLOW_IMAGE: &str = "slow.example/busybox:1";
+pub(crate) const OTHER_SLOW_IMAGE: &str = "slow.example/busybox:2";
 
 /// So many bytes, then a pause: a megabyte takes some seconds.
 const PIECE: usize = 16 << 10;
 const PAUSE: Duration = Duration::from_millis(50);
 /// More than a manifest and a configuration, and a small part of the layer.
-const BEFORE_HELD: usize = 64 << 10;
+const HALF_WAY: usize = 64 << 10;
 
-/// How the image's bytes come.
+/// How the images' bytes come.
 #[derive(Clone)]
-enum Pace {
-    /// All of them, in some seconds.
-    Slowly,
-    /// The layer stops half-way; whether one has.
-    Held(Arc<AtomicBool>),
+struct Pace {
+    /// Whether a layer stops half-way, or only takes some seconds.
+    holds: bool,
+    /// Whether one has come half-way.
+    half: Arc<AtomicBool>,
 }
 
 /// It is there until it is dropped: a pull that is under way then fails.
@@ -43,19 +44,20 @@ impl Drop for Registry {
 impl Registry {
     /// One from which the image takes some seconds.
     pub(crate) async fn slow(components: &Components, kubeconfig: &Path) -> Result<Self, Error> {
-        Self::serve(components, kubeconfig, Pace::Slowly).await
+        Self::serve(components, kubeconfig, false).await
     }
 
     /// One from which the image never comes whole.
     pub(crate) async fn held(components: &Components, kubeconfig: &Path) -> Result<Self, Error> {
-        Self::serve(components, kubeconfig, Pace::Held(Arc::default())).await
+        Self::serve(components, kubeconfig, true).await
     }
 
     /// Starts the registry, and the forwarder at the address at which the nodes' containerds ask for images.
-    async fn serve(components: &Components, kubeconfig: &Path, pace: Pace) -> Result<Self, Error> {
+    async fn serve(components: &Components, kubeconfig: &Path, holds: bool) -> Result<Self, Error> {
         components.run(&["start", "registry"]).await?;
         let (host, node) = addresses(kubeconfig)?;
         let listener = TcpListener::bind((host.as_str(), 5000)).await?;
+        let pace = Pace { holds, half: Arc::default() };
         let of_each = pace.clone();
         let serve = async move {
             // What it forwards ends with it.
@@ -67,9 +69,9 @@ impl Registry {
         Ok(Self { pace, serves: tokio::spawn(serve).abort_handle() })
     }
 
-    /// Whether a pull has stopped half-way.
-    pub(crate) fn is_holding(&self) -> bool {
-        matches!(&self.pace, Pace::Held(has) if has.load(Ordering::Relaxed))
+    /// Whether an image is half there.
+    pub(crate) fn is_half_way(&self) -> bool {
+        self.pace.half.load(Ordering::Relaxed)
     }
 }
 
@@ -105,12 +107,12 @@ async fn paced(
         }
         to.write_all(&piece[..read]).await?;
         sum += read;
-        match &pace {
-            Pace::Held(has) if sum > BEFORE_HELD => {
-                has.store(true, Ordering::Relaxed);
+        if sum > HALF_WAY {
+            pace.half.store(true, Ordering::Relaxed);
+            if pace.holds {
                 std::future::pending::<()>().await;
             }
-            _ => tokio::time::sleep(PAUSE).await,
         }
+        tokio::time::sleep(PAUSE).await;
     }
 }

@@ -104,6 +104,7 @@ const EXPECTED: &[(&str, &str)] = &[
     ("critical_pod_preempts", "disrupted/critical-pod/started preemptedByCriticalPod exit 137"),
     ("deadline_exceeded", "failed deadlineExceeded exit 137"),
     ("deleted_again_at_once", "disrupted/deleted-outside/started deletedOutside may run on"),
+    ("deleted_during_slow_pull", "disrupted/deleted-outside/started deletedOutside exit 137"),
     ("deleted_in_init", "disrupted/deleted-outside/started deletedOutside"),
     ("deleted_while_pulling", "disrupted/deleted-outside/never deletedOutside kubelet-attested"),
     ("deleted_while_running", "disrupted/deleted-outside/started deletedOutside exit 137"),

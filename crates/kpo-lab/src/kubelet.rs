@@ -15,6 +15,7 @@ pub(crate) mod images;
 mod link;
 mod local_storage;
 pub(crate) mod machine;
+mod network;
 mod spec;
 mod status;
 mod stop;
@@ -25,6 +26,7 @@ pub(crate) mod worker;
 
 pub use images::{Images, Pull};
 pub use link::Connection;
+pub use network::Network;
 pub use timing::Timing;
 
 use crate::events::{Report, Source};

@@ -31,7 +31,7 @@ pub mod world;
 pub use clock::Clock;
 pub use error::ApiError;
 pub use faults::{Fault, FaultGuard, Faults, Match, Reply, Seen};
-pub use kubelet::{Connection, Images, Pull, Records, Timing};
+pub use kubelet::{Connection, Images, Network, Pull, Records, Timing};
 pub use lab::{Lab, LabOptions};
 pub use log::ContainerLog;
 pub use nodes::NodeSpec;

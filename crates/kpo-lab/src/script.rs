@@ -77,6 +77,8 @@ pub enum Statement {
     Node(NodeSpec),
     /// An object, created as by a client.
     Object(Resource, Value),
+    /// For how long after a pod's first try no sandbox of it comes up, on a node or on all.
+    Network(Option<String>, Duration),
     /// How images are pulled: a pattern, on a node or on all.
     Image(String, Option<String>, Pull),
     /// A mutating webhook for pods.

@@ -10,7 +10,7 @@ use std::fmt;
 use crate::api::{self, Rule};
 use crate::daemonsets::DaemonSets;
 use crate::events::EventRecorder;
-use crate::kubelet::{Images, Kubelet, Timing};
+use crate::kubelet::{Images, Kubelet, Network, Timing};
 use crate::nodes::Lifecycle;
 use crate::pod;
 use crate::podgc::PodGc;
@@ -40,6 +40,7 @@ pub(crate) struct Cx<'a> {
     pub events: &'a mut EventRecorder,
     pub runtime: &'a mut dyn Runtime,
     pub images: &'a Images,
+    pub network: &'a Network,
     /// Whose container it is: node and pod UID.
     pub owners: &'a mut BTreeMap<ContainerId, (String, String)>,
 }
@@ -53,6 +54,7 @@ pub struct World {
     pub(crate) events: EventRecorder,
     pub(crate) runtime: Box<dyn Runtime + Send>,
     pub(crate) images: Images,
+    pub(crate) network: Network,
     pub(crate) owners: BTreeMap<ContainerId, (String, String)>,
     pub(crate) kubelets: BTreeMap<String, Kubelet>,
     pub(crate) scheduler: Scheduler,
@@ -89,6 +91,7 @@ macro_rules! cx {
             events: &mut $world.events,
             runtime: &mut *$world.runtime,
             images: &$world.images,
+            network: &$world.network,
             owners: &mut $world.owners,
         }
     };
@@ -107,6 +110,7 @@ impl World {
             events: EventRecorder::default(),
             runtime,
             images: Images::default(),
+            network: Network::default(),
             owners: BTreeMap::new(),
             kubelets: BTreeMap::new(),
             scheduler: Scheduler::default(),
@@ -156,6 +160,11 @@ impl World {
     /// How images are pulled.
     pub fn images_mut(&mut self) -> &mut Images {
         &mut self.images
+    }
+
+    /// Whether the nodes' network is up.
+    pub fn network_mut(&mut self) -> &mut Network {
+        &mut self.network
     }
 
     /// How long the work of kubelets takes: of those that are there, and of nodes to come.

@@ -28,7 +28,7 @@ const DIFFERS: [(&str, usize, &[&str], &str); 4] = [
 ];
 
 /// What was done to the pod in each recording, in the lab's own words; the time that it takes.
-const PLAYED: [(&str, u64, &str); 38] = [
+const PLAYED: [(&str, u64, &str); 39] = [
     ("succeeded", 10, "container base runs 0s"),
     ("failed_exit_3", 10, "container base runs 0s exit 3"),
     ("oom_killed", 10, "container base oom after 0s"),
@@ -114,6 +114,11 @@ const PLAYED: [(&str, u64, &str); 38] = [
         "deleted_while_pulling",
         20,
         "image nowhere.invalid/* fails \"failed to pull and unpack image \\\"nowhere.invalid/none:1\\\": failed to resolve reference \\\"nowhere.invalid/none:1\\\": failed to do request: Head \\\"http://10.78.0.1:5000/v2/none/manifests/1?ns=nowhere.invalid\\\": dial tcp 10.78.0.1:5000: connect: connection refused\"\nwhen pod task waiting: delete it",
+    ),
+    (
+        "deleted_during_slow_pull",
+        30,
+        "image slow.example/* pulls in 10s\ncontainer base runs forever on-term ignored\nat 800ms: delete pod task",
     ),
     ("deleted_in_init", 20, "container setup runs forever on-term ignored\nat 1900ms: delete pod task"),
     (

@@ -7,7 +7,7 @@
 //! ```
 //! let text = r#"# Preempted while it waits for its image: nothing ran, so it runs again.
 //! node node-1
-//! image busybox pulls in 5s
+//! network fails for 5s
 //! container base runs 1s
 //!
 //! task t cpu=1

@@ -200,7 +200,7 @@ impl Ground<'_> {
         let namespace = self.namespace;
         namespace.pod(&one.pod(), &format!("is {}", one.stage.name()), |pod| one.stage.is_reached(pod)).await?;
         match one.stage {
-            Pulling => namespace.wait("its image is half there", || async { Ok(self.registry.is_holding()) }).await,
+            Pulling => namespace.wait("its image is half there", || async { Ok(self.registry.is_half_way()) }).await,
             Ending => {
                 namespace.delete(&namespace.path(&format!("pods/{}", one.pod())), &json!({})).await?;
                 namespace.wait("the program ends", || async { Ok(self.ledger.has("ending")) }).await

@@ -3,7 +3,7 @@
 use super::stage::{NODE, Stage, container, program, state, with};
 use crate::Error;
 use crate::components::Fault::{Killed, Paused};
-use crate::registry::{Registry, SLOW_IMAGE};
+use crate::registry::{OTHER_SLOW_IMAGE, Registry, SLOW_IMAGE};
 use futures::future::LocalBoxFuture;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -20,7 +20,7 @@ macro_rules! causes {
 pub(super) const CAUSES: &[Cause] = causes! {
     succeeded failed_exit_3 oom_killed run_container_error init_fails native_sidecar_result deadline_exceeded
     create_container_config_error image_pull_error slow_pull rejected_outofcpu emptydir_over_limit log_rotated
-    unscheduled_deleted gated_deleted gates_lifted deleted_while_pulling deleted_in_init deleted_while_running deleted_again_at_once
+    unscheduled_deleted gated_deleted gates_lifted deleted_while_pulling deleted_during_slow_pull deleted_in_init deleted_while_running deleted_again_at_once
     succeeded_then_deleted container_record_lost_in_grace evicted_by_api preempted_before_start preempted_before_start_with_sidecar
     preempted_while_running preempted_finishes_in_grace preempted_sidecar_runs_image_pulling critical_pod_preempts
     taint_evicted_while_running memory_pressure storage_pressure finished_while_kubelet_was_down kubelet_restarted_while_running
@@ -96,6 +96,15 @@ async fn slow_pull(stage: &Stage<'_>) -> Result<(), Error> {
     let _registry = Registry::slow(&stage.components, &stage.namespace.target.kubeconfig).await?;
     stage.task(program("echo hello", json!({"image": SLOW_IMAGE}))).await?;
     stage.phase("Succeeded").await.map(drop)
+}
+
+/// Its kubelet goes on with what it has begun: it pulls the image, starts the container, and only then ends the pod.
+async fn deleted_during_slow_pull(stage: &Stage<'_>) -> Result<(), Error> {
+    let registry = Registry::slow(&stage.components, &stage.namespace.target.kubeconfig).await?;
+    stage.task(program("sleep 100", json!({"image": OTHER_SLOW_IMAGE}))).await?;
+    stage.namespace.wait("its image is half there", || async { Ok(registry.is_half_way()) }).await?;
+    stage.delete().await?;
+    stage.gone().await
 }
 
 async fn rejected_outofcpu(stage: &Stage<'_>) -> Result<(), Error> {

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::env::{self, Facts};
 use super::images::{self, Pull};
 use super::machine::{Ended, Instance, PodOnMachine, Sandbox};
+use super::network;
 use super::spec;
 use super::status;
 use super::volumes;
@@ -107,6 +108,13 @@ impl Worker {
     }
 
     pub(super) fn make_sandbox(&mut self, cx: &mut Cx<'_>, node: &mut Node<'_>, machine: &mut PodOnMachine) {
+        let tried = *self.sandbox_tried.get_or_insert(cx.now);
+        if cx.network.fails_for(node.name).is_some_and(|time| cx.now < tried + time) {
+            let why = format!("Failed to create pod sandbox: {}", network::WHY);
+            self.report(cx, node, &Report::warning("FailedCreatePodSandBox", why));
+            self.failed = true;
+            return self.end_sync(cx.now, node);
+        }
         *node.next_ip += 1;
         let ip = format!("10.{}.{}.{}", 88 + node.index / 256, node.index % 256, *node.next_ip % 253 + 2);
         machine.sandbox = Some(Sandbox { ip, alive: true });
@@ -202,6 +210,9 @@ impl Worker {
     fn end_sync(&mut self, now: Time, node: &Node<'_>) {
         self.last_sync = now;
         self.stage = Stage::Idle;
+        if std::mem::take(&mut self.ends) {
+            return self.end(node, now);
+        }
         let retry = self.failed.then(|| now + node.timing.retry);
         let deadline = self.deadline().map(|at| at.max(node.timing.next_look(node.origin, now)));
         let again = std::mem::take(&mut self.again).then(|| node.timing.next_look(node.origin, now));

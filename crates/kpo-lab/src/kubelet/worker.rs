@@ -126,7 +126,11 @@ pub(super) struct Worker {
     pub failed: bool,
     /// Another sync was asked for during this one.
     pub again: bool,
+    /// The pod is to end once this sync has come to its own end.
+    pub ends: bool,
     pub mount_failures: u32,
+    /// When its sandbox was first tried.
+    pub sandbox_tried: Option<Time>,
     /// Containers may run as far as the API is told.
     pub could_run: bool,
     pub kill: Option<KillOrder>,
@@ -157,7 +161,9 @@ impl Worker {
             next: VecDeque::new(),
             failed: false,
             again: false,
+            ends: false,
             mount_failures: 0,
+            sandbox_tried: None,
             could_run: true,
             kill: None,
             gone: false,
@@ -252,8 +258,14 @@ impl Worker {
         }
     }
 
-    /// Stops syncing; the pod's end begins after the next look, or at once if it was idle.
+    /// Stops syncing; the pod's end begins after the next look, or at once if it was idle. A sync that starts containers is not interrupted: the
+    /// image that it pulls is pulled, and what was to be started with it is started (`SyncPod` in `kubelet.go`, whose runtime does not get the
+    /// context that is cancelled; kubernetes#113606).
     pub(super) fn end(&mut self, node: &Node<'_>, now: Time) {
+        if matches!(self.stage, Stage::Sandbox | Stage::Pull(..) | Stage::Start) {
+            self.ends = true;
+            return;
+        }
         if !matches!(self.stage, Stage::Idle) {
             self.last_sync = now;
         }

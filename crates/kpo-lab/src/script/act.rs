@@ -33,6 +33,7 @@ impl World {
             }
             Statement::Node(node) => self.add_node(node),
             Statement::Image(pattern, node, pull) => self.images_mut().set(&pattern, node.as_deref(), pull),
+            Statement::Network(node, time) => self.network_mut().fail(node.as_deref(), time),
             Statement::Webhook(injection) => self.store.set_injection(Some(injection)),
             Statement::Provisioner(spec) => self.set_provisioner(Some(spec)),
             Statement::Provides(node) => {

@@ -15,7 +15,7 @@ provisioner karpenter after 300ms
 provides node-* cpu=4 memory=16Gi pods=1 label node-agent=ready later 700ms
 provides node-* cpu=16 memory=64Gi label node-agent=ready later 700ms
 daemonset kube-system/node-agent cpu=500m priority-class=system-node-critical selector node-agent=ready
-image * pulls in 2s on node-1
+network fails for 2s on node-1
 image * pulls in 300ms
 ";
 

@@ -14,7 +14,7 @@ use crate::quantity::Quantity;
 use crate::resource::Resource;
 
 /// The words with which such statements begin.
-pub(super) const STARTS: [&str; 17] = [
+pub(super) const STARTS: [&str; 18] = [
     "timing",
     "distribution",
     "pod-gc",
@@ -27,6 +27,7 @@ pub(super) const STARTS: [&str; 17] = [
     "config-map",
     "secret",
     "image",
+    "network",
     "webhook",
     "permit",
     "token",
@@ -53,6 +54,7 @@ pub(super) fn statement(line: &mut Line) -> Result<Statement, ScriptError> {
         "config-map" => data(line, Resource::ConfigMaps, "data"),
         "secret" => data(line, Resource::Secrets, "stringData"),
         "image" => image(line),
+        "network" => network(line),
         "webhook" => webhook(line),
         "permit" => {
             let pattern = line.next("the pods' name")?.text;
@@ -291,8 +293,18 @@ fn image(line: &mut Line) -> Result<Statement, ScriptError> {
         }
         _ => return Err(Line::unknown(&word, &["pulls", "fails"])),
     };
-    let node = if line.take("on") { Some(line.next("the node's name")?.text) } else { None };
-    Ok(Statement::Image(pattern, node, pull))
+    Ok(Statement::Image(pattern, on_node(line)?, pull))
+}
+
+fn network(line: &mut Line) -> Result<Statement, ScriptError> {
+    line.expect("fails")?;
+    line.expect("for")?;
+    let time = line.next("how long")?.duration()?;
+    Ok(Statement::Network(on_node(line)?, time))
+}
+
+fn on_node(line: &mut Line) -> Result<Option<String>, ScriptError> {
+    if line.take("on") { Ok(Some(line.next("the node's name")?.text)) } else { Ok(None) }
 }
 
 fn webhook(line: &mut Line) -> Result<Statement, ScriptError> {

@@ -15,7 +15,7 @@ fn shown() -> Vec<String> {
 #[test]
 fn what_the_grammar_shows_can_be_read() {
     let script = parse(&shown().join("\n")).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!((script.cluster.len(), script.behaviours.len(), script.happenings.len()), (21, 14, 47));
+    assert_eq!((script.cluster.len(), script.behaviours.len(), script.happenings.len()), (22, 14, 47));
 }
 
 #[test]

@@ -112,7 +112,6 @@ fn the_seeds_situation_happens() {
             "Modified Pending ContainerCreating disrupted",
             "Modified Pending ContainerCreating disrupted terminating",
             "Modified Pending ContainerCreating disrupted terminating",
-            "Modified Pending ContainerCreating disrupted terminating",
             "Modified Failed ContainerStatusUnknown disrupted terminating",
             "Modified Failed ContainerStatusUnknown disrupted terminating",
             "Deleted Failed ContainerStatusUnknown disrupted terminating",
