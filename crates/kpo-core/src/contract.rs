@@ -359,6 +359,9 @@ pub enum Because {
     Unreachable {
         /// The node.
         node: String,
+        /// Whether nothing of the pod was seen to start: then its kubelet may also be pulling an image still, which no deletion interrupts
+        /// (`SyncPod` in `pkg/kubelet/kuberuntime/kuberuntime_manager.go`; kubernetes#113606).
+        may_pull: bool,
     },
     /// Logs, result, or the caller to take the outcome.
     Completion,

@@ -225,7 +225,7 @@ pub(crate) fn because(because: &Because) -> String {
         }
         Because::Program { node, .. } => format!("program {node}"),
         Because::Termination { .. } => "termination".to_owned(),
-        Because::Unreachable { node } => format!("unreachable {node}"),
+        Because::Unreachable { node, .. } => format!("unreachable {node}"),
         Because::Completion => "completion".to_owned(),
         Because::Finished => "finished".to_owned(),
         Because::Detached => "detached".to_owned(),

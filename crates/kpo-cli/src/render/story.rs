@@ -417,6 +417,9 @@ impl Teller {
             Because::Creation => {
                 ": the API server has yet to answer the create, which is not sent again; a pod that it has made is deleted"
             }
+            Because::Unreachable { may_pull: true, .. } => {
+                ": its node does not answer, or still pulls its image; the pod goes when that is over, or is removed"
+            }
             Because::Unreachable { .. } => ": its node does not answer; the pod goes when that is back, or is removed",
             Because::Completion => ": it has ended already; what is left of it is fetched and cleaned up",
             _ => "",

@@ -276,7 +276,8 @@ fn the_live_line_names_the_clock_that_runs_and_what_is_left() {
         Because::Program { node: "node-2".into(), deadline: None },
         Because::Program { node: "node-2".into(), deadline },
         Because::Termination { node: Some("node-2".into()) },
-        Because::Unreachable { node: "node-2".into() },
+        Because::Unreachable { node: "node-2".into(), may_pull: false },
+        Because::Unreachable { node: "node-2".into(), may_pull: true },
         Because::Completion,
     ];
     let lines = waits.map(|because| {

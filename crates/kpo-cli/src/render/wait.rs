@@ -57,7 +57,12 @@ fn phase(because: &Because) -> String {
         Because::Program { node, .. } => format!("running on {node}"),
         Because::Termination { node: Some(node) } => format!("ending on {node}"),
         Because::Termination { node: None } => "being deleted".to_owned(),
-        Because::Unreachable { node } => format!("{node} does not answer; the pod may still run there"),
+        Because::Unreachable { node, may_pull: true } => {
+            format!("{node} does not answer, or still pulls its image; the pod may yet run there")
+        }
+        Because::Unreachable { node, may_pull: false } => {
+            format!("{node} does not answer; the pod may still run there")
+        }
         Because::Completion => "ended; reading the rest of its log".to_owned(),
         Because::Finished => "finished".to_owned(),
         Because::Detached => "detached".to_owned(),

@@ -70,6 +70,11 @@ impl Ledger {
         self.overdue_at(self.last.as_ref()?)
     }
 
+    /// Whether nothing of it was seen to start: its kubelet may be pulling an image.
+    pub fn may_pull(&self) -> bool {
+        self.ran.is_empty()
+    }
+
     /// Whether it was ever seen on a node.
     pub fn was_bound(&self) -> bool {
         self.node().is_some() || self.entries.iter().any(|entry| matches!(entry.fact, Fact::Assigned { .. }))

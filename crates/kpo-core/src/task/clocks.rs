@@ -4,7 +4,7 @@ use super::advance::EXPLAIN_FOR;
 use super::hold::is_gated;
 use super::{Leaving, Stage, State, Task};
 use crate::contract::{Because, Stop};
-use crate::ledger::{OVERDUE, Situation};
+use crate::ledger::{Ledger, OVERDUE, Situation};
 use crate::reason::Reason;
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
@@ -246,8 +246,8 @@ impl Task {
 
     fn because_of_predecessor(&self) -> Because {
         let silent = |leaving: &&Leaving| leaving.attempt.ledger.silent_since(self.state.now).is_some();
-        let node = self.state.leaving.iter().find(silent).and_then(|leaving| leaving.attempt.ledger.node());
-        node.map_or(Because::Predecessor, |node| Because::Unreachable { node: node.to_owned() })
+        let ledger = self.state.leaving.iter().find(silent).map(|leaving| &leaving.attempt.ledger);
+        ledger.and_then(unreachable).unwrap_or(Because::Predecessor)
     }
 
     fn because_of_pod(&self) -> Because {
@@ -273,8 +273,10 @@ impl Task {
                 let deadline = self.state.total_deadline().into_iter().chain(deadline).min();
                 Because::Program { node, deadline }
             }
-            Situation::Terminating { node: Some(node), unreachable_since: Some(_) } => Because::Unreachable { node },
-            Situation::Terminating { node, .. } => Because::Termination { node },
+            Situation::Terminating { node, unreachable_since } => {
+                let silent = unreachable_since.and_then(|_| unreachable(&self.state.current.ledger));
+                silent.unwrap_or(Because::Termination { node })
+            }
             Situation::Doubtful | Situation::Ended => Because::Completion,
         }
     }
@@ -285,4 +287,10 @@ fn move_time(span: Duration, from: &mut Duration, to: &mut Duration) {
     let moved = span.min(*from);
     *from -= moved;
     *to += moved;
+}
+
+/// The pod's node, which does not answer. `None`: it has none.
+fn unreachable(ledger: &Ledger) -> Option<Because> {
+    let node = ledger.node()?.to_owned();
+    Some(Because::Unreachable { node, may_pull: ledger.may_pull() })
 }

@@ -35,9 +35,15 @@ fn what_the_pod_does_when_nobody_watches() {
     let start =
         || because(json!({"for": "start", "node": "node-1", "waiting": null, "message": null, "deadline": null}));
     let of = |because| left(&spec(), &[made(), (1, shutdown(because))], &MINE);
-    let said =
-        [running(), node(), queue(), start(), Because::Completion, Because::Unreachable { node: "node-1".into() }]
-            .map(of);
+    let said = [
+        running(),
+        node(),
+        queue(),
+        start(),
+        Because::Completion,
+        Because::Unreachable { node: "node-1".into(), may_pull: false },
+    ]
+    .map(of);
     insta::assert_snapshot!(said.join("\n"));
 }
 

@@ -61,7 +61,7 @@ fn a_replacement_is_held_as_long_as_the_attempt_before_may_run() {
         let same = first.clone().terminating().with("/metadata/resourceVersion", json!(bench.versions.to_string()));
         bench.reply(read, Reply::Pod(Box::new(same.pod())));
     }
-    assert_eq!(bench.wait().because, Because::Unreachable { node: "node-1".to_owned() });
+    assert_eq!(bench.wait().because, Because::Unreachable { node: "node-1".to_owned(), may_pull: false });
     let all_ended = |shown: Shown| {
         let end = |name: &str, code: i32| {
             json!({"name": name, "containerID": "containerd://1", "state": {"terminated": {"exitCode": code,
