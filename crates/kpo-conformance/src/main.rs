@@ -13,6 +13,8 @@ mod ledger;
 mod proxy;
 mod record;
 mod registry;
+#[cfg(test)]
+mod scenarios;
 mod target;
 mod webhook;
 

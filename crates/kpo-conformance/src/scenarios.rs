@@ -1,0 +1,226 @@
+//! Each scenario, and what of it a real cluster plays: every file in `scenarios/` has a row.
+//!
+//! What controllers do that the cluster does not have (an autoscaler, a queue, a cloud) a body does in their place, by the requests that they send: what the
+//! kubelet, the scheduler and the API server make of these is real.
+
+use Played::{Body, Cannot, Missing};
+
+/// Where a scenario is played.
+enum Played {
+    /// By these bodies.
+    Body(&'static [&'static str]),
+    /// By none, and why none can.
+    Cannot(&'static str),
+    /// By none so far.
+    Missing,
+}
+
+/// A scenario's file without its ending, and who plays it.
+const SCENARIOS: &[(&str, Played)] = &[
+    ("all_nodes_silent", Missing),
+    ("api_down_at_the_create", Missing),
+    ("api_down_for_five_minutes", Body(&["api_server_killed"])),
+    ("backoff", Missing),
+    ("budget_of_started", Missing),
+    ("cancelled_and_followed", Missing),
+    ("cancelled_and_then_silent", Missing),
+    ("cancelled_during_backoff", Missing),
+    ("cancelled_on_a_silent_node", Missing),
+    ("cancelled_while_pulling", Missing),
+    ("cancelled_while_queued", Missing),
+    ("cancelled_while_refused", Missing),
+    ("cancelled_while_running", Body(&["cancelled"])),
+    ("cancelled_while_terminating", Missing),
+    ("cancelled_while_the_create_is_tried_again", Missing),
+    ("collected_over_the_threshold", Missing),
+    ("collected_right_after_success", Missing),
+    ("config_map_comes_late", Missing),
+    ("create_is_answered_500_after_all", Body(&["requests_refused"])),
+    ("create_reply_is_lost", Missing),
+    ("critical_pod_preempts", Missing),
+    ("deadline_after_a_take_over", Missing),
+    ("deadline_of_the_template", Missing),
+    ("deleted_by_hand", Body(&["deleted_at_each_stage"])),
+    ("evicted_by_drain", Body(&["evicted_while_running"])),
+    ("evicted_by_karpenter", Missing),
+    ("evicted_by_the_cluster_autoscaler", Missing),
+    ("evicted_while_pulling", Body(&["evicted_before_start", "evicted_at_each_stage"])),
+    ("exit_code", Body(&["exit_code"])),
+    ("fails_while_it_is_stopped", Missing),
+    ("fixed_name", Missing),
+    ("force_deleted_while_pulling", Body(&["force_deleted_at_each_stage"])),
+    ("gke_recreates_the_node", Missing),
+    ("half_open_watch", Body(&["answers_stalled"])),
+    ("held_by_a_finalizer_of_others", Missing),
+    ("helm_deletes_a_pending_pod", Body(&["deleted_while_waiting", "deleted_at_each_stage"])),
+    ("helm_deletes_and_it_comes_again", Missing),
+    ("image_comes_late", Missing),
+    ("image_name_is_none", Missing),
+    ("image_never_comes", Missing),
+    ("init_container_pulls_beside_a_mesh", Missing),
+    ("init_container_pulls_beside_a_sidecar", Missing),
+    ("init_container_works_for_long", Missing),
+    ("init_fails", Missing),
+    ("init_image_never_comes", Missing),
+    ("injected_containers_do_not_count", Body(&["plain_sidecar_injected", "native_sidecar_injected"])),
+    ("kept_after_failure", Body(&["kept_after_failure"])),
+    ("kubelet_down_while_it_finishes", Body(&["kubelet_killed"])),
+    ("kueue_evicts", Missing),
+    ("kueue_evicts_before_the_start", Missing),
+    ("label_stripped_from_a_live_pod", Missing),
+    ("label_stripped_while_a_result_is_awaited", Missing),
+    ("log_at_the_very_end", Missing),
+    ("log_is_cut_in_a_line", Missing),
+    ("log_rotates_behind_a_cut", Missing),
+    ("log_stream_is_cut", Body(&["connections_cut"])),
+    ("logs_of_several_containers", Missing),
+    ("more_pods_with_the_label", Missing),
+    ("name_is_taken", Missing),
+    ("namespace_is_missing", Body(&["namespace_is_missing"])),
+    ("never_rerun", Missing),
+    ("next_name_is_taken_for_a_while", Missing),
+    ("no_gates", Missing),
+    ("node_deleted", Body(&["node_deleted_at_each_stage"])),
+    ("node_deleted_by_the_cloud", Missing),
+    ("node_deleted_idempotent", Missing),
+    ("node_gone_with_the_log", Missing),
+    ("node_pressure", Missing),
+    (
+        "node_rebooted",
+        Cannot(
+            "a machine is not started anew here: its containers are lost with their records (node_rebooted_records_lost)",
+        ),
+    ),
+    ("node_rebooted_records_lost", Missing),
+    ("node_shuts_down", Cannot("a kubelet learns of a shutdown from systemd-logind, which the cluster has not")),
+    ("not_executable", Missing),
+    ("not_kept_after_success", Missing),
+    ("observer_dies_and_the_pod_is_preempted", Missing),
+    ("observer_leaves", Body(&["detached_and_attached"])),
+    ("one_line_says_it_all", Missing),
+    ("out_of_memory", Missing),
+    ("out_of_service", Missing),
+    ("phase_unknown", Missing),
+    ("pod_security_refuses", Body(&["pod_security_refuses"])),
+    ("preempted_at_permit", Cannot("upstream's scheduler has no plugin that lets a pod wait at Permit")),
+    ("preempted_finishes_in_grace", Missing),
+    ("preempted_on_a_fresh_node", Body(&["preempted_before_start"])),
+    ("preempted_stops_half_way", Missing),
+    ("preempted_while_running", Body(&["preempted_while_running"])),
+    ("preempted_while_running_idempotent", Missing),
+    ("protected", Missing),
+    ("protected_and_collected", Body(&["protected_and_deleted"])),
+    ("provider_fails", Missing),
+    ("queue_timeout", Missing),
+    ("queued_by_kueue", Missing),
+    ("quota_demands_requests", Body(&["quota_demands_limits"])),
+    ("quota_is_full_for_a_while", Body(&["quota_is_full"])),
+    ("quota_is_full_for_too_long", Body(&["quota_is_full"])),
+    (
+        "records_lost_before_the_start_was_seen",
+        Cannot("the kubelet would have to fall silent within the milliseconds between a start and its report"),
+    ),
+    ("records_lost_under_a_silent_kubelet", Missing),
+    ("rejected_after_all", Missing),
+    ("rejected_between_two_reads", Missing),
+    ("rejected_by_the_kubelet", Missing),
+    ("rejected_for_its_node", Missing),
+    (
+        "rejected_on_a_node_that_shuts_down",
+        Cannot("a kubelet learns of a shutdown from systemd-logind, which the cluster has not"),
+    ),
+    ("rejected_then_it_runs", Missing),
+    ("rejected_under_pressure", Missing),
+    ("replacement_gone_while_nobody_watched", Missing),
+    ("result_beyond_its_message", Missing),
+    ("result_by_exec", Body(&["by_exec"])),
+    ("result_by_sidecar", Body(&["by_sidecar"])),
+    ("result_in_its_message", Body(&["by_message"])),
+    ("result_that_is_cut", Missing),
+    ("result_that_is_large", Body(&["by_sidecar_large"])),
+    ("result_that_is_missing", Body(&["missing"])),
+    ("result_that_is_no_json", Missing),
+    ("result_that_is_too_large", Missing),
+    ("retries_beside_one_that_runs", Missing),
+    ("retries_of_the_user", Missing),
+    ("retries_used_up", Missing),
+    ("rights_are_missing", Body(&["each_right_missing"])),
+    ("scale_up_is_not_charged", Missing),
+    ("scale_up_under_a_short_clock", Missing),
+    ("scale_up_will_not_help", Missing),
+    ("schedule_timeout", Missing),
+    ("sidecar_not_yet_up", Missing),
+    ("sidecar_up_and_image_pulling", Missing),
+    ("sidecars_run_on", Body(&["plain_sidecar_injected", "native_sidecar_injected"])),
+    ("sidecars_run_on_in_a_kept_pod", Missing),
+    ("stale_mark", Missing),
+    (
+        "started_again_under_its_uid",
+        Cannot("a runtime that forgets a start is one with a defect, and cannot be told to have it"),
+    ),
+    ("storage_over_a_containers_limit", Missing),
+    ("storage_over_the_pods_limit", Missing),
+    ("storm_of_429", Missing),
+    ("succeeded_while_nobody_watched", Missing),
+    ("taint_evicted", Body(&["tainted_at_each_stage"])),
+    ("taint_eviction_is_cancelled", Missing),
+    ("taken_over", Body(&["taken_over_through_cuts"])),
+    ("timeout", Missing),
+    ("timeout_across_attempts", Missing),
+    ("timeout_on_a_silent_node", Missing),
+    ("timeout_while_the_api_is_away", Missing),
+    ("token_expires", Body(&["token_ends_before_the_next"])),
+    ("two_observers", Body(&["two_observers"])),
+    ("two_observers_and_a_preemption", Missing),
+    ("undisturbed", Body(&["undisturbed"])),
+    ("unreachable_node", Body(&["node_silent"])),
+    ("unreachable_node_replaced", Body(&["node_silent"])),
+    ("unreachable_node_replaced_once_started", Body(&["node_silent"])),
+    ("unreachable_then_back", Body(&["node_silent"])),
+    ("unscheduled_and_deleted", Body(&["deleted_at_each_stage"])),
+    ("unscheduled_and_held", Missing),
+    ("until_commit_committed", Missing),
+    ("until_commit_not_committed", Missing),
+    ("until_commit_unattested", Missing),
+    ("volume_over_limit", Missing),
+    ("watch_ends_at_once", Missing),
+    ("watch_is_compacted", Missing),
+    ("watch_is_forbidden", Body(&["each_right_missing"])),
+];
+
+use crate::bodies::{BODIES, CLUSTER_ONLY};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+fn files() -> BTreeSet<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios");
+    let entries = std::fs::read_dir(folder).expect("the scenarios").map(|entry| entry.expect("a file").file_name());
+    entries.filter_map(|name| Some(name.to_str()?.strip_suffix(".scenario")?.to_owned())).collect()
+}
+
+#[test]
+fn every_scenario_has_one_row() {
+    let rows: Vec<&str> = SCENARIOS.iter().map(|(name, _)| *name).collect();
+    assert!(rows.is_sorted_by(|a, b| a < b), "the rows are in order, and none is there twice");
+    let rows: BTreeSet<String> = rows.into_iter().map(str::to_owned).collect();
+    let files = files();
+    assert_eq!(files.difference(&rows).collect::<Vec<_>>(), Vec::<&String>::new(), "files without a row");
+    assert_eq!(rows.difference(&files).collect::<Vec<_>>(), Vec::<&String>::new(), "rows without a file");
+}
+
+#[test]
+fn every_row_names_bodies_that_there_are_or_a_reason() {
+    let bodies: BTreeSet<&str> = BODIES.iter().chain(CLUSTER_ONLY).map(|body| body.name).collect();
+    for (name, played) in SCENARIOS {
+        match played {
+            Body(played) => {
+                assert!(!played.is_empty(), "{name} names no body");
+                for body in *played {
+                    assert!(bodies.contains(body), "{name} is said to be played by {body}, which there is not");
+                }
+            }
+            Cannot(why) => assert!(!why.is_empty(), "{name} says no reason"),
+            Missing => (),
+        }
+    }
+}
