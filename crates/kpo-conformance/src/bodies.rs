@@ -6,10 +6,12 @@ mod injected;
 mod log;
 mod observer;
 mod outage;
+mod preempted;
 mod refusal;
 mod result;
 mod rights;
 mod silent;
+mod slot;
 mod stages;
 mod token;
 mod whole;
@@ -23,12 +25,34 @@ use serde_json::{Value, json};
 /// A thing to be shown.
 pub(crate) struct Body {
     pub(crate) name: &'static str,
+    /// The module it is in.
+    room: &'static str,
     pub(crate) run: for<'a> fn(&'a Namespace<'a>) -> LocalBoxFuture<'a, Result<(), Error>>,
 }
 
+impl Body {
+    /// Whether others may be played beside it: it touches nothing but its own namespace, and leaves the machine time for others.
+    pub(crate) fn is_modest(&self) -> bool {
+        !ALONE.contains(&self.room) && !ALONE.contains(&self.name)
+    }
+}
+
+/// Modules and bodies that a node, a component or the machine's two cores suffer from.
+const ALONE: &[&str] = &[
+    "faults",
+    "stages",
+    "outage",
+    "silent",
+    "token",
+    "burst",
+    "rotated_under_way",
+    "preempted_before_start",
+    "preempted_while_running",
+];
+
 macro_rules! bodies {
     ($($room:ident: $($name:ident)*;)*) => {
-        &[$($(Body { name: stringify!($name), run: |namespace| Box::pin($room::$name(namespace)) },)*)*]
+        &[$($(Body { name: stringify!($name), room: stringify!($room), run: |namespace| Box::pin($room::$name(namespace)) },)*)*]
     };
 }
 
@@ -55,6 +79,10 @@ pub(crate) const BODIES: &[Body] = bodies! {
         deleted_while_waiting force_deleted_while_running succeeds_in_its_grace namesake_in_its_place namesake_of_the_next;
     observer: cancelled detached_and_attached killed_and_taken_over protected_and_deleted two_observers;
     faults: connections_cut requests_refused answers_stalled killed_at_each_request killed_after_taking_over followed_through_cuts taken_over_through_cuts;
+    preempted: never_rerun protected held_by_a_finalizer_of_others one_line_says_it_all retries_of_the_user
+        preempted_finishes_in_grace preempted_stops_half_way preempted_while_running_idempotent cancelled_during_backoff
+        observer_dies_and_the_pod_is_preempted two_observers_and_a_preemption timeout_across_attempts backoff sidecar_not_yet_up
+        sidecar_up_and_image_pulling init_container_pulls_beside_a_sidecar replacement_gone_while_nobody_watched;
     refusal: pod_security_refuses quota_is_full quota_demands_limits namespace_is_missing;
 };
 
@@ -65,6 +93,12 @@ fn shell(flags: &[&str], script: &str) -> Vec<String> {
 
 /// The argument that lets a container wait before it starts: it is assigned, and its kubelet cannot make it.
 const WAITS_FOR_SETTINGS: &str = r#"spec.containers[0].envFrom=[{"configMapRef":{"name":"settings"}}]"#;
+
+/// The argument that gives the task an image which nobody has.
+const NO_IMAGE_SET: &str = "spec.containers[0].image=kpo.rs/missing:1";
+
+/// Runs until it is told to end.
+const ENDURES: &str = "trap 'exit 143' TERM; while true; do sleep 0.2; done";
 
 impl Namespace<'_> {
     /// What the container of [`WAITS_FOR_SETTINGS`] waits for.
@@ -82,6 +116,12 @@ impl Namespace<'_> {
 
 fn is_waiting(pod: &Value) -> bool {
     pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == "CreateContainerConfigError"
+}
+
+/// Whether a container's status says that its image cannot be had.
+fn is_without_image(status: &Value) -> bool {
+    let waits_for = &status["state"]["waiting"]["reason"];
+    waits_for == "ErrImagePull" || waits_for == "ImagePullBackOff"
 }
 
 fn is_running(pod: &Value) -> bool {

@@ -90,7 +90,12 @@ impl<'a> Namespace<'a> {
     }
 
     pub(crate) async fn merge(&self, path: &str, body: &Value) -> Result<Value, Error> {
-        let request = Request::patch(path).header("content-type", "application/merge-patch+json");
+        self.patch("merge", path, body).await
+    }
+
+    /// `merge` or `strategic-merge`: in the latter an entry of a list is found by its key, and the others stay.
+    pub(crate) async fn patch(&self, how: &str, path: &str, body: &Value) -> Result<Value, Error> {
+        let request = Request::patch(path).header("content-type", format!("application/{how}-patch+json"));
         self.send(request.body(serde_json::to_vec(body)?)?).await
     }
 

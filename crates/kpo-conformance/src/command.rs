@@ -114,10 +114,38 @@ impl Ended {
         if self.stderr.contains(words) { Err(format!("{words:?} on stderr: {self}").into()) } else { Ok(self) }
     }
 
+    /// Fails unless stderr has this line so often: with `-o json` what the program prints is there.
+    pub(crate) fn has_line(self, line: &str, count: usize) -> Result<Self, Error> {
+        let is = self.stderr.lines().filter(|is| *is == line).count();
+        if is == count { Ok(self) } else { Err(format!("{line:?} {is} times, not {count}: {self}").into()) }
+    }
+
+    /// Fails unless the attempts came to just these verdicts: class, of a disruption its cause and what started, reason, and the exit code if the
+    /// program's is known. `disrupted preemption never preempted`, `failed programFailed 3`.
+    pub(crate) fn came_to(self, expected: &[&str]) -> Result<Self, Error> {
+        let outcome = self.outcome()?;
+        let is: Vec<String> =
+            outcome["attempts"].as_array().into_iter().flatten().map(|one| in_words(&one["verdict"])).collect();
+        if is == expected { Ok(self) } else { Err(format!("expected {expected:?}, it came to {is:?}: {self}").into()) }
+    }
+
+    /// Fails unless the outcome is of this reason, and says this in its one line.
+    pub(crate) fn because(self, reason: &str, words: &str) -> Result<Self, Error> {
+        let outcome = self.outcome()?;
+        let is_so = outcome["reason"] == reason && outcome["message"].as_str().is_some_and(|line| line.contains(words));
+        if is_so { Ok(self) } else { Err(format!("expected {reason} and {words:?}: {self}").into()) }
+    }
+
     /// The outcome that `-o json` prints.
     pub(crate) fn outcome(&self) -> Result<Value, Error> {
         serde_json::from_str(&self.stdout).map_err(|error| format!("no outcome ({error}): {self}").into())
     }
+}
+
+fn in_words(verdict: &Value) -> String {
+    let words = ["class", "cause", "started", "reason"].map(|key| verdict[key].as_str().map(str::to_owned));
+    let code = verdict["exitCode"].as_i64().map(|code| code.to_string());
+    words.into_iter().chain([code]).flatten().collect::<Vec<_>>().join(" ")
 }
 
 impl std::fmt::Display for Ended {

@@ -17,6 +17,9 @@ pub(crate) fn resources(requested: &str, limit: &str) -> Value {
     json!({"requests": {"cpu": requested, "memory": "16Mi"}, "limits": {"cpu": limit, "memory": "256Mi"}})
 }
 
+/// No registry has it: it is pulled in vain, in both worlds.
+pub(crate) const NO_IMAGE: &str = "kpo.rs/missing:1";
+
 /// One that runs a shell script.
 pub(crate) fn container(name: &str, script: &str) -> Value {
     let mut container = demanded();
@@ -28,10 +31,15 @@ pub(crate) fn container(name: &str, script: &str) -> Value {
 
 /// Arguments of `run` for a task whose container, the first, runs a shell script.
 pub(crate) fn run(task: &str, flags: &[&str], script: &str) -> Vec<String> {
+    run_program(task, flags, &["sh", "-c", script])
+}
+
+/// The same for another program.
+pub(crate) fn run_program(task: &str, flags: &[&str], program: &[&str]) -> Vec<String> {
     let mut arguments = ["--image", IMAGE, "--name", task].map(str::to_owned).to_vec();
     for (key, value) in demanded().as_object().into_iter().flatten() {
         arguments.extend(["--set".to_owned(), format!("spec.containers[0].{key}={value}")]);
     }
-    arguments.extend(flags.iter().chain(&["--command", "--", "sh", "-c", script]).map(|word| (*word).to_owned()));
+    arguments.extend(flags.iter().chain(&["--command", "--"]).chain(program).map(|word| (*word).to_owned()));
     arguments
 }

@@ -1,6 +1,7 @@
 //! What the bodies run against.
 
 use crate::Error;
+use crate::container::NO_IMAGE;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use std::path::{Path, PathBuf};
@@ -77,16 +78,24 @@ pub(crate) async fn client(kubeconfig: &Path, silence: Option<Duration>) -> Resu
     Ok(Client::try_from(config)?)
 }
 
+/// What the lab consists of: as many nodes as the real cluster, and an image that nobody has, since any other name pulls there.
+fn script() -> String {
+    format!("node node-1\nnode node-2\nimage {NO_IMAGE} fails \"not found\"\n")
+}
+
 /// Starts a lab and waits until it says that it serves.
 async fn lab(kpo: &Path) -> Result<(Child, PathBuf), Error> {
-    let kubeconfig = std::env::temp_dir().join(format!("kpo-conformance-{}.kubeconfig", std::process::id()));
+    let own = |ending: &str| std::env::temp_dir().join(format!("kpo-conformance-{}.{ending}", std::process::id()));
+    let (kubeconfig, written) = (own("kubeconfig"), own("lab"));
+    std::fs::write(&written, script())?;
     // A lab that was killed has left its own, and writes over none.
     let _ = std::fs::remove_file(&kubeconfig);
     let mut command = Command::new(kpo);
-    command.arg("lab").arg("--kubeconfig").arg(&kubeconfig).kill_on_drop(true);
+    command.arg("lab").arg("--script").arg(&written).arg("--kubeconfig").arg(&kubeconfig).kill_on_drop(true);
     let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).stdout(Stdio::null()).spawn()?;
     let mut lines = BufReader::new(child.stderr.take().ok_or("the lab has no stderr")?).lines();
     let first = lines.next_line().await?;
+    std::fs::remove_file(&written)?;
     if first.is_none() || !kubeconfig.exists() {
         return Err(format!("the lab did not come up: {}", first.unwrap_or_default()).into());
     }

@@ -1,6 +1,6 @@
 //! Pods that are taken away.
 
-use super::{WAITS_FOR_SETTINGS, is_running, is_waiting, same, shell};
+use super::{ENDURES, WAITS_FOR_SETTINGS, is_running, is_waiting, same, shell};
 use crate::Error;
 use crate::cluster::Namespace;
 use crate::command::{Ended, Started};
@@ -8,8 +8,7 @@ use crate::container::{container, resources};
 use crate::ledger::Ledger;
 use serde_json::{Value, json};
 
-const TRAPS: &str = "trap 'echo term; exit 0' TERM; while true; do sleep 1; done";
-const RUNS: &str = "trap 'exit 143' TERM; while true; do sleep 0.2; done";
+pub(super) const TRAPS: &str = "trap 'echo term; exit 0' TERM; while true; do sleep 1; done";
 
 /// Fails unless the last attempt was disrupted so.
 pub(super) fn disrupted(ended: &Ended, cause: &str, started: &str) -> Result<(), Error> {
@@ -25,14 +24,21 @@ pub(super) fn node_cpu(node: &Value) -> Result<u64, Error> {
 }
 
 impl Namespace<'_> {
-    async fn waiting(&self, flags: &[&str]) -> Result<Started, Error> {
+    /// A task that cannot start before its settings are there; its outcome is JSON.
+    pub(super) async fn waiting(&self, flags: &[&str]) -> Result<Started, Error> {
+        self.waits(flags, "echo hello").await
+    }
+
+    /// The same with another program.
+    pub(super) async fn waits(&self, flags: &[&str], script: &str) -> Result<Started, Error> {
         let flags = [&["-o", "json", "--set", WAITS_FOR_SETTINGS], flags].concat();
-        let started = self.start("run", &shell(&flags, "echo hello"))?;
+        let started = self.start("run", &shell(&flags, script))?;
         self.pod("task-1", "waits for its settings", is_waiting).await?;
         Ok(started)
     }
 
-    async fn running(&self, flags: &[&str], script: &str) -> Result<Started, Error> {
+    /// A task whose program runs; its outcome is JSON.
+    pub(super) async fn running(&self, flags: &[&str], script: &str) -> Result<Started, Error> {
         let started = self.start("run", &shell(&[&["-o", "json"], flags].concat(), script))?;
         self.pod("task-1", "runs", is_running).await?;
         Ok(started)
@@ -46,14 +52,14 @@ impl Namespace<'_> {
     }
 
     /// A pod that somebody else makes; its UID.
-    async fn somebodys(&self, name: &str) -> Result<Value, Error> {
-        let container = container("base", &format!("echo theirs; {RUNS}"));
+    pub(super) async fn somebodys(&self, name: &str) -> Result<Value, Error> {
+        let container = container("base", &format!("echo theirs; {ENDURES}"));
         let pod = json!({"metadata": {"name": name}, "spec": {"containers": [container], "terminationGracePeriodSeconds": 0}});
         Ok(self.post(&self.path("pods"), &pod).await?["metadata"]["uid"].clone())
     }
 
     /// It is the only pod, as it was made.
-    async fn is_left_alone(&self, name: &str, uid: &Value) -> Result<(), Error> {
+    pub(super) async fn is_left_alone(&self, name: &str, uid: &Value) -> Result<(), Error> {
         let left = self.pods().await?;
         let is_it = |pod: &&Value| pod["metadata"]["name"] == name && pod["metadata"]["uid"] == *uid;
         let theirs = left.iter().find(is_it).ok_or_else(|| format!("{name} is gone"))?;
@@ -127,7 +133,7 @@ pub(super) async fn preempted_before_start(namespace: &Namespace<'_>) -> Result<
 pub(super) async fn preempted_while_running(namespace: &Namespace<'_>) -> Result<(), Error> {
     let (node, cpu) = namespace.most_of_a_node().await?;
     let [wants, there] = most_of(&node, &cpu);
-    let task = namespace.running(&["--set", &wants, "--set", &there], RUNS).await?;
+    let task = namespace.running(&["--set", &wants, "--set", &there], ENDURES).await?;
     namespace.daemonset(&node, &cpu).await?;
     let ended = task.ended().await?.exits(75)?;
     namespace.no_daemonset(&node).await?;
@@ -146,7 +152,7 @@ pub(super) async fn evicted_before_start(namespace: &Namespace<'_>) -> Result<()
 }
 
 pub(super) async fn evicted_while_running(namespace: &Namespace<'_>) -> Result<(), Error> {
-    let task = namespace.running(&[], RUNS).await?;
+    let task = namespace.running(&[], ENDURES).await?;
     namespace.evict("task-1").await?;
     disrupted(&task.ended().await?.exits(75)?, "eviction", "started")?;
     namespace.is_empty().await
@@ -160,7 +166,7 @@ pub(super) async fn deleted_while_waiting(namespace: &Namespace<'_>) -> Result<(
 }
 
 pub(super) async fn force_deleted_while_running(namespace: &Namespace<'_>) -> Result<(), Error> {
-    let task = namespace.running(&[], RUNS).await?;
+    let task = namespace.running(&[], ENDURES).await?;
     namespace.delete(&namespace.path("pods/task-1"), &json!({"gracePeriodSeconds": 0})).await?;
     disrupted(&task.ended().await?.exits(75)?, "deleted-outside", "started")?;
     namespace.is_empty().await
@@ -178,7 +184,7 @@ pub(super) async fn succeeds_in_its_grace(namespace: &Namespace<'_>) -> Result<(
 /// Somebody makes a pod of the same name: it is not ours, is not taken for ours, and stays.
 pub(super) async fn namesake_in_its_place(namespace: &Namespace<'_>) -> Result<(), Error> {
     let ledger = Ledger::open(namespace).await?;
-    let run = ledger.run("task", &["-o", "json"], &format!("echo ours; {RUNS}"));
+    let run = ledger.run("task", &["-o", "json"], &format!("echo ours; {ENDURES}"));
     let task = namespace.start("run", &run)?;
     namespace.pod("task-1", "runs", is_running).await?;
     namespace.delete(&namespace.path("pods/task-1"), &json!({"gracePeriodSeconds": 0})).await?;

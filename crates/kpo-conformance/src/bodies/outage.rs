@@ -1,6 +1,6 @@
 //! Parts of the cluster that fail while tasks are under way: nothing is lost, and nothing runs twice.
 
-use super::{WAITS_FOR_SETTINGS, disruption, is_running, is_waiting, same};
+use super::{ENDURES, WAITS_FOR_SETTINGS, disruption, is_running, is_waiting, same};
 use crate::Error;
 use crate::cluster::Namespace;
 use crate::command::Started;
@@ -15,7 +15,6 @@ pub(super) const COUNTS: &str =
     "i=0; until [ -e /ledger/stop ]; do i=$((i+1)); echo $i; sleep 0.1; done; echo $i is the last; exit 7";
 /// Ends in the middle of the outage, and hands a result back.
 const ENDS: &str = "until [ -e /ledger/end ]; do sleep 0.1; done; mkdir -p /airflow/xcom; echo 1 > /airflow/xcom/return.json; echo ended";
-const ENDURES: &str = "trap 'exit 143' TERM; while true; do sleep 0.2; done";
 
 /// Tasks at different stages: one that runs on, one that ends in the meantime, one that has not started (and is evicted once all is well: its
 /// second attempt runs), one that is evicted in the meantime, and one that is only begun then.

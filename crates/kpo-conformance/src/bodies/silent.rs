@@ -1,7 +1,7 @@
 //! A node that says nothing for so long that its pods are taken away, while what runs on it runs on.
 
 use super::disruption::disrupted;
-use super::{WAITS_FOR_SETTINGS, is_running, is_waiting, same};
+use super::{ENDURES, WAITS_FOR_SETTINGS, is_running, is_waiting, same};
 use crate::Error;
 use crate::cluster::Namespace;
 use crate::command::Started;
@@ -13,7 +13,6 @@ use std::time::Duration;
 
 /// A pod stays on a silent node for 300 s unless it says otherwise.
 const LEAVES: &str = r#"spec.tolerations=[{"key":"node.kubernetes.io/unreachable","operator":"Exists","effect":"NoExecute","tolerationSeconds":5}]"#;
-const ENDURES: &str = "trap 'exit 143' TERM; while true; do sleep 0.2; done";
 /// The first attempt endures; the second ends.
 const ENDS_ELSEWHERE: &str =
     "trap 'exit 143' TERM; [ $KPO_ATTEMPT = 1 ] || { echo elsewhere; exit; }; while true; do sleep 0.2; done";

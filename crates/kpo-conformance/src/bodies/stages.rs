@@ -4,7 +4,7 @@
 //! effects, and what may have run has not run again.
 
 use super::disruption::node_cpu;
-use super::{WAITS_FOR_SETTINGS, is_running, is_waiting};
+use super::{ENDURES, NO_IMAGE_SET, WAITS_FOR_SETTINGS, is_running, is_waiting, is_without_image};
 use crate::Error;
 use crate::cluster::Namespace;
 use crate::command::{Ended, Started};
@@ -97,7 +97,6 @@ const TABLE: &[(Blow, Stage, [&str; 3])] = &[
     (ForceDeleted, Ending, ["disrupted", "deleted-outside", "started"]),
 ];
 
-const ENDURES: &str = "trap 'exit 143' TERM; while true; do sleep 0.2; done";
 /// Uses its grace until the blow has fallen.
 const LINGERS: &str = "trap 'touch /ledger/ending' TERM; until [ -e /ledger/ending ]; do sleep 0.1; done; until [ -e /ledger/stop ]; do sleep 0.1; done; exit 143";
 
@@ -112,7 +111,7 @@ impl Stage {
         let set = match self {
             Gated => r#"spec.schedulingGates=[{"name":"example.com/hold"}]"#.to_owned(),
             Unbound => r#"spec.nodeSelector={"kpo.rs/nowhere":""}"#.to_owned(),
-            NoImage => "spec.containers[0].image=kpo.rs/missing:1".to_owned(),
+            NoImage => NO_IMAGE_SET.to_owned(),
             Pulling => format!("spec.containers[0].image={SLOW_IMAGE}"),
             Waiting => WAITS_FOR_SETTINGS.to_owned(),
             Init => format!("spec.initContainers={init}"),
@@ -126,15 +125,14 @@ impl Stage {
     /// Whether a pod is there.
     fn is_reached(self, pod: &Value) -> bool {
         let status = &pod["status"];
-        let waits_for = &status["containerStatuses"][0]["state"]["waiting"]["reason"];
         match self {
             Gated => status["conditions"][0]["reason"] == "SchedulingGated",
             Unbound => status["conditions"][0]["reason"] == "Unschedulable",
-            NoImage => waits_for == "ErrImagePull" || waits_for == "ImagePullBackOff",
+            NoImage => is_without_image(&status["containerStatuses"][0]),
             Waiting => is_waiting(pod),
             Init => status["initContainerStatuses"][0]["state"]["running"].is_object(),
             // What of its image is there only the registry knows.
-            Pulling => waits_for == "ContainerCreating",
+            Pulling => status["containerStatuses"][0]["state"]["waiting"]["reason"] == "ContainerCreating",
             Running | Ending => is_running(pod),
         }
     }
