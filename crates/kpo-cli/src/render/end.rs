@@ -253,12 +253,14 @@ fn told_first(reason: Reason, words: &str) -> &str {
     if reason == Reason::ScheduleTimeout { first } else { words }
 }
 
-/// The image of the container that was waited for. The last status may show its end, and not its wait any more.
+/// The image of the container that was waited for. The last status may show its end, and not its wait any more: what then waits for others
+/// (`PodInitializing`) is not it.
 fn waiting_image<'a>(attempt: &AttemptRecord, known: Known<'a>) -> Option<&'a str> {
     let status = attempt.last_status.iter();
     let mut all = status.flat_map(|status| status.init_container_statuses.iter().chain(&status.container_statuses));
-    let waits = all.find(|status| status.state.waiting.is_some()).map(|status| status.name.as_str());
-    known.asked.image(waits.or(known.waiting)?)
+    let is_it = |reason: &Option<String>| reason.as_deref() != Some("PodInitializing");
+    let waits = all.find(|status| status.state.waiting.as_ref().is_some_and(|waiting| is_it(&waiting.reason)));
+    known.asked.image(waits.map(|status| status.name.as_str()).or(known.waiting)?)
 }
 
 /// The end of a clock, in its own terms.

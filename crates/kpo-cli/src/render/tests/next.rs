@@ -185,6 +185,22 @@ fn images_limits_clocks_and_gates_are_named() {
     insta::assert_snapshot!(said.join("\n"));
 }
 
+/// Ended with its pod, an init container does not wait any more; the program's waits for all of them, and was not what could not be pulled.
+#[test]
+fn the_image_of_an_init_container_that_was_stopped_is_named() {
+    let pod = json!({"spec": {"initContainers": [{"name": "wash", "image": "soap:1"}],
+        "containers": [{"name": "base", "image": "busybox:1.99"}]}});
+    let known = Known { container: "base", asked: Asked(Some(&pod)), waiting: Some("wash"), ..Known::default() };
+    let mut record = attempt(1, verdict(Class::LaunchFailed, Reason::Image, None, "not found"), None);
+    let status = json!({
+        "initContainerStatuses": [{"name": "wash", "state": {"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown"}}}],
+        "containerStatuses": [{"name": "base", "state": {"waiting": {"reason": "PodInitializing"}}}],
+    });
+    record.last_status = serde_json::from_value(status).unwrap();
+    let line = ending(&outcome(vec![record]), known).line;
+    assert!(line.contains("the image soap:1 cannot be pulled"), "{line}");
+}
+
 /// What was to be stopped and is not seen to have ended is never said to be gone.
 #[test]
 fn what_may_still_run_is_said() {
