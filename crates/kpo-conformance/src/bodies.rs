@@ -1,15 +1,23 @@
 //! The bodies, by what they are about.
 
+mod cancel;
+mod clocks;
 mod disruption;
+mod door;
+mod ends;
 mod faults;
+mod images;
 mod injected;
 mod log;
+mod names;
 mod observer;
 mod outage;
 mod preempted;
 mod refusal;
+mod reruns;
 mod result;
 mod rights;
+mod signed;
 mod silent;
 mod slot;
 mod stages;
@@ -66,11 +74,17 @@ pub(crate) const CLUSTER_ONLY: &[Body] = bodies! {
     log: rotated_under_way;
     silent: node_silent;
     token: token_ends_before_the_next;
+    images: image_comes_late;
+    signed: provider_fails;
     injected: plain_sidecar_injected native_sidecar_injected failing_sidecar_injected;
 };
 
 /// All that both worlds play.
 pub(crate) const BODIES: &[Body] = bodies! {
+    clocks: timeout_while_the_api_is_away;
+    ends: volume_over_limit storage_over_the_pods_limit storage_over_a_containers_limit init_fails init_container_works_for_long
+        not_executable out_of_memory deadline_of_the_template config_map_comes_late not_kept_after_success collected_over_the_threshold
+        log_at_the_very_end logs_of_all_kinds_of_containers;
     whole: undisturbed exit_code init_containers name_in_use sidecar_runs_on kept_after_failure;
     log: burst several_containers;
     result: by_sidecar by_sidecar_large by_message by_exec missing
@@ -79,6 +93,19 @@ pub(crate) const BODIES: &[Body] = bodies! {
         deleted_while_waiting force_deleted_while_running succeeds_in_its_grace namesake_in_its_place namesake_of_the_next;
     observer: cancelled detached_and_attached killed_and_taken_over protected_and_deleted two_observers;
     faults: connections_cut requests_refused answers_stalled killed_at_each_request killed_after_taking_over followed_through_cuts taken_over_through_cuts;
+    cancel: cancelled_while_pulling cancelled_while_queued cancelled_while_refused cancelled_while_the_create_is_tried_again
+        cancelled_while_terminating cancelled_and_followed;
+    clocks: timeout queue_timeout queued_by_kueue schedule_timeout scale_up_will_not_help scale_up_is_not_charged
+        deadline_after_a_take_over;
+    door: api_down_at_the_create create_reply_is_lost storm_of_429 log_is_cut_in_a_line watch_ends_at_once
+        collected_right_after_success fails_while_it_is_stopped watch_is_forbidden;
+    names: name_is_taken next_name_is_taken_for_a_while more_pods_with_the_label label_stripped_from_a_live_pod
+        label_stripped_while_a_result_is_awaited;
+    images: image_name_is_none image_never_comes init_image_never_comes;
+    reruns: deleted_by_hand helm_deletes_and_it_comes_again force_deleted_while_waiting unscheduled_and_held budget_of_started
+        retries_used_up retries_beside_one_that_runs until_commit_committed until_commit_not_committed;
+    signed: evicted_by_karpenter evicted_by_the_cluster_autoscaler gke_recreates_the_node kueue_evicts
+        kueue_evicts_before_the_start stale_mark phase_unknown;
     preempted: never_rerun protected held_by_a_finalizer_of_others one_line_says_it_all retries_of_the_user
         preempted_finishes_in_grace preempted_stops_half_way preempted_while_running_idempotent cancelled_during_backoff
         observer_dies_and_the_pod_is_preempted two_observers_and_a_preemption timeout_across_attempts backoff sidecar_not_yet_up

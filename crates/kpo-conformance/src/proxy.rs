@@ -50,6 +50,8 @@ pub(crate) enum Fault {
     Stall { after: u64 },
     /// Another answer than the API server's; `Retry-After` in seconds.
     Answer { code: u16, retry_after: Option<u32>, words: Words, moment: Moment },
+    /// 200 and nothing: a watch that ends as soon as it begins.
+    Empty,
     /// No answer for as long as kpo lives; [`Proxy::held`] tells of it.
     Hold(Moment),
 }
@@ -80,6 +82,7 @@ struct Shared {
     rule: Rule,
     book: Mutex<Book>,
     held: Notify,
+    cut: Notify,
 }
 
 #[derive(Default)]
@@ -103,7 +106,13 @@ impl Proxy {
         rule: impl Fn(&Asked) -> Fault + Send + Sync + 'static,
     ) -> Result<Self, Error> {
         let client = target.forwarding_client().await?;
-        let shared = Arc::new(Shared { client, rule: Box::new(rule), book: Mutex::default(), held: Notify::new() });
+        let shared = Arc::new(Shared {
+            client,
+            rule: Box::new(rule),
+            book: Mutex::default(),
+            held: Notify::new(),
+            cut: Notify::new(),
+        });
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
         let kubeconfig = write_kubeconfig(port)?;
@@ -124,6 +133,16 @@ impl Proxy {
     /// How many requests something has befallen.
     pub(crate) fn befallen(&self) -> usize {
         self.exchanges().iter().filter(|exchange| exchange.is_befallen()).count()
+    }
+
+    /// Ends every connection that there is.
+    pub(crate) fn cut(&self) {
+        self.shared.cut.notify_waiters();
+    }
+
+    /// How many such requests there were so far.
+    pub(crate) fn count(&self, what: &str) -> usize {
+        self.exchanges().iter().filter(|exchange| exchange.asked.what == what).count()
     }
 
     /// Every request, and what befell it, for a person.
@@ -166,11 +185,16 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 async fn connection(stream: TcpStream, shared: Arc<Shared>) {
     let line = Line::default();
     let metered = TokioIo::new(Metered::new(stream, line.clone()));
+    let ours = Arc::clone(&shared);
     let service = service_fn(move |request| {
-        let (shared, line) = (Arc::clone(&shared), line.clone());
+        let (shared, line) = (Arc::clone(&ours), line.clone());
         async move { shared.answer(request, &line).await }
     });
-    let _ = hyper::server::conn::http1::Builder::new().serve_connection(metered, service).await;
+    let served = hyper::server::conn::http1::Builder::new().serve_connection(metered, service);
+    tokio::select! {
+        _ = served => (),
+        () = shared.cut.notified() => (),
+    }
 }
 
 impl Shared {
@@ -206,6 +230,10 @@ impl Shared {
                 exchange.befalls();
                 refusal(code, retry_after, words).map_err(io::Error::other)
             }
+            Fault::Empty => {
+                exchange.befalls();
+                Ok(Response::new(Body::empty()))
+            }
             Fault::Hold(moment) => {
                 // Its body is not read: of one that streams there may be no end.
                 let _answer = if moment == Moment::After { Some(self.forward(request).await?) } else { None };
@@ -234,6 +262,7 @@ impl Shared {
 /// As the API server, or something in front of it, refuses.
 fn refusal(code: u16, retry_after: Option<u32>, words: Words) -> http::Result<Response<Body>> {
     let reason = match code {
+        403 => "Forbidden",
         429 => "TooManyRequests",
         500 => "InternalError",
         503 => "ServiceUnavailable",

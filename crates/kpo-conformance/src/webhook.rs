@@ -35,6 +35,11 @@ impl Webhook {
     /// Patches (RFC 6902) each pod that is created in the namespace, once the API server has heard of it. The API server has to reach us: where it is
     /// not on this machine this cannot be run.
     pub(crate) async fn start(namespace: &Namespace<'_>, patch: Value) -> Result<Self, Error> {
+        Self::start_for(namespace, patch, json!({})).await
+    }
+
+    /// The same for a patch that needs more of a pod's spec to be there.
+    pub(crate) async fn start_for(namespace: &Namespace<'_>, patch: Value, more: Value) -> Result<Self, Error> {
         Components::here()?;
         let host = address_towards(namespace)?;
         let made = generate_simple_self_signed([host.to_string()])?;
@@ -42,7 +47,7 @@ impl Webhook {
         let address = listener.local_addr()?;
         let serves = Self(tokio::spawn(serve(listener, acceptor(&made)?, patch)));
         namespace.post(CONFIGURATIONS, &configuration(&namespace.name, address, &made.cert.pem())).await?;
-        namespace.is_patched().await?;
+        namespace.is_patched(more).await?;
         Ok(serves)
     }
 
@@ -55,17 +60,20 @@ impl Webhook {
 
 impl Namespace<'_> {
     /// Waits until a pod that is only tried is patched: the API server hears of its webhooks by and by.
-    async fn is_patched(&self) -> Result<(), Error> {
-        let pod = json!({"metadata": {"name": "tried"}, "spec": {"containers": [container("base", "true")]}});
-        let path = self.path("pods?dryRun=All");
-        let path = &path;
-        let pod = &pod;
-        let is_so = || async move {
-            let spec = &self.post(path, pod).await?["spec"];
-            Ok(spec["containers"].as_array().is_some_and(|all| all.len() > 1) || spec["initContainers"].is_array())
-        };
+    async fn is_patched(&self, more: Value) -> Result<(), Error> {
+        let mut spec = json!({"containers": [container("base", "true")]});
+        if let (Some(spec), Value::Object(more)) = (spec.as_object_mut(), more) {
+            spec.extend(more);
+        }
+        let (path, pod) = (&self.path("pods?dryRun=All"), &json!({"metadata": {"name": "tried"}, "spec": spec}));
+        let is_so = || async move { Ok(shape(&self.post(path, pod).await?["spec"]) != shape(&pod["spec"])) };
         self.wait("the webhook is asked", is_so).await
     }
+}
+
+/// How many containers and gates there are.
+fn shape(spec: &Value) -> [usize; 3] {
+    ["initContainers", "containers", "schedulingGates"].map(|key| spec[key].as_array().map_or(0, Vec::len))
 }
 
 /// Ours, as the API server sees it.

@@ -137,12 +137,7 @@ pub(super) async fn cancelled_during_backoff(namespace: &Namespace<'_>) -> Resul
 pub(super) async fn observer_dies_and_the_pod_is_preempted(namespace: &Namespace<'_>) -> Result<(), Error> {
     with_slot(namespace, async |slot| {
         let task = slot.waiting(&[]).await?;
-        let mark = |pod: &Value| pod["metadata"]["annotations"]["kpo.rs/observer"].clone();
-        let first = mark(&namespace.get(&namespace.path("pods/task-1")).await?);
-        task.signal("KILL").await?;
-        task.ended().await?;
-        let second = namespace.start("attach", &["task", "--take-over", "-o", "json"])?;
-        namespace.pod("task-1", "is another observer's", |pod| mark(pod) != first).await?;
+        let second = namespace.taken_over(task).await?;
         slot.preempt_and_go_on().await?;
         second.ended().await?.exits(0)?.came_to(&[NEVER, SUCCEEDED])?.has_line("hello", 1).map(drop)
     })
