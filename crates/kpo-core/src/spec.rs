@@ -88,6 +88,13 @@ pub struct Template {
     pub grace_seconds: u32,
     /// The template's `activeDeadlineSeconds`. `None`: none. A recreated pod gets what is left of it.
     pub active_deadline_seconds: Option<u32>,
+    /// Whether it names its node itself (`spec.nodeName`): the API server takes no gate on such a pod. Default: no.
+    #[serde(skip_serializing_if = "is_false")]
+    pub names_its_node: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl Template {
@@ -99,6 +106,7 @@ impl Template {
             counted: Vec::new(),
             grace_seconds: grace.unwrap_or(30),
             active_deadline_seconds: None,
+            names_its_node: false,
         }
     }
 
@@ -219,6 +227,7 @@ impl Spec {
                 counted: vec!["base".to_owned()],
                 grace_seconds: 30,
                 active_deadline_seconds: None,
+                names_its_node: false,
             },
             rerun: Rerun::default(),
             on_unsigned_delete: OnUnsignedDelete::default(),

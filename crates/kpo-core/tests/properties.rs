@@ -13,6 +13,7 @@ fn template() -> Template {
         counted: vec!["base".into()],
         grace_seconds: 30,
         active_deadline_seconds: None,
+        names_its_node: false,
     }
 }
 

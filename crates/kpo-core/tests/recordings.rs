@@ -58,7 +58,13 @@ fn what(line: &Line) -> Option<What> {
 /// The task's own containers, or (`kpo why` of a foreign pod) all of them.
 fn template(all: bool) -> Template {
     let counted = if all { Vec::new() } else { vec!["base".to_owned(), "setup".to_owned()] };
-    Template { container: "base".to_owned(), counted, grace_seconds: 5, active_deadline_seconds: None }
+    Template {
+        container: "base".to_owned(),
+        counted,
+        grace_seconds: 5,
+        active_deadline_seconds: None,
+        names_its_node: false,
+    }
 }
 
 fn take(ledger: &mut Ledger, (at, what): &(Time, What)) {

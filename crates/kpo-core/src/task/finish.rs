@@ -384,7 +384,7 @@ impl State {
 
     /// Whether a replacement can be held by kpo's gate.
     pub(super) fn can_gate(&self) -> bool {
-        self.spec.gates && self.spec.naming == Naming::Numbered
+        self.spec.gates && self.spec.naming == Naming::Numbered && !self.spec.template.names_its_node
     }
 
     /// Whether a pod that needs our current attempt's name is (as far as known) still there.

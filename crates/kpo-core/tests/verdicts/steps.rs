@@ -45,7 +45,13 @@ pub(crate) fn started_event(container: &str) -> Step {
 
 pub(crate) fn template() -> Template {
     let counted = ["base", "setup"].map(str::to_owned).to_vec();
-    Template { container: "base".into(), counted, grace_seconds: 5, active_deadline_seconds: None }
+    Template {
+        container: "base".into(),
+        counted,
+        grace_seconds: 5,
+        active_deadline_seconds: None,
+        names_its_node: false,
+    }
 }
 
 /// Replays the steps, a second apart. Returns the ledger and the moment after the last.

@@ -117,6 +117,7 @@ impl Manifest {
             counted: self.counted.clone(),
             grace_seconds: self.grace_seconds,
             active_deadline_seconds: self.active_deadline_seconds,
+            names_its_node: self.pod["spec"]["nodeName"].as_str().is_some_and(|node| !node.is_empty()),
         }
     }
 }

@@ -105,15 +105,20 @@ fn where_no_gate_held_it_the_attempt_may_never_have_been_sent() {
     assert_eq!(found_told(&long_ago, true).finish().reason, Some(Reason::Vanished), "no event tells of it any more");
 }
 
+/// The cluster has none, or refuses them on a pod that names its node.
 #[test]
 fn without_gates_the_pod_before_is_told_before_the_next_one_is_made() {
-    let mut spec = Spec::minimal("t", "default", "n");
-    spec.gates = false;
-    let mut bench = held_by_a_finalizer(spec);
-    bench.pass(Duration::from_secs(3));
-    bench.told("uid-1");
-    let (_, Command::Create(create)) = bench.command() else { panic!("a create is expected") };
-    assert_eq!((create.name.as_str(), create.gated), ("t-2", false));
+    let mut none = Spec::minimal("t", "default", "n");
+    none.gates = false;
+    let mut bound = Spec::minimal("t", "default", "n");
+    bound.template.names_its_node = true;
+    for spec in [none, bound] {
+        let mut bench = held_by_a_finalizer(spec);
+        bench.pass(Duration::from_secs(3));
+        bench.told("uid-1");
+        let (_, Command::Create(create)) = bench.command() else { panic!("a create is expected") };
+        assert_eq!((create.name.as_str(), create.gated), ("t-2", false));
+    }
 }
 
 #[test]
