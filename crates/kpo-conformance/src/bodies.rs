@@ -8,6 +8,8 @@ mod ends;
 mod faults;
 mod images;
 mod injected;
+mod kubelets;
+mod library;
 mod log;
 mod names;
 mod observer;
@@ -56,6 +58,15 @@ const ALONE: &[&str] = &[
     "rotated_under_way",
     "preempted_before_start",
     "preempted_while_running",
+    "evicted_by_the_cluster_autoscaler",
+    "provider_fails",
+    "critical_pod_preempts",
+    "taint_eviction_is_cancelled",
+    "node_under_pressure",
+    "node_rebooted_records_lost",
+    "records_lost_under_a_silent_kubelet",
+    "rejected_after_all",
+    "cancelled_and_then_silent",
 ];
 
 macro_rules! bodies {
@@ -70,13 +81,16 @@ pub(crate) const CLUSTER_ONLY: &[Body] = bodies! {
     stages: preempted_at_each_stage evicted_at_each_stage tainted_at_each_stage deleted_at_each_stage
         force_deleted_at_each_stage node_deleted_at_each_stage;
     outage: api_server_killed api_server_paused etcd_killed kubelet_killed kubelet_paused containerd_killed
-        controllers_killed;
+        controllers_killed watch_is_compacted;
     log: rotated_under_way;
-    silent: node_silent;
+    kubelets: node_under_pressure node_rebooted_records_lost records_lost_under_a_silent_kubelet rejected_after_all
+        cancelled_and_then_silent;
+    silent: node_silent all_nodes_silent stopped_on_a_silent_node out_of_service node_gone_for_good;
     token: token_ends_before_the_next;
     images: image_comes_late;
     signed: provider_fails;
-    injected: plain_sidecar_injected native_sidecar_injected failing_sidecar_injected;
+    injected: plain_sidecar_injected native_sidecar_injected failing_sidecar_injected
+        no_gates init_container_pulls_beside_a_mesh result_that_is_cut sidecars_run_on_in_a_kept_pod;
 };
 
 /// All that both worlds play.
@@ -86,12 +100,12 @@ pub(crate) const BODIES: &[Body] = bodies! {
         not_executable out_of_memory deadline_of_the_template config_map_comes_late not_kept_after_success collected_over_the_threshold
         log_at_the_very_end logs_of_all_kinds_of_containers;
     whole: undisturbed exit_code init_containers name_in_use sidecar_runs_on kept_after_failure;
-    log: burst several_containers;
-    result: by_sidecar by_sidecar_large by_message by_exec missing
+    log: burst several_containers log_rotates_behind_a_cut;
+    result: by_sidecar by_sidecar_large by_message by_exec missing spoilt_results
         beside_one_that_runs_on;
     disruption: preempted_before_start preempted_while_running evicted_before_start evicted_while_running
         deleted_while_waiting force_deleted_while_running succeeds_in_its_grace namesake_in_its_place namesake_of_the_next;
-    observer: cancelled detached_and_attached killed_and_taken_over protected_and_deleted two_observers;
+    observer: cancelled detached_and_attached killed_and_taken_over succeeded_while_nobody_watched protected_and_deleted two_observers;
     faults: connections_cut requests_refused answers_stalled killed_at_each_request killed_after_taking_over followed_through_cuts taken_over_through_cuts;
     cancel: cancelled_while_pulling cancelled_while_queued cancelled_while_refused cancelled_while_the_create_is_tried_again
         cancelled_while_terminating cancelled_and_followed;
@@ -99,6 +113,8 @@ pub(crate) const BODIES: &[Body] = bodies! {
         deadline_after_a_take_over;
     door: api_down_at_the_create create_reply_is_lost storm_of_429 log_is_cut_in_a_line watch_ends_at_once
         collected_right_after_success fails_while_it_is_stopped watch_is_forbidden;
+    kubelets: rejected_by_the_kubelet rejected_for_its_node rejected_then_it_runs critical_pod_preempts taint_eviction_is_cancelled;
+    library: fixed_name beside_others;
     names: name_is_taken next_name_is_taken_for_a_while more_pods_with_the_label label_stripped_from_a_live_pod
         label_stripped_while_a_result_is_awaited;
     images: image_name_is_none image_never_comes init_image_never_comes;

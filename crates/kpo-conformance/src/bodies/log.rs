@@ -5,11 +5,17 @@ use crate::Error;
 use crate::cluster::Namespace;
 use crate::container::container;
 use crate::is_long;
+use crate::ledger::Ledger;
+use crate::proxy::Fault;
 
 /// More than the 10 MiB at which a kubelet rotates, which it looks at every 10 s (`containerLogMonitorInterval`).
 const LINES: usize = 500_000;
 /// Lines at once, with their timestamps more than 10 MiB too.
 const BURST: usize = 250_000;
+/// How a follow of the log is called.
+const LOG: &str = "get pods/1/log base";
+/// Bytes of the first hundred lines, with their timestamps.
+const FIRST: u64 = 3300;
 
 /// What a rotation takes away before the log is followed at all nobody can hand out any more: the burst waits for its follower.
 pub(super) async fn burst(namespace: &Namespace<'_>) -> Result<(), Error> {
@@ -57,6 +63,35 @@ pub(super) async fn rotated_under_way(namespace: &Namespace<'_>) -> Result<(), E
         return Err(format!("the node holds lines that were not shown; kpo said: {}", ended.stderr).into());
     }
     namespace.remove_leftovers().await
+}
+
+/// The kubelet rotates the log while no follow stands: what was in the old file is a gap, and it is named. Numbers go on being written, since the lab looks
+/// at a log when something is.
+pub(super) async fn log_rotates_behind_a_cut(namespace: &Namespace<'_>) -> Result<(), Error> {
+    let ledger = Ledger::open(namespace).await?;
+    let (proxy, cut) = namespace.switched("get pods/1/log", Fault::Lose).await?;
+    let script = format!(
+        "seq 1 100; until [ -e /ledger/burst ]; do sleep 0.1; done; seq 101 {BURST}; i={BURST}; \
+        until [ -e /ledger/end ]; do i=$((i+1)); echo $i; sleep 0.5; done"
+    );
+    let task = namespace.start_as(proxy.kubeconfig(), "run", &ledger.run("task", &[], &script))?;
+    let shown = || async { Ok(proxy.exchanges().iter().any(|one| one.asked.what == LOG && one.written() > FIRST)) };
+    namespace.wait("the first lines are shown", shown).await?;
+    cut.set(true);
+    proxy.cut();
+    ledger.allow("burst")?;
+    let rotated = || async { Ok(!namespace.log("task-1", "base").await?.starts_with("1\n")) };
+    namespace.wait("the log is rotated", rotated).await?;
+    cut.set(false);
+    namespace.saw(&proxy, LOG, proxy.count(LOG) + 1).await?;
+    ledger.allow("end")?;
+    let ended = task.ended().await?.exits(0)?.says("gap: ")?;
+    let last = ended.stdout.lines().last().unwrap_or_default().parse()?;
+    let holes = holes(&ended.stdout, last)?;
+    if holes.len() != 1 {
+        return Err(format!("lines are missing after {holes:?}, not at one place; kpo said: {}", ended.stderr).into());
+    }
+    namespace.is_empty().await
 }
 
 /// After which numbers some are missing. Each line has to be a number above the one before, and the last one the last; only where some are missing may a

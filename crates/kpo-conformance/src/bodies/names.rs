@@ -44,8 +44,7 @@ pub(super) async fn more_pods_with_the_label(namespace: &Namespace<'_>) -> Resul
     let task = namespace.start("run", &ledger.run("task", &["-o", "json"], ENDS))?;
     namespace.pod("task-1", "runs", is_running).await?;
     let uid = namespace.somebodys("other").await?;
-    let labels = json!({"metadata": {"labels": {"kpo.rs/task": "task"}}});
-    namespace.merge(&namespace.path("pods/other"), &labels).await?;
+    namespace.label("other", json!("task")).await?;
     let second = namespace.taken_over(task).await?;
     ledger.allow("stop")?;
     second.ended().await?.exits(0)?.came_to(&[SUCCEEDED])?.has_line("hello", 1)?.never_says("theirs")?;
@@ -55,9 +54,9 @@ pub(super) async fn more_pods_with_the_label(namespace: &Namespace<'_>) -> Resul
 }
 
 impl Namespace<'_> {
-    /// Takes kpo's label off a pod.
-    async fn unlabel(&self, pod: &str) -> Result<(), Error> {
-        let labels = json!({"metadata": {"labels": {"kpo.rs/task": Value::Null}}});
+    /// Gives a pod the label of a task; null: takes it off.
+    pub(super) async fn label(&self, pod: &str, task: Value) -> Result<(), Error> {
+        let labels = json!({"metadata": {"labels": {"kpo.rs/task": task}}});
         self.merge(&self.path(&format!("pods/{pod}")), &labels).await.map(drop)
     }
 }
@@ -70,7 +69,7 @@ pub(super) async fn label_stripped_from_a_live_pod(namespace: &Namespace<'_>) ->
     let proxy = Proxy::start(namespace.target, |_| Fault::Pass).await?;
     let follower = namespace.start_as(proxy.kubeconfig(), "attach", &["task", "-o", "json"])?;
     namespace.saw(&proxy, "get pods/1/log base", 1).await?;
-    namespace.unlabel("task-1").await?;
+    namespace.label("task-1", Value::Null).await?;
     namespace.saw(&proxy, "get pods/1", 1).await?;
     ledger.allow("stop")?;
     for ended in [task.ended().await?, follower.ended().await?] {
@@ -98,7 +97,7 @@ pub(super) async fn label_stripped_while_a_result_is_awaited(namespace: &Namespa
     namespace.saw(&proxy, "get pods/1/log base", 1).await?;
     ledger.allow("stop")?;
     namespace.pod("task-1", "has left its result", own_has_ended).await?;
-    namespace.unlabel("task-1").await?;
+    namespace.label("task-1", Value::Null).await?;
     namespace.saw(&proxy, "get pods/1", 1).await?;
     ledger.allow("side")?;
     let ended = follower.ended().await?.exits(0)?.came_to(&[SUCCEEDED])?;

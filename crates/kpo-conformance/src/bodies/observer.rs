@@ -36,6 +36,19 @@ pub(super) async fn killed_and_taken_over(namespace: &Namespace<'_>) -> Result<(
     namespace.is_empty().await
 }
 
+/// Who attaches afterwards adopts the success, and all that was printed.
+pub(super) async fn succeeded_while_nobody_watched(namespace: &Namespace<'_>) -> Result<(), Error> {
+    let ledger = Ledger::open(namespace).await?;
+    let task = namespace.start("run", &ledger.run("task", &[], COUNTS))?;
+    namespace.pod("task-1", "runs", is_running).await?;
+    task.signal("KILL").await?;
+    task.ended().await?;
+    namespace.pod("task-1", "has succeeded", |pod| pod["status"]["phase"] == "Succeeded").await?;
+    namespace.kpo("attach", &["task", "--take-over"]).await?.exits(0)?.prints("1\n2\n3\n4\n5\n6\n7\n8\n")?;
+    ledger.shows("task", &[1])?;
+    namespace.is_empty().await
+}
+
 /// The finalizer keeps the last state for us while nobody watches.
 pub(super) async fn protected_and_deleted(namespace: &Namespace<'_>) -> Result<(), Error> {
     let task = namespace.start("run", &shell(&["--protect"], "sleep 3; echo hello"))?;

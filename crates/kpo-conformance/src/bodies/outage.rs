@@ -7,6 +7,7 @@ use crate::command::Started;
 use crate::components::{Broken, Components, Fault};
 use crate::is_long;
 use crate::ledger::Ledger;
+use crate::proxy;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -194,4 +195,28 @@ pub(super) async fn containerd_killed(namespace: &Namespace<'_>) -> Result<(), E
 pub(super) async fn controllers_killed(namespace: &Namespace<'_>) -> Result<(), Error> {
     for_each(namespace, "kube-controller-manager", Fault::Killed, &[], &[10]).await?;
     for_each(namespace, "kube-scheduler", Fault::Killed, &[1], &[10]).await
+}
+
+/// The watch is cut, the pod is taken away meanwhile, and the API server that comes back has no history of that (410): one look decides, and what it
+/// does not show any more was protected.
+pub(super) async fn watch_is_compacted(namespace: &Namespace<'_>) -> Result<(), Error> {
+    let components = Components::here()?;
+    namespace.is_well().await?;
+    let ledger = Ledger::open(namespace).await?;
+    let (proxy, blind) = namespace.switched("watch pods", proxy::Fault::Lose).await?;
+    let run = ledger.run("task", &["--protect"], ENDURES);
+    let task = namespace.start_as(proxy.kubeconfig(), "run", &run)?;
+    namespace.pod("task-1", "runs", is_running).await?;
+    blind.set(true);
+    proxy.cut();
+    namespace.evict("task-1").await?;
+    namespace.pod("task-1", "has ended", |pod| pod["status"]["phase"] == "Failed").await?;
+    components.suffer("kube-apiserver", Fault::Killed(Duration::from_secs(1))).await?;
+    namespace.is_well().await?;
+    blind.set(false);
+    task.ended().await?.exits(75)?.says("evicted through the API")?;
+    // The watch from the version before was answered with 410, in its first event.
+    same("lists", &json!(proxy.count("list pods")), &json!(2))?;
+    ledger.shows("task", &[1])?;
+    namespace.is_empty().await
 }

@@ -46,6 +46,25 @@ pub(super) async fn missing(namespace: &Namespace<'_>) -> Result<(), Error> {
     namespace.is_empty().await
 }
 
+/// How it gets out, what is written, and what is said of it: the program succeeded, and its result is none.
+const SPOILT: &[(&str, &str, &str)] = &[
+    ("message", "head -c 5000 /dev/zero | tr '\\0' 1", "it reaches the limit, the limit is 4096 bytes"),
+    ("sidecar", "printf '[1,2'", "the result is not JSON: line 1, column 4"),
+    ("sidecar", "head -c 5000000 /dev/zero | tr '\\0' 1", "it has 5000000 bytes, the limit is 4194304 bytes"),
+];
+
+pub(super) async fn spoilt_results(namespace: &Namespace<'_>) -> Result<(), Error> {
+    for (how, writes, words) in SPOILT {
+        let flags = ["-o", "json", "--result", "--results", how, "--results-image", "kpo.rs/sidecar:1"];
+        let script = format!("mkdir -p /airflow/xcom; ({writes}) > /airflow/xcom/return.json");
+        let ended = namespace.kpo("run", &shell(&flags, &script)).await?.exits(65)?;
+        let outcome = ended.came_to(&["succeeded succeeded 0"])?.because("resultMissing", words)?.outcome()?;
+        same("result", &outcome["result"], &Value::Null)?;
+        namespace.is_empty().await?;
+    }
+    Ok(())
+}
+
 /// The kubelet stops the result's sidecar after all other containers: one that runs on is not waited for.
 pub(super) async fn beside_one_that_runs_on(namespace: &Namespace<'_>) -> Result<(), Error> {
     let side = container("side", "trap 'exit 0' TERM; while true; do sleep 0.2; done");

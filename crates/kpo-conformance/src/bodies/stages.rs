@@ -313,7 +313,7 @@ pub(super) async fn force_deleted_at_each_stage(namespace: &Namespace<'_>) -> Re
 }
 
 impl Namespace<'_> {
-    async fn taint(&self, node: &str, taints: &Value) -> Result<(), Error> {
+    pub(super) async fn taint(&self, node: &str, taints: &Value) -> Result<(), Error> {
         self.merge(&format!("/api/v1/nodes/{node}"), &json!({"spec": {"taints": taints}})).await?;
         Ok(())
     }
