@@ -63,9 +63,11 @@ const ALONE: &[&str] = &[
     "critical_pod_preempts",
     "taint_eviction_is_cancelled",
     "node_under_pressure",
+    "node_rebooted",
     "node_rebooted_records_lost",
     "records_lost_under_a_silent_kubelet",
     "rejected_after_all",
+    "rejected_between_two_reads",
     "cancelled_and_then_silent",
 ];
 
@@ -83,8 +85,8 @@ pub(crate) const CLUSTER_ONLY: &[Body] = bodies! {
     outage: api_server_killed api_server_paused etcd_killed kubelet_killed kubelet_paused containerd_killed
         controllers_killed watch_is_compacted;
     log: rotated_under_way;
-    kubelets: node_under_pressure node_rebooted_records_lost records_lost_under_a_silent_kubelet rejected_after_all
-        cancelled_and_then_silent;
+    kubelets: node_under_pressure node_rebooted node_rebooted_records_lost records_lost_under_a_silent_kubelet rejected_after_all
+        rejected_between_two_reads cancelled_and_then_silent;
     silent: node_silent all_nodes_silent stopped_on_a_silent_node out_of_service node_gone_for_good;
     token: token_ends_before_the_next;
     images: image_comes_late;

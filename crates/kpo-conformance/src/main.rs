@@ -71,7 +71,8 @@ async fn each(target: &Target, names: &[&str]) -> Result<usize, Error> {
     let names: Vec<&str> = names.iter().filter_map(|name| name.split(':').next()).collect();
     let wanted = |body: &&Body| names.is_empty() || names.iter().any(|name| body.name.contains(name));
     let cluster_only = if target.is_lab() { &[] } else { CLUSTER_ONLY };
-    let bodies: Vec<&Body> = BODIES.iter().chain(cluster_only).filter(wanted).collect();
+    // Those of the cluster only take longest: they begin.
+    let bodies: Vec<&Body> = cluster_only.iter().chain(BODIES).filter(wanted).collect();
     if bodies.is_empty() {
         return Err(format!("no body is called {}", names.join(" or ")).into());
     }

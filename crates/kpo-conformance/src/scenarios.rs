@@ -3,7 +3,7 @@
 //! What controllers do that the cluster does not have (an autoscaler, a queue, a cloud) a body does in their place, by the requests that they send: what the
 //! kubelet, the scheduler and the API server make of these is real.
 
-use Played::{Body, Cannot, Missing};
+use Played::{Body, Cannot};
 
 /// Where a scenario is played.
 enum Played {
@@ -11,8 +11,6 @@ enum Played {
     Body(&'static [&'static str]),
     /// By none, and why none can.
     Cannot(&'static str),
-    /// By none so far.
-    Missing,
 }
 
 /// A scenario's file without its ending, and who plays it.
@@ -85,12 +83,7 @@ const SCENARIOS: &[(&str, Played)] = &[
     ("node_deleted_idempotent", Body(&["node_gone_for_good"])),
     ("node_gone_with_the_log", Body(&["node_gone_for_good"])),
     ("node_pressure", Body(&["node_under_pressure"])),
-    (
-        "node_rebooted",
-        Cannot(
-            "a machine is not started anew here: its containers are lost with their records (node_rebooted_records_lost)",
-        ),
-    ),
+    ("node_rebooted", Body(&["node_rebooted"])),
     ("node_rebooted_records_lost", Body(&["node_rebooted_records_lost"])),
     ("node_shuts_down", Cannot("a kubelet learns of a shutdown from systemd-logind, which the cluster has not")),
     ("not_executable", Body(&["not_executable"])),
@@ -122,7 +115,7 @@ const SCENARIOS: &[(&str, Played)] = &[
     ),
     ("records_lost_under_a_silent_kubelet", Body(&["records_lost_under_a_silent_kubelet"])),
     ("rejected_after_all", Body(&["rejected_after_all"])),
-    ("rejected_between_two_reads", Missing),
+    ("rejected_between_two_reads", Body(&["rejected_between_two_reads"])),
     ("rejected_by_the_kubelet", Body(&["rejected_by_the_kubelet"])),
     ("rejected_for_its_node", Body(&["rejected_for_its_node"])),
     (
@@ -220,7 +213,6 @@ fn every_row_names_bodies_that_there_are_or_a_reason() {
                 }
             }
             Cannot(why) => assert!(!why.is_empty(), "{name} says no reason"),
-            Missing => (),
         }
     }
 }

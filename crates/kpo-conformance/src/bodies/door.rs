@@ -19,7 +19,7 @@ impl Switch {
         self.0.store(on, Ordering::Relaxed);
     }
 
-    fn is_on(&self) -> bool {
+    pub(super) fn is_on(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -34,7 +34,7 @@ impl Namespace<'_> {
     }
 }
 
-fn refused(code: u16, retry_after: Option<u32>) -> Fault {
+pub(super) fn refused(code: u16, retry_after: Option<u32>) -> Fault {
     Fault::Answer { code, retry_after, words: Words::Server, moment: Moment::Before }
 }
 

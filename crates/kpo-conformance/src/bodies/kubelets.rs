@@ -1,14 +1,16 @@
 //! What only a kubelet does: it rejects, evicts and preempts by itself, forgets, and is started anew.
 
 use super::disruption::node_cpu;
+use super::door::{Switch, refused};
 use super::preempted::SUCCEEDED;
-use super::{ENDURES, shell};
+use super::{ENDURES, WAITS_FOR_SETTINGS, is_waiting, shell};
 use crate::Error;
 use crate::cluster::Namespace;
 use crate::command::{Ended, Started};
 use crate::components::{Broken, Components, Fault};
 use crate::container::{container, resources};
 use crate::ledger::Ledger;
+use crate::proxy::{self, Asked, Proxy};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -168,7 +170,19 @@ async fn records_are_lost(namespace: &Namespace<'_>, fault: Fault) -> Result<End
     ended.exits(75)
 }
 
-/// As after a power cut: no container is left, and the kubelet starts.
+/// As after a power cut: the runtime knows its containers still, and finds none of them.
+pub(super) async fn node_rebooted(namespace: &Namespace<'_>) -> Result<(), Error> {
+    let components = Components::here()?;
+    namespace.is_well().await?;
+    let task = namespace.there(NODE, &[]).await?;
+    components.run(&["lose-power"]).await?;
+    let ended = task.ended().await?.exits(75)?;
+    namespace.is_well().await?;
+    ended.came_to(&["disrupted node-reboot started nodeReboot 255"])?;
+    namespace.is_empty().await
+}
+
+/// The same where no record of a container is left, either.
 pub(super) async fn node_rebooted_records_lost(namespace: &Namespace<'_>) -> Result<(), Error> {
     let ended = records_are_lost(namespace, Fault::Killed(Duration::ZERO)).await?;
     ended.came_to(&["disrupted node-reboot started nodeReboot"]).map(drop)
@@ -215,4 +229,42 @@ pub(super) async fn cancelled_and_then_silent(namespace: &Namespace<'_>) -> Resu
     broken.end().await?;
     task.ended().await?.exits(130)?.came_to(&["cancelled cancelledByUser 0"])?;
     namespace.is_empty().await
+}
+
+/// Nobody may watch, nor list events: the second attempt runs between two reads, then the kubelet, started anew, refuses it and ends it. That its program
+/// had begun is seen by what the kubelet tells of what it has ended.
+pub(super) async fn rejected_between_two_reads(namespace: &Namespace<'_>) -> Result<(), Error> {
+    let components = Components::here()?;
+    namespace.is_well().await?;
+    let ledger = Ledger::open(namespace).await?;
+    let blind = Switch::default();
+    let proxy = Proxy::start(namespace.target, forbids(blind.clone())).await?;
+    namespace.late_node(true).await?;
+    let selector = format!("spec.nodeSelector={}", json!({"kpo.rs/late": namespace.name}));
+    let flags = ["-o", "json", "--set", WAITS_FOR_SETTINGS, "--set", &selector];
+    let task = namespace.start_as(proxy.kubeconfig(), "run", &ledger.run("task", &flags, ENDURES))?;
+    namespace.pod("task-1", "waits for its settings", is_waiting).await?;
+    namespace.evict("task-1").await?;
+    namespace.pod("task-2", "waits for its settings", is_waiting).await?;
+    blind.set(true);
+    namespace.give_settings().await?;
+    namespace.wait("the second attempt has begun", || async { Ok(!ledger.starts()?.is_empty()) }).await?;
+    namespace.late_node(false).await?;
+    components.suffer("kubelet", Fault::Killed(Duration::ZERO)).await?;
+    namespace.pod("task-2", "is refused", |pod| pod["status"]["phase"] == "Failed").await?;
+    blind.set(false);
+    let ended = task.ended().await?.exits(75)?;
+    namespace.is_well().await?;
+    ended.came_to(&["disrupted eviction never evicted", "disrupted rejected started rejected 143"])?;
+    ledger.shows("task", &[2])?;
+    namespace.is_empty().await
+}
+
+/// Neither watches of pods nor lists of events are allowed; while the switch is on, nothing is read at all.
+fn forbids(blind: Switch) -> impl Fn(&Asked) -> proxy::Fault + Send + Sync + 'static {
+    move |asked| match asked.what.as_str() {
+        "watch pods" | "list events" => refused(403, None),
+        what if blind.is_on() && (what.starts_with("get ") || what.starts_with("list ")) => refused(503, Some(1)),
+        _ => proxy::Fault::Pass,
+    }
 }

@@ -13,8 +13,9 @@ pub(super) async fn pod_security_refuses(namespace: &Namespace<'_>) -> Result<()
 
 pub(super) async fn quota_is_full(namespace: &Namespace<'_>) -> Result<(), Error> {
     namespace.quota("full", json!({"pods": "0"})).await?;
-    let flags = ["--queue-timeout", "5s"];
-    namespace.kpo("run", &shell(&flags, "echo hello")).await?.prints("")?.says("exceeded quota")?;
+    let flags = ["-o", "json", "--queue-timeout", "5s"];
+    let ended = namespace.kpo("run", &shell(&flags, "echo hello")).await?.exits(126)?;
+    ended.came_to(&["launchFailed quotaExceeded"])?.because("quotaExceeded", "exceeded quota")?.has_line("hello", 0)?;
     let task = namespace.start("run", &shell(&[], "echo hello"))?;
     namespace.merge(&namespace.path("resourcequotas/full"), &json!({"spec": {"hard": {"pods": "5"}}})).await?;
     task.ended().await?.exits(0)?.prints("hello\n")?;

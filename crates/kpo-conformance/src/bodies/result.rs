@@ -37,12 +37,9 @@ pub(super) async fn by_exec(namespace: &Namespace<'_>) -> Result<(), Error> {
 /// The program ended well; what was asked for beside is missing, and that is said.
 pub(super) async fn missing(namespace: &Namespace<'_>) -> Result<(), Error> {
     let flags = ["-o", "json", "--result", "--results-image", "kpo.rs/sidecar:1"];
-    let ended = namespace.kpo("run", &shell(&flags, "true")).await?;
-    let outcome = ended.outcome()?;
-    if ended.code == Some(0) || !outcome["result"].is_null() {
-        return Err(format!("a missing result is said: {ended}").into());
-    }
-    same("verdict of the attempt", &outcome["attempts"][0]["verdict"]["class"], &json!("succeeded"))?;
+    let ended = namespace.kpo("run", &shell(&flags, "true")).await?.exits(65)?.came_to(&["succeeded succeeded 0"])?;
+    let outcome = ended.because("resultMissing", "the program left no result")?.outcome()?;
+    same("result", &outcome["result"], &Value::Null)?;
     namespace.is_empty().await
 }
 

@@ -12,10 +12,8 @@ pub(super) async fn undisturbed(namespace: &Namespace<'_>) -> Result<(), Error> 
 }
 
 pub(super) async fn exit_code(namespace: &Namespace<'_>) -> Result<(), Error> {
-    let ended = namespace.kpo("run", &shell(&["-o", "json"], "echo no; exit 7")).await?.exits(7)?;
-    let outcome = ended.outcome()?;
-    same("verdict", &outcome["verdict"], &json!("failed"))?;
-    same("attempts", &json!(outcome["attempts"].as_array().map(Vec::len)), &json!(1))?;
+    let flags = ["-o", "json", "--rerun", "idempotent"];
+    namespace.kpo("run", &shell(&flags, "echo no; exit 7")).await?.exits(7)?.came_to(&["failed programFailed 7"])?;
     namespace.is_empty().await
 }
 
@@ -44,7 +42,11 @@ pub(super) async fn sidecar_runs_on(namespace: &Namespace<'_>) -> Result<(), Err
 }
 
 pub(super) async fn kept_after_failure(namespace: &Namespace<'_>) -> Result<(), Error> {
-    namespace.kpo("run", &shell(&["--on-finish", "keep-failed"], "exit 3")).await?.exits(3)?;
-    namespace.pod("task-1", "is kept", |pod| pod["status"]["phase"] == "Failed").await?;
+    let flags = ["--on-finish", "keep-failed=2h", "--protect"];
+    namespace.kpo("run", &shell(&flags, "exit 3")).await?.exits(3)?;
+    let pod = namespace.pod("task-1", "is kept", |pod| pod["status"]["phase"] == "Failed").await?;
+    let metadata = &pod["metadata"];
+    let expires = metadata["annotations"]["kpo.rs/expires"].is_string();
+    same("expires, and is held", &json!([expires, metadata["finalizers"]]), &json!([true, null]))?;
     namespace.kpo("why", &["task"]).await?.exits(0).map(drop)
 }
