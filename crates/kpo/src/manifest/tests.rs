@@ -63,6 +63,19 @@ fn a_pod_of_kpos_can_be_handed_in_again() {
     assert_eq!(manifest.pod["metadata"], metadata);
 }
 
+/// An empty name is none.
+#[test]
+fn a_node_that_is_named_is_known_to_decisions() {
+    let names = |set: &str| {
+        let set = vec![set.to_owned()];
+        read(Request { image: Some("busybox".into()), set, ..Request::default() }).template().names_its_node
+    };
+    assert_eq!(
+        ["spec.nodeName=node-1", "spec.nodeName=\"\"", "spec.priorityClassName=high"].map(names),
+        [true, false, false]
+    );
+}
+
 #[test]
 fn flags_go_into_the_own_container() {
     let mut request = file(POD);
