@@ -90,7 +90,7 @@ pub(crate) const CLUSTER_ONLY: &[Body] = bodies! {
     silent: node_silent all_nodes_silent stopped_on_a_silent_node out_of_service node_gone_for_good;
     token: token_ends_before_the_next;
     images: image_comes_late;
-    signed: provider_fails;
+    signed: provider_fails evicted_while_pulling;
     injected: plain_sidecar_injected native_sidecar_injected failing_sidecar_injected
         no_gates init_container_pulls_beside_a_mesh result_that_is_cut sidecars_run_on_in_a_kept_pod;
 };

@@ -6,6 +6,7 @@ use crate::Error;
 use crate::cluster::Namespace;
 use crate::components::Components;
 use crate::ledger::Ledger;
+use crate::registry::{OTHER_SLOW_IMAGE, Registry};
 use serde_json::json;
 
 const EVICTED: &str = "disrupted eviction started evicted 143";
@@ -41,6 +42,22 @@ pub(super) async fn evicted_by_karpenter(namespace: &Namespace<'_>) -> Result<()
     namespace.evict("task-1").await?;
     namespace.event(&pod, "karpenter", "Evicted", "Evicted pod: Underutilized").await?;
     task.ended().await?.exits(75)?.came_to(&[EVICTED])?;
+    namespace.is_empty().await
+}
+
+/// A kubelet that pulls its image goes on, starts the program, and only then ends it.
+pub(super) async fn evicted_while_pulling(namespace: &Namespace<'_>) -> Result<(), Error> {
+    let components = Components::here()?;
+    // It may be there from the run before.
+    components.run(&["untag", OTHER_SLOW_IMAGE]).await?;
+    let registry = Registry::slow(&components, &namespace.target.kubeconfig).await?;
+    let ledger = Ledger::open(namespace).await?;
+    let image = format!("spec.containers[0].image={OTHER_SLOW_IMAGE}");
+    let task = namespace.start("run", &ledger.run("task", &["-o", "json", "--set", &image], ENDURES))?;
+    namespace.wait("its image is half there", || async { Ok(registry.is_half_way()) }).await?;
+    namespace.evict("task-1").await?;
+    task.ended().await?.exits(75)?.came_to(&[EVICTED])?;
+    ledger.shows("task", &[1])?;
     namespace.is_empty().await
 }
 
