@@ -51,15 +51,26 @@ fn after_help() -> String {
 
 /// Runs the command that the process's arguments ask for.
 pub fn main() -> ExitCode {
-    let arguments: Vec<OsString> = std::env::args_os().collect();
+    ExitCode::from(run(std::env::args_os().collect()))
+}
+
+/// Runs the command that these arguments ask for, the first of them being the program's name, and returns what the process shall exit with.
+/// The process is the command's meanwhile: its standard streams and its signals.
+pub fn run(arguments: Vec<OsString>) -> u8 {
+    // Beyond what a process can exit with there is only failure.
+    u8::try_from(code(arguments)).unwrap_or(u8::MAX)
+}
+
+fn code(arguments: Vec<OsString>) -> i32 {
     let name = *CALLED_AS.get_or_init(|| called_as(arguments.first()));
+    let is_run = arguments.iter().any(|argument| argument == "run");
     let matches = match command(name).try_get_matches_from(arguments) {
         Ok(matches) => matches,
-        Err(error) => return usage(&error),
+        Err(error) => return usage(&error, is_run),
     };
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return usage(&error, is_run),
     };
     let output = cli.command.output();
     match guarded(|| commands::run(cli.command, name)) {
@@ -69,7 +80,7 @@ pub fn main() -> ExitCode {
 }
 
 /// A panic is said where it happens; it ends as a failure of kpo's own, and not as the program's.
-fn guarded(run: impl FnOnce() -> Result<ExitCode, CliError>) -> Result<ExitCode, CliError> {
+fn guarded(run: impl FnOnce() -> Result<i32, CliError>) -> Result<i32, CliError> {
     let bug = |_| Err(CliError::new(ErrorKind::Bug, "what was under way may be left behind"));
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(bug)
 }
@@ -88,27 +99,26 @@ fn called_as(first: Option<&OsString>) -> &'static str {
 }
 
 /// clap prints its own errors, and help: exit code 2 for wrong usage, 0 for help.
-fn usage(error: &clap::Error) -> ExitCode {
+fn usage(error: &clap::Error, is_run: bool) -> i32 {
     // A closed standard output is no failure: there is nobody left to tell.
     let _ = error.print();
-    if is_stray_word(error) {
+    if is_run && is_stray_word(error) {
         crate::printer::to_stderr(&format!(
             "\nWhat is to run stands behind --, as for kubectl run:  {} run --image busybox -- echo hello",
             program()
         ));
     }
-    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+    error.exit_code()
 }
 
-/// Whether a word was given that is neither a flag nor a place's: `kpo run --image busybox echo hello`.
+/// Whether a word was given that is neither a flag nor a place's: `kpo run --image busybox echo hello`, as the arguments of `run`.
 fn is_stray_word(error: &clap::Error) -> bool {
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else { return false };
-    let of_run = std::env::args_os().any(|argument| argument == "run");
-    error.kind() == clap::error::ErrorKind::UnknownArgument && !word.starts_with('-') && of_run
+    error.kind() == clap::error::ErrorKind::UnknownArgument && !word.starts_with('-')
 }
 
 /// Says what went wrong; on standard output too, where objects were asked for.
-fn report(error: &CliError, output: Option<Output>) -> ExitCode {
+fn report(error: &CliError, output: Option<Output>) -> i32 {
     Printer::plain().error(error);
     let object = output.map(|output| match output.object() {
         Some(form) => form.text(&error.object()).unwrap_or_default().into_bytes(),
@@ -116,12 +126,7 @@ fn report(error: &CliError, output: Option<Output>) -> ExitCode {
     });
     // That it cannot be written changes nothing about the error.
     let _ = object.map(|object| to_stdout(&object));
-    exit_code(error.kind.exit_code())
-}
-
-/// An exit code as the process can have it: 0 to 255.
-pub(crate) fn exit_code(code: i32) -> ExitCode {
-    ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
+    error.kind.exit_code()
 }
 
 #[cfg(test)]

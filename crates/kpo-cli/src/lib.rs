@@ -25,5 +25,5 @@ mod signals;
 mod topics;
 mod trace;
 
-pub use app::{command, main};
+pub use app::{command, main, run};
 pub use reference::reference;

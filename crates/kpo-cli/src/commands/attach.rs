@@ -106,7 +106,7 @@ impl Attaching<'_> {
         found(&again);
         let session = Session { errand: self.errand, lab: None, again };
         let code = session.follow(running, printer, self.output, (signals, retries)).await?;
-        Ok(crate::app::exit_code(code))
+        Ok(code)
     }
 
     fn template(&self) -> Result<Option<Template>, CliError> {

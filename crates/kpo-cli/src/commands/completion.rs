@@ -5,7 +5,7 @@ use crate::complete;
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use clap_complete::Shell;
-use std::process::ExitCode;
+use kpo_core::reason::exit;
 
 /// Print a script that completes kpo's commands and flags in a shell
 #[derive(Args, Debug)]
@@ -63,11 +63,11 @@ pub(super) fn completion(args: &CompletionArgs, name: &'static str) -> Done {
         For::KubectlPlugin => script.extend(complete::SCRIPT.as_bytes()),
     }
     crate::printer::to_stdout(&script)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(exit::SUCCESS)
 }
 
 pub(super) fn complete(args: &CompleteArgs, name: &'static str) -> Done {
     let answer = complete::answer(&mut crate::command(name), &args.words);
     crate::printer::to_stdout(answer.as_bytes())?;
-    Ok(ExitCode::SUCCESS)
+    Ok(exit::SUCCESS)
 }

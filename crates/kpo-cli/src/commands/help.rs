@@ -5,7 +5,7 @@ use crate::error::CliError;
 use crate::pages;
 use crate::topics;
 use clap::Args;
-use std::process::ExitCode;
+use kpo_core::reason::exit;
 
 /// Say more of a command, or of a topic: rerun, scripts, exit-codes, preemption, reasons
 #[derive(Args, Debug)]
@@ -25,7 +25,7 @@ pub(super) fn help(args: &HelpArgs, name: &'static str) -> Done {
         },
     };
     crate::printer::styled_to_stdout(&text)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(exit::SUCCESS)
 }
 
 fn command_help(subject: &str, name: &'static str) -> Result<String, CliError> {

@@ -9,11 +9,11 @@ use crate::printer::{Printer, Tone};
 use crate::signals::Signals;
 use clap::Args;
 use kpo::identity;
+use kpo_core::reason::exit;
 use kpo_lab::ServeError;
 use std::io::ErrorKind as ErrorKindOfIo;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 /// Run an embedded cluster
 ///
@@ -72,7 +72,7 @@ async fn until_signal(url: &str, kubeconfig: &Path, mut signals: Signals, mut re
         }
     }
     printer.finish().await;
-    Ok(ExitCode::SUCCESS)
+    Ok(exit::SUCCESS)
 }
 
 /// Runs the command with the lab's kubeconfig; its exit code is ours, and signals are handed on to it.
@@ -97,7 +97,7 @@ async fn command(
     };
     printer.finish().await;
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
-    Ok(crate::app::exit_code(code.unwrap_or(1)))
+    Ok(code.unwrap_or(1))
 }
 
 /// Sends a signal on. Ctrl-C and a hangup the terminal has told the command too: a second one would mean more than the first.

@@ -68,7 +68,7 @@ pub(super) fn logs(args: LogsArgs) -> Done {
             (false, true) => exit::SUCCESS,
         };
         printer.finish().await;
-        Ok(crate::app::exit_code(code))
+        Ok(code)
     })
 }
 

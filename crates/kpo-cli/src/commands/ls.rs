@@ -7,11 +7,11 @@ use crate::printer::{to_stderr, to_stdout, visible};
 use crate::render::span_text;
 use clap::Args;
 use kpo::request::Call;
+use kpo_core::reason::exit;
 use kpo_core::{Pod, Time, marks};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// List the tasks that have a pod
@@ -52,7 +52,7 @@ pub(super) fn ls(args: LsArgs) -> Done {
             None if rows.is_empty() => to_stderr(&none(&searched)),
             None => to_stdout(table(&rows, args.all_namespaces).as_bytes())?,
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(exit::SUCCESS)
     })
 }
 

@@ -18,10 +18,9 @@ use crate::error::CliError;
 use clap::Subcommand;
 use kpo_core::Pod;
 pub(crate) use run::{Output, OutputArgs};
-use std::process::ExitCode;
 
 /// What a command comes to: its exit code, or an error that is printed once, at the edge.
-pub(crate) type Done = Result<ExitCode, CliError>;
+pub(crate) type Done = Result<i32, CliError>;
 
 #[derive(Subcommand)]
 pub(crate) enum Commands {

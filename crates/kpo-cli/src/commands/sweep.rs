@@ -10,10 +10,10 @@ use clap::Args;
 use kpo::KubernetesHook;
 use kpo::manager::Written;
 use kpo::request::{Call, RequestError};
+use kpo_core::reason::exit;
 use kpo_core::sweep::{self, Due};
 use kpo_core::{Pod, Time, marks};
 use serde::Deserialize;
-use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Remove what is no longer needed: kept pods that have expired, finalizers of kpo's that were left behind
@@ -70,7 +70,7 @@ pub(super) fn sweep(args: SweepArgs) -> Done {
             printer.say(Tone::Plain, "nothing to remove");
         }
         printer.finish().await;
-        first_failure.map_or(Ok(ExitCode::SUCCESS), |error| Err(CliError::from(error)))
+        first_failure.map_or(Ok(exit::SUCCESS), |error| Err(CliError::from(error)))
     })
 }
 

@@ -3,7 +3,7 @@
 use super::Done;
 use crate::options::Form;
 use clap::Args;
-use std::process::ExitCode;
+use kpo_core::reason::exit;
 
 /// Print the version
 #[derive(Args, Debug)]
@@ -24,5 +24,5 @@ pub(super) fn version(args: &VersionArgs) -> Done {
         }
     };
     crate::printer::to_stdout(text.as_bytes())?;
-    Ok(ExitCode::SUCCESS)
+    Ok(exit::SUCCESS)
 }

@@ -19,10 +19,10 @@ use kpo::KubernetesHook;
 use kpo::driver::{self, TaskRequest};
 use kpo::manifest::Manifest;
 use kpo::request::Call;
+use kpo_core::reason::exit;
 use kpo_core::{Carried, Observer, OnFinish, Task, Time, marks};
 use serde_json::Value;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
 /// Run a task to its end
@@ -331,7 +331,7 @@ async fn run_task(args: RunArgs) -> Done {
         again: args.connection.again(&namespace),
     };
     let code = session.follow(driver::run(&hook, request), printer, &args.output, (signals, retries)).await?;
-    Ok(crate::app::exit_code(code))
+    Ok(code)
 }
 
 /// What is said where a signal comes before there can be a pod.
@@ -373,7 +373,7 @@ fn say_unused(manifest: &Manifest, retries: u32, printer: &Printer) {
 fn show(pod: &Value, args: &RunArgs) -> Done {
     let form = args.output.output.and_then(Output::object).unwrap_or(Form::Yaml);
     to_stdout(form.text(pod)?.as_bytes())?;
-    Ok(ExitCode::SUCCESS)
+    Ok(exit::SUCCESS)
 }
 
 /// The first request: a wrong address, certificate or token is told at once, where later outages are ridden out. And a task of that name

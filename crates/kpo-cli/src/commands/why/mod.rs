@@ -13,9 +13,9 @@ use crate::records::{self, Record, Recording, What};
 use crate::render::{self, Asked, Preemptor, WhyCase};
 use clap::Args;
 use kpo_core::AttemptRecord;
+use kpo_core::reason::exit;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 /// Say what became of a pod, and why that is believed
 ///
@@ -60,7 +60,7 @@ pub(super) fn why(args: WhyArgs) -> Done {
         None => block_on(live::explain(&args))?,
     };
     crate::printer::to_stdout(text.as_bytes())?;
-    Ok(ExitCode::SUCCESS)
+    Ok(exit::SUCCESS)
 }
 
 /// What is known of a pod beside what was seen of it.
