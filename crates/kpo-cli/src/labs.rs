@@ -6,8 +6,7 @@ use kpo::KubernetesHook;
 use kpo::hook::{ConnectOptions, Source};
 use kpo::manifest::Manifest;
 use kpo::request::RequestOptions;
-use kpo_lab::process::ProcessOptions;
-use kpo_lab::{Lab, LabOptions, ProcessRuntime, Time, World, script};
+use kpo_lab::{Lab, LiveError, World, script};
 use serde_json::Value;
 use std::path::Path;
 use tokio::sync::mpsc;
@@ -15,26 +14,15 @@ use tokio::sync::mpsc;
 /// A cluster that ends with this value.
 pub(crate) type RunningLab = Lab<World>;
 
-/// UIDs and generated names follow from it: a lab lives alone, so they need not differ from another's.
-const SEED: u64 = 1;
-
 /// Starts a cluster: `quiet`, `preemption`, or what a script's file says; and tells what of that comes to nothing.
 pub(crate) async fn start(script: &str) -> Result<(RunningLab, Refusals), CliError> {
     let script = read(script)?;
-    let now = Time::wall_clock();
-    let runtime = ProcessRuntime::new(ProcessOptions::default())
-        .map_err(|error| CliError::because(ErrorKind::Local, "the lab cannot start", &error))?;
-    let mut world = World::new(now, SEED, Box::new(script.runtime_beside(Box::new(runtime))));
-    world.play(&script);
-    if let Some(why) = world.refusals().first() {
-        return Err(CliError::input(format!("the lab's API server refuses what the script says: {why}")));
-    }
     let (tell, told) = mpsc::unbounded_channel();
     // Nobody listens any more: the command is at its end.
-    world.on_refusal(move |why| drop(tell.send(why.to_owned())));
-    let lab = Lab::serve(world, LabOptions::default())
-        .await
-        .map_err(|error| CliError::because(ErrorKind::Local, "the lab cannot start", &error))?;
+    let lab = Lab::live(&script, move |why| drop(tell.send(why.to_owned()))).await.map_err(|error| match error {
+        LiveError::Refused(_) => CliError::input(error.to_string()),
+        error => CliError::because(ErrorKind::Local, "the lab cannot start", &error),
+    })?;
     Ok((lab, Refusals(told)))
 }
 

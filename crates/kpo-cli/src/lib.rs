@@ -22,8 +22,10 @@ mod render;
 mod retries;
 mod session;
 mod signals;
+mod story;
 mod topics;
 mod trace;
 
 pub use app::{command, main, run};
 pub use reference::reference;
+pub use story::{Role, Story};

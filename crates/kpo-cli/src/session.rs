@@ -14,7 +14,7 @@ use crate::signals::{Caught, Signals};
 use kpo::driver::{Delivery, Event, Running, What};
 use kpo_core::reason::exit;
 use kpo_core::{Hindrance, Outcome, Reason, Spec, Stop, Time};
-pub(crate) use logs::{LogView, error_line};
+pub(crate) use logs::{LogView, Note, error_line};
 use serde::Serialize;
 use serde_json::json;
 use std::time::Duration;
@@ -356,18 +356,8 @@ impl Follower {
     }
 
     fn known<'a>(&'a self, last_line: Option<&'a str>) -> Known<'a> {
-        Known {
-            container: &self.spec.template.container,
-            why: self.teller.why_no_rerun(),
-            last_line,
-            spec: Some(&self.spec),
-            asked: self.teller.asked(),
-            gates: self.teller.gates(),
-            waiting: self.teller.waiting(),
-            log: if self.session.errand.shows_logs() { Log::Shown } else { Log::Gone },
-            preemptor: None,
-            again: &self.session.again,
-        }
+        let log = if self.session.errand.shows_logs() { Log::Shown } else { Log::Gone };
+        self.teller.known(last_line, log)
     }
 
     /// Of a pod that stays.

@@ -11,6 +11,8 @@ use tokio::task::JoinHandle;
 use crate::api::{Tokens, User};
 use crate::clock::Clock;
 use crate::faults::{Faults, Seen};
+use crate::process::{ProcessOptions, ProcessRuntime};
+use crate::script::Script;
 use crate::server::tls::{self, ServeError};
 use crate::server::{Cluster, LabService, RequestKind, Shared};
 use crate::time::Time;
@@ -93,7 +95,39 @@ impl<C: Cluster> Drop for Lab<C> {
     }
 }
 
+/// Why a script's cluster does not come up.
+#[derive(Debug, thiserror::Error)]
+pub enum LiveError {
+    /// Containers cannot be run as local processes.
+    #[error("containers cannot be run here")]
+    Runtime(#[source] std::io::Error),
+    /// The lab's own API server refuses what the script says.
+    #[error("the lab's API server refuses what the script says: {0}")]
+    Refused(String),
+    /// The API server does not come up.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+}
+
 impl Lab {
+    /// A cluster with an HTTPS server on the loopback interface in which a script plays, by the wall clock: its containers are local processes, but
+    /// for those of which the script says what they do. `on_refusal` is told what of the script comes to nothing, and why.
+    ///
+    /// # Errors
+    /// [`LiveError`].
+    pub async fn live(script: &Script, on_refusal: impl Fn(&str) + Send + 'static) -> Result<Lab, LiveError> {
+        /// UIDs and generated names follow from it: such a lab lives alone, so they need not differ from another's.
+        const SEED: u64 = 1;
+        let runtime = ProcessRuntime::new(ProcessOptions::default()).map_err(LiveError::Runtime)?;
+        let mut world = World::new(Time::wall_clock(), SEED, Box::new(script.runtime_beside(Box::new(runtime))));
+        world.play(script);
+        if let Some(why) = world.refusals().first() {
+            return Err(LiveError::Refused(why.clone()));
+        }
+        world.on_refusal(on_refusal);
+        Ok(Lab::serve(world, LabOptions::default()).await?)
+    }
+
     /// The instant at which a lab without sockets begins, unless told otherwise: 2026-11-24T00:00:00Z. Its runs are the same each time.
     pub const EPOCH: Time = Time::from_secs(1_795_478_400);
 }

@@ -32,7 +32,8 @@ pub use clock::Clock;
 pub use error::ApiError;
 pub use faults::{Fault, FaultGuard, Faults, Match, Reply, Seen};
 pub use kubelet::{Connection, Images, Network, Pull, Records, Timing};
-pub use lab::{Lab, LabOptions};
+pub use lab::{Lab, LabOptions, LiveError};
+
 pub use log::ContainerLog;
 pub use nodes::NodeSpec;
 pub use process::ProcessRuntime;

@@ -53,6 +53,7 @@ pub mod identity;
 pub mod logs;
 pub mod manager;
 pub mod manifest;
+pub mod options;
 pub mod request;
 pub mod result;
 pub mod watch;

@@ -3,8 +3,8 @@
 use crate::env;
 use crate::error::CliError;
 use clap::ValueEnum;
-use kpo_core::OnFinish;
 use kpo_core::spec::{ExitZeroAfterTerm, OnUnsignedDelete, RerunPolicy};
+use kpo_core::{OnFinish, ResultBy};
 
 /// `--rerun`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -84,6 +84,16 @@ pub(crate) enum Transport {
     Message,
     /// Read by exec from a sidecar, which needs --results-image and the right to exec
     Exec,
+}
+
+impl From<Transport> for ResultBy {
+    fn from(transport: Transport) -> Self {
+        match transport {
+            Transport::Sidecar => Self::Sidecar,
+            Transport::Message => Self::Message,
+            Transport::Exec => Self::Exec,
+        }
+    }
 }
 
 /// `--on-sigterm`

@@ -1,7 +1,8 @@
 //! A task's events as lines, in the order in which they come.
 
 use super::asked::Asked;
-use super::end;
+use super::end::{self, Known};
+use super::next::Log;
 use super::rule::{failing, with_rule};
 use super::wait::{self, Waiting};
 use super::words::{clause, offset, program, span};
@@ -101,9 +102,20 @@ impl Teller {
         Self { again: again.to_owned(), ..self }
     }
 
-    /// Why no other attempt followed the last one. `None`: none would be expected.
-    pub(crate) fn why_no_rerun(&self) -> Option<NoRerun> {
-        self.why_no_rerun
+    /// What is known of the task's end beside its outcome.
+    pub(crate) fn known<'a>(&'a self, last_line: Option<&'a str>, log: Log) -> Known<'a> {
+        Known {
+            container: &self.spec.template.container,
+            why: self.why_no_rerun,
+            last_line,
+            spec: Some(&self.spec),
+            asked: self.asked(),
+            gates: &self.gates,
+            waiting: self.waiting.as_deref(),
+            log,
+            preemptor: None,
+            again: &self.again,
+        }
     }
 
     /// The current pod's name. `None`: there is none yet.
@@ -153,16 +165,6 @@ impl Teller {
             Some(Because::Program { deadline, .. }) if self.spec.clocks.run.is_none() => *deadline,
             _ => None,
         }
-    }
-
-    /// The gates that held the task last.
-    pub(crate) fn gates(&self) -> &[String] {
-        &self.gates
-    }
-
-    /// The container whose start was waited for last.
-    pub(crate) fn waiting(&self) -> Option<&str> {
-        self.waiting.as_deref()
     }
 
     /// The manifest.

@@ -28,6 +28,14 @@ pub(crate) struct LogView {
     said: BTreeMap<String, Instant>,
 }
 
+/// What there is to say of a log.
+pub(crate) enum Note {
+    /// To everybody.
+    Say(String),
+    /// To who wants to know more.
+    Detail(String),
+}
+
 impl LogView {
     pub(crate) fn new(own: &str, form: Option<Output>) -> Self {
         Self { own: own.to_owned(), form, last: Vec::new(), forbidden: BTreeSet::new(), said: BTreeMap::new() }
@@ -43,37 +51,49 @@ impl LogView {
     pub(crate) fn print(&mut self, printer: &Printer, task: &str, at: Time, piece: &Piece) -> Option<String> {
         match &piece.event {
             LogEvent::Lines(batch) => self.lines(printer, task, piece, batch),
-            LogEvent::Gap(gap) => {
-                if self.form == Some(Output::Events) {
-                    let value = json!({"event": "gap", "pod": &*piece.pod, "container": &*piece.container,
-                        "after": gap.after.map(|at| at.to_string()), "before": gap.before.map(|at| at.to_string()), "cause": cause(gap)});
-                    printer.data(json_line(task, at, value));
-                }
-                // Of a log that may not be read, all is missing, and that was said.
-                let said = matches!(gap.cause, GapCause::Forbidden(_)) && self.forbidden.contains(&*piece.container);
-                return (!said).then(|| render::gap(gap.after, gap.before, &cause(gap)));
+            LogEvent::Gap(gap) if self.form == Some(Output::Events) => {
+                let value = json!({"event": "gap", "pod": &*piece.pod, "container": &*piece.container,
+                    "after": gap.after.map(|at| at.to_string()), "before": gap.before.map(|at| at.to_string()), "cause": cause(gap)});
+                printer.data(json_line(task, at, value));
             }
-            LogEvent::Trouble(trouble) if trouble.failure.is_forbidden() => {
-                if self.forbidden.insert(piece.container.to_string()) {
-                    let text = format!("the log of {} cannot be read: {}", piece.container, trouble.failure);
-                    return Some(render::with_rule(&text));
-                }
-            }
-            LogEvent::Trouble(trouble) => {
-                let text = format!(
-                    "the log of {} cannot be read now ({}); again in {}",
-                    piece.container,
-                    trouble.failure,
-                    render::span_text(trouble.retry_in)
-                );
-                if self.is_to_be_said(&piece.container, trouble) {
-                    return Some(text);
-                }
-                printer.detail(text);
-            }
-            LogEvent::End => {}
+            _ => {}
+        }
+        match self.note(piece)? {
+            Note::Say(text) => return Some(text),
+            Note::Detail(text) => printer.detail(text),
         }
         None
+    }
+
+    /// What there is to say of a piece, beside its lines. `None`: nothing.
+    pub(crate) fn note(&mut self, piece: &Piece) -> Option<Note> {
+        match &piece.event {
+            LogEvent::Lines(batch) => {
+                if *piece.container == *self.own {
+                    self.remember(batch);
+                }
+                None
+            }
+            LogEvent::Gap(gap) => {
+                // Of a log that may not be read, all is missing, and that was said.
+                let said = matches!(gap.cause, GapCause::Forbidden(_)) && self.forbidden.contains(&*piece.container);
+                (!said).then(|| Note::Say(render::gap(gap.after, gap.before, &cause(gap))))
+            }
+            LogEvent::Trouble(trouble) if trouble.failure.is_forbidden() => {
+                let is_news = self.forbidden.insert(piece.container.to_string());
+                let text = format!("the log of {} cannot be read: {}", piece.container, trouble.failure);
+                is_news.then(|| Note::Say(render::with_rule(&text)))
+            }
+            LogEvent::Trouble(trouble) => {
+                let (container, again) = (&piece.container, render::span_text(trouble.retry_in));
+                let text = format!("the log of {container} cannot be read now ({}); again in {again}", trouble.failure);
+                Some(match self.is_to_be_said(container, trouble) {
+                    true => Note::Say(text),
+                    false => Note::Detail(text),
+                })
+            }
+            LogEvent::End => None,
+        }
     }
 
     /// Trouble that passes by itself is not worth a line; what lasts, or is this machine's own, is said once a minute.
@@ -86,11 +106,8 @@ impl LogView {
         lasts && is_due
     }
 
-    fn lines(&mut self, printer: &Printer, task: &str, piece: &Piece, batch: &LogBatch) {
+    fn lines(&self, printer: &Printer, task: &str, piece: &Piece, batch: &LogBatch) {
         let own = *piece.container == *self.own;
-        if own {
-            self.remember(batch);
-        }
         match self.form {
             Some(Output::Events) => printer.data(as_events(task, piece, batch)),
             None if own => printer.data(bare(batch)),

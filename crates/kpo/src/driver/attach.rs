@@ -9,7 +9,7 @@ use crate::manager::PodManager;
 use crate::request::{Call, RequestError};
 use crate::result;
 use crate::watch::{PodVersion, Watch, WatchOptions};
-use kpo_core::{Attach, AttachError, Pod, Spec, Task, marks};
+use kpo_core::{Attach, AttachError, Carried, Pod, Spec, Task, marks};
 use serde_json::Value;
 
 /// Which task, and how.
@@ -106,6 +106,52 @@ fn asked_for(spec: Spec, template: Template) -> TaskRequest {
 pub async fn find(hook: &KubernetesHook, namespace: &str, task: &str) -> Result<Vec<String>, RequestError> {
     let list = hook.pods(namespace).list(&format!("{}={task}", marks::TASK), Call::forever()).await?;
     Ok(list.items.iter().filter_map(|pod| pod["metadata"]["name"].as_str()).map(str::to_owned).collect())
+}
+
+/// A task of that name is there: nothing is to be created under it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InUse {
+    /// It has ended, and this pod of it is kept.
+    Kept {
+        /// Its name.
+        pod: String,
+    },
+    /// This pod of it is there.
+    There {
+        /// Its name.
+        pod: String,
+    },
+}
+
+/// Whether a task of that id has pods in the namespace. As the first request it also tells a wrong address, certificate or token at once, where
+/// later outages are ridden out. Who may not list pods is told by the create, for the first attempt's name.
+///
+/// # Errors
+/// The list's.
+pub async fn in_use(
+    hook: &KubernetesHook,
+    namespace: &str,
+    task: &str,
+    call: Call,
+) -> Result<Option<InUse>, RequestError> {
+    match hook.pods(namespace).list(&format!("{}={task}", marks::TASK), call).await {
+        Ok(list) => Ok(list.items.first().map(InUse::of)),
+        Err(error) if error.failure.is_forbidden() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl InUse {
+    /// A task's pod was kept when that had finished: its verdict stands on it.
+    fn of(pod: &Value) -> Self {
+        let name = pod["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let state = pod["metadata"]["annotations"][marks::STATE].as_str();
+        let carried = state.and_then(|state| Carried::from_json(state).ok());
+        match carried.is_some_and(|carried| carried.verdict.is_some()) {
+            true => InUse::Kept { pod: name },
+            false => InUse::There { pod: name },
+        }
+    }
 }
 
 async fn pods_of(pods: &PodManager, task: &str) -> Result<Vec<Value>, AttachFailure> {

@@ -16,11 +16,11 @@ use crate::session::{Errand, Session};
 use crate::signals::Signals;
 use clap::{Args, ValueEnum};
 use kpo::KubernetesHook;
-use kpo::driver::{self, TaskRequest};
+use kpo::driver::{self, InUse, TaskRequest};
 use kpo::manifest::Manifest;
 use kpo::request::Call;
 use kpo_core::reason::exit;
-use kpo_core::{Carried, Observer, OnFinish, Task, Time, marks};
+use kpo_core::{Observer, OnFinish, Task, Time};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -174,7 +174,7 @@ pub(crate) struct ClockArgs {
 pub(crate) struct ResultArgs {
     /// Hand back what the program writes to this file: on standard error ("result: …"), with -o json in the Outcome.
     /// Default path: /airflow/xcom/return.json
-    #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = RESULT_PATH)]
+    #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = kpo::result::DEFAULT_PATH)]
     pub(crate) result: Option<String>,
     /// How it gets out of the pod
     #[arg(long, value_enum, value_name = "HOW", default_value_t = Transport::Sidecar, requires = "result")]
@@ -189,9 +189,6 @@ pub(crate) struct ResultArgs {
     #[arg(long, value_name = "YAML", value_parser = security_context, requires = "result")]
     pub(crate) results_security: Option<Value>,
 }
-
-/// Where upstream's operator expects it.
-const RESULT_PATH: &str = "/airflow/xcom/return.json";
 
 /// What stays.
 #[derive(Args, Debug)]
@@ -290,7 +287,7 @@ pub(super) fn run(args: RunArgs) -> Done {
 async fn run_task(args: RunArgs) -> Done {
     demand_sense(&args)?;
     let manifest = request::manifest(&args)?;
-    let task = request::task_name(&args, &manifest);
+    let task = manifest.task_name();
     // All that can be wrong without a cluster is told before one is asked; the namespace may be the connection's.
     let namespace = manifest.namespace.clone().unwrap_or_else(|| "default".to_owned());
     let mut request = request::task(&args, &manifest, &task, &namespace)?;
@@ -345,11 +342,6 @@ fn demand_sense(args: &RunArgs) -> Result<(), CliError> {
     if args.how.dry_run.is_some() && args.output.output == Some(Output::Events) {
         return Err(CliError::input("a dry run has no events: -o json or -o yaml"));
     }
-    if args.again.replace_unreachable_after.is_some() && args.again.rerun == RerunWhen::Never {
-        let text =
-            "--replace-unreachable-after makes a second pod, and --rerun=never forbids one: leave one of them out";
-        return Err(CliError::input(text));
-    }
     Ok(())
 }
 
@@ -380,35 +372,28 @@ fn show(pod: &Value, args: &RunArgs) -> Done {
 /// that has pods is left alone: nothing is created. Who may not list pods is told by the create, for the first attempt's name.
 async fn refuse_if_in_use(hook: &KubernetesHook, request: &TaskRequest, args: &RunArgs) -> Result<(), CliError> {
     let (task, namespace) = (&request.spec.task, &request.spec.namespace);
-    let selector = format!("{}={task}", marks::TASK);
-    match hook.pods(namespace).list(&selector, Call::within(FIRST_ANSWER)).await {
-        Ok(list) => match list.items.first() {
-            None => Ok(()),
-            Some(pod) => Err(in_use(pod, request, &args.connection.again(namespace))),
-        },
-        Err(error) if error.failure.is_forbidden() => Ok(()),
-        Err(error) => Err(error.into()),
+    match driver::in_use(hook, namespace, task, Call::within(FIRST_ANSWER)).await? {
+        None => Ok(()),
+        Some(in_use) => Err(refused(&in_use, request, &args.connection.again(namespace))),
     }
 }
 
-fn in_use(pod: &Value, request: &TaskRequest, again: &str) -> CliError {
+fn refused(in_use: &InUse, request: &TaskRequest, again: &str) -> CliError {
     let (task, namespace, kpo) = (&request.spec.task, &request.spec.namespace, render::program());
-    let name = pod["metadata"]["name"].as_str().unwrap_or_default();
     let another = "To run another: give it another --name";
-    if is_kept(pod) {
-        let text = format!("task {task} has ended, and its pod {name} in namespace {namespace} is kept");
-        return CliError::new(ErrorKind::Refused, text)
-            .hint(format!("To see its log and its end: {kpo} attach {task}{again}"))
-            .hint(format!("To remove it: kubectl delete pod {name} -n {namespace}"))
-            .hint(another);
+    match in_use {
+        InUse::Kept { pod } => {
+            let text = format!("task {task} has ended, and its pod {pod} in namespace {namespace} is kept");
+            CliError::new(ErrorKind::Refused, text)
+                .hint(format!("To see its log and its end: {kpo} attach {task}{again}"))
+                .hint(format!("To remove it: kubectl delete pod {pod} -n {namespace}"))
+                .hint(another)
+        }
+        InUse::There { pod } => {
+            let text = format!("task {task} is there already, in namespace {namespace}: pod {pod}");
+            CliError::new(ErrorKind::Refused, text)
+                .hint(format!("To go on with it: {kpo} attach {task}{again}"))
+                .hint(another)
+        }
     }
-    CliError::new(ErrorKind::Refused, format!("task {task} is there already, in namespace {namespace}: pod {name}"))
-        .hint(format!("To go on with it: {kpo} attach {task}{again}"))
-        .hint(another)
-}
-
-/// Whether a task's pod was kept when that had finished: its verdict stands on it.
-fn is_kept(pod: &Value) -> bool {
-    let state = pod["metadata"]["annotations"][marks::STATE].as_str();
-    state.and_then(|state| Carried::from_json(state).ok()).is_some_and(|carried| carried.verdict.is_some())
 }
