@@ -65,7 +65,22 @@ pub enum AttachFailure {
 pub async fn attach(hook: &KubernetesHook, request: AttachRequest) -> Result<Running, AttachFailure> {
     let pods = hook.pods(&request.namespace);
     let watch = Watch::start(pods.requests().clone(), &request.namespace, WatchOptions::of(pods.requests()));
-    let eyes = watch.subscribe(&request.task).expect("a new watch has no subscriber");
+    let attached = attach_beside(hook, &watch, request).await?;
+    Ok(attached.expect("a new watch has no subscriber"))
+}
+
+/// Attaches to a task beside others, all seen by one watch of their namespace ([`Watch::start`]). `None`: the task is watched in this process
+/// already.
+///
+/// # Errors
+/// [`AttachFailure`].
+pub async fn attach_beside(
+    hook: &KubernetesHook,
+    watch: &Watch,
+    request: AttachRequest,
+) -> Result<Option<Running>, AttachFailure> {
+    let pods = hook.pods(&request.namespace);
+    let Some(eyes) = watch.subscribe(&request.task) else { return Ok(None) };
     // Looking begins before the list, so that nothing falls in between. Where it cannot begin, that is told, and the list says why.
     eyes.said().await;
     let relists = eyes.relists();
@@ -74,7 +89,7 @@ pub async fn attach(hook: &KubernetesHook, request: AttachRequest) -> Result<Run
     let seen: Vec<Pod> = found.into_iter().filter_map(|pod| serde_json::from_value(pod).ok()).collect();
     seen.iter().for_each(|pod| eyes.expect_since(relists, &PodVersion::of(pod)));
     let clock = Clock::start(hook);
-    sweeper::start(&pods, &watch, clock);
+    sweeper::start(&pods, watch, clock);
     let how = Attach {
         task: request.task,
         observer: identity::observer(),
@@ -84,7 +99,7 @@ pub async fn attach(hook: &KubernetesHook, request: AttachRequest) -> Result<Run
     };
     let core = Task::attach(clock.now(), &how, seen)?;
     let request = template.map(|template| asked_for(core.spec().clone(), template));
-    Ok(start(pods, core, request, Some(eyes), clock))
+    Ok(Some(start(pods, core, request, Some(eyes), clock)))
 }
 
 /// The task as it was asked for.

@@ -182,7 +182,7 @@ pub struct WatchOptions {
 
 impl WatchOptions {
     /// The default, with the process's one source of jitter: without jitter a run is the same each time.
-    pub(crate) fn of(requests: &Requests) -> Self {
+    pub fn of(requests: &Requests) -> Self {
         let mut options = Self::default();
         options.backoff.jitter = requests.options().backoff.jitter.clone();
         options
