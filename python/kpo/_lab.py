@@ -4,6 +4,7 @@ name "pulls"."""
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from types import TracebackType
@@ -28,7 +29,8 @@ class Lab:
     def __init__(self, script: Script = "quiet") -> None:
         self._script = _text(script)
         self._native: _kpo.Cluster | None = None
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: str | None = None
+        self._process = os.getpid()
         self._clients: list[Client] = []
 
     def __repr__(self) -> str:
@@ -57,10 +59,11 @@ class Lab:
     @property
     def kubeconfig_path(self) -> str:
         """The same in a file, which goes with the lab; readable by its owner only."""
+        cluster = self._cluster()
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="kpo-lab-")
-            self._cluster().write_kubeconfig(Path(self._folder.name, "kubeconfig.yaml"))
-        return str(Path(self._folder.name, "kubeconfig.yaml"))
+            self._folder = tempfile.mkdtemp(prefix="kpo-lab-")
+            cluster.write_kubeconfig(Path(self._folder, "kubeconfig.yaml"))
+        return str(Path(self._folder, "kubeconfig.yaml"))
 
     def client(self, *, namespace: str | None = None, shared_watch: bool = False) -> Client:
         """A connection of its own to it, closed with the lab."""
@@ -89,18 +92,21 @@ class Lab:
         return self._cluster().refusals()
 
     def close(self) -> None:
-        """Ends it, and its containers."""
+        """Ends it, and its containers. In a process that was forked off: nothing, it is the parent's."""
+        if self._process != os.getpid():
+            return
         native, self._native = self._native, None
         folder, self._folder = self._folder, None
         clients, self._clients = self._clients, []
         for client in clients:
             client.close()
         if folder is not None:
-            folder.cleanup()
+            shutil.rmtree(folder, ignore_errors=True)
         if native is not None:
             native.close()
 
     def __enter__(self) -> Lab:
+        self._process = os.getpid()
         self._native = _wait.done(_kpo.lab(self._script))
         return self
 
@@ -108,6 +114,7 @@ class Lab:
         self.close()
 
     async def __aenter__(self) -> Lab:
+        self._process = os.getpid()
         self._native = await _wait.done_async(_kpo.lab(self._script))
         return self
 

@@ -85,6 +85,8 @@ class Because:
     scaling_up: bool | None = None
     #: An autoscaler's sentence on why it makes no node.
     refused: str | None = None
+    #: Whether nothing of the pod was seen to start: then its node may also be pulling its image still.
+    may_pull: bool | None = None
     #: When the clock ends. None: never.
     deadline: datetime | None = _decode.optional(_decode.time)
 

@@ -1,5 +1,8 @@
 //! What goes into a [`Task`](crate::Task) and what comes out: all of it data.
 
+#[cfg(test)]
+mod samples;
+
 use crate::outcome::Outcome;
 use crate::pod::{ClusterEvent, Pod};
 use crate::reason::Reason;
