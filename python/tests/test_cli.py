@@ -31,7 +31,7 @@ def test_wrong_usage_is_two() -> None:
 
 
 def test_ctrl_c_cancels(kpo_lab: kpo.Lab) -> None:
-    run = [*MODULE, "run", "--image", "busybox", "--name", "juice", "--", "sh", "-c", "echo hello; exec sleep 1000"]
+    run = [*MODULE, "run", "--image", "busybox", "--name", "juice", "--", "sh", "-c", "trap exit TERM; echo hello; while true; do sleep 0.1; done"]
     with subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stdout.readline() == "hello\n"
         os.kill(process.pid, signal.SIGINT)

@@ -28,7 +28,8 @@ def authority(lab: kpo.Lab) -> bytes:
 def test_a_given_server_and_token(kpo_lab: kpo.Lab, tmp_path: Path) -> None:
     ca = tmp_path / "ca.pem"
     ca.write_bytes(authority(kpo_lab))
-    for name, given in {"path": ca, "text": str(ca), "bytes": authority(kpo_lab)}.items():
+    ways: dict[str, Path | str | bytes] = {"path": ca, "text": str(ca), "bytes": authority(kpo_lab)}
+    for name, given in ways.items():
         with kpo.Client(host=kpo_lab.url, ca=given, token=kpo_lab.token, namespace="default") as client:
             assert kpo.run(pod("true", name=name), client=client).succeeded
     with kpo.Client(host=kpo_lab.url, verify=False, token=kpo_lab.token) as client:
@@ -178,7 +179,7 @@ def test_a_callback_that_fails_is_told_without_its_words(kpo_lab: kpo.Lab) -> No
     with pytest.raises(kpo.ConnectError, match="the token callback raised VaultError") as raised, kpo.Client(**given, token=fails) as client:
         client.find("juice")
     assert "hunter2" not in str(raised.value)
-    with pytest.raises(kpo.ConnectError, match="gave no str"), kpo.Client(**given, token=lambda: 7) as client:  # type: ignore[arg-type, return-value]
+    with pytest.raises(kpo.ConnectError, match="gave no str"), kpo.Client(**given, token=lambda: 7) as client:  # type: ignore[arg-type]
         client.find("juice")
 
 

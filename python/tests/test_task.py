@@ -98,6 +98,22 @@ def test_who_only_follows_deletes_nothing(client: kpo.Client) -> None:
         assert task.outcome().verdict == "cancelled"
 
 
+def test_tasks_are_gone_on_with_by_one_watch(kpo_lab: kpo.Lab, client: kpo.Client) -> None:
+    for name in ("apple", "pear"):
+        with kpo.Task(ENDLESS, client=client, name=name) as task:
+            until_running(task)
+            task.detach()
+    watches = kpo_lab.requests()["watch pods"]
+    with kpo_lab.client(shared_watch=True) as shared:
+        with kpo.attach("apple", client=shared, take_over=True) as apple, kpo.attach("pear", client=shared, take_over=True) as pear:
+            with pytest.raises(kpo.TaskExistsError, match="task pear is watched over by this client already"), kpo.attach("pear", client=shared):
+                pass
+            for task in (apple, pear):
+                task.cancel()
+                assert task.outcome().verdict == "cancelled"
+    assert kpo_lab.requests()["watch pods"] == watches + 1
+
+
 def test_a_task_that_is_not_there_cannot_be_attached_to(client: kpo.Client) -> None:
     with pytest.raises(kpo.NotFoundError, match="no pod of task nobody"), kpo.attach("nobody", client=client):
         pass
