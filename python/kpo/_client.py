@@ -7,14 +7,14 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Union
+from typing import Any
 
 from kpo import _kpo, _wait
 from kpo.errors import InputError
 
 #: A bearer token, or a callable that gives one: asked before the first request, and again after each 401, from any thread.
-Token = Union[str, Callable[[], str]]
-Path = Union[str, "os.PathLike[str]"]
+Token = str | Callable[[], str]
+Path = str | os.PathLike[str]
 
 
 class Client:
@@ -60,7 +60,12 @@ class Client:
         verify: bool = True,
         shared_watch: bool = False,
     ) -> None:
-        given = {"kubeconfig": kubeconfig, "kubeconfig_text": kubeconfig_text, "in_cluster": in_cluster or None, "host": host}
+        given = {
+            "kubeconfig": kubeconfig,
+            "kubeconfig_text": kubeconfig_text,
+            "in_cluster": in_cluster or None,
+            "host": host,
+        }
         sources = [name for name, value in given.items() if value is not None]
         if len(sources) > 1:
             raise InputError(f"{' and '.join(sources)} are different ways to a cluster: leave all but one of them out")
@@ -149,7 +154,9 @@ class Client:
         pod: dict[str, Any] = json.loads(_wait.done(job))
         return pod
 
-    async def read_pod_async(self, name: str, *, namespace: str | None = None, within: float | None = None) -> dict[str, Any]:
+    async def read_pod_async(
+        self, name: str, *, namespace: str | None = None, within: float | None = None
+    ) -> dict[str, Any]:
         """The same, for an event loop."""
         native = await self._open_async()
         job = native.read_pod(namespace or self._namespace or native.namespace, name, within)
@@ -167,14 +174,18 @@ class Client:
         self._open()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     async def __aenter__(self) -> Client:
         await self._open_async()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 

@@ -8,14 +8,13 @@ import shutil
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import Union
 
 from kpo import _kpo, _wait
 from kpo._client import Client
 from kpo.errors import ClosedError, InputError
 
 #: ``"quiet"``, ``"preemption"``, a script's text, or (a path) its file.
-Script = Union[str, "os.PathLike[str]"]
+Script = str | os.PathLike[str]
 
 
 class Lab:
@@ -110,7 +109,9 @@ class Lab:
         self._native = _wait.done(_kpo.lab(self._script))
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     async def __aenter__(self) -> Lab:
@@ -118,7 +119,9 @@ class Lab:
         self._native = await _wait.done_async(_kpo.lab(self._script))
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 

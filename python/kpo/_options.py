@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Literal, TypedDict, Union
+from typing import Any, Literal, TypedDict
 
 from kpo.errors import InputError
 
 #: A span of time: seconds, or a timedelta.
-Seconds = Union[float, timedelta]
+Seconds = float | timedelta
 
 
 class Options(TypedDict, total=False):
@@ -37,7 +37,7 @@ class Options(TypedDict, total=False):
     schedule_timeout: Seconds | None
     start_timeout: Seconds | None
     run_timeout: Seconds | None
-    timeout: Seconds | None | Literal["manifest"]
+    timeout: Seconds | Literal["manifest"] | None
     fail_fast_images: bool
     result: bool | str
     results: Literal["sidecar", "message", "exec"]

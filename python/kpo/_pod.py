@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Protocol, Union
+from typing import Any, Protocol
 
 from kpo.errors import InputError
 
@@ -16,7 +16,7 @@ class HasDict(Protocol):
 
 
 #: A Pod, PodTemplate, Job or CronJob: a dict, YAML or JSON text, or an object (``kubernetes.client.V1Pod``).
-PodLike = Union[Mapping[str, Any], str, HasDict]
+PodLike = Mapping[str, Any] | str | HasDict
 
 
 def manifest(pod: PodLike) -> str:

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "kpo_lab(script): what happens in the test's kpo_lab: quiet, preemption, a script's text, or its path")
+    config.addinivalue_line(
+        "markers",
+        "kpo_lab(script): what happens in the test's kpo_lab: quiet, preemption, a script's text, or its path",
+    )
 
 
 @pytest.fixture

@@ -72,6 +72,7 @@ class Task:
         self._on_interrupt = on_interrupt
         self._begin = begin
         self._native: _kpo.Followed | None = None
+        self._waiter: _wait.Waiter | None = None
         self._outcome: Outcome | None = None
         self._is_taken = False
         self._is_left = False
@@ -80,14 +81,23 @@ class Task:
 
     @classmethod
     def _attaching(
-        cls, task: str, client: Client | None, on_interrupt: OnInterrupt, namespace: str | None, take_over: bool, pod: PodLike | None, logs: Any
+        cls,
+        task: str,
+        client: Client | None,
+        on_interrupt: OnInterrupt,
+        namespace: str | None,
+        take_over: bool,
+        pod: PodLike | None,
+        logs: Any,
     ) -> Self:
         self = cls.__new__(cls)
         manifest = None if pod is None else _pod.manifest(pod)
         wanted = _options.containers(logs)
 
         def begin(native: _kpo.Client, default: str | None) -> _kpo.Job:
-            return _kpo.attach(native, task, namespace=namespace or default, take_over=take_over, manifest=manifest, logs=wanted)
+            return _kpo.attach(
+                native, task, namespace=namespace or default, take_over=take_over, manifest=manifest, logs=wanted
+            )
 
         self._prepare(client, on_interrupt, begin)
         return self
@@ -95,6 +105,8 @@ class Task:
     def __repr__(self) -> str:
         if self._native is None or self._is_closed:
             return f"Task({'closed' if self._is_closed else 'not begun'})"
+        if self._process != os.getpid():
+            return "Task(another process's)"
         return f"Task({self._native.task!r}, namespace={self._native.namespace!r})"
 
     # --- what it is -------------------------------------------------------------------------------------------------------------------
@@ -121,9 +133,13 @@ class Task:
 
     # --- stopping ---------------------------------------------------------------------------------------------------------------------
 
-    def cancel(self) -> None:
-        """Asks it to stop: its pod is deleted, with its grace. The events go on to the outcome."""
-        self._followed().stop("cancel")
+    def cancel(self, why: Literal["user", "deadline"] = "user") -> None:
+        """Asks it to stop: its pod is deleted, with its grace. The events go on to the outcome.
+
+        Args:
+            why: ``"deadline"`` where its time is up: the outcome says so. A user's cancel is the stronger of both.
+        """
+        self._followed().stop(why)
 
     def detach(self) -> None:
         """Leaves it: the pod stays, nobody watches over it, and ``kpo.attach`` goes on with it. The events end."""
@@ -159,11 +175,12 @@ class Task:
 
     def _next(self, native: _kpo.Followed, until: float | None = None) -> events.Event | None:
         self.taken()
+        before = self._outcome
         while True:
             item = native.take()
             if item is not None:
                 return self._note(item)
-            if native.is_over():
+            if native.is_over() or self._has_come(before):
                 return None
             if until is not None and time.monotonic() >= until:
                 return None
@@ -177,11 +194,13 @@ class Task:
             BugError: kpo failed.
         """
         while self._outcome is None:
-            if self._next(self._start()) is None:
+            if self._next(self._start()) is None and self._outcome is None:
                 raise self._without_outcome()
         return self._outcome
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             if self._native is not None and not self._is_closed:
                 until = self._leave(self._native, error)
@@ -221,24 +240,31 @@ class Task:
 
     async def _next_async(self, native: _kpo.Followed) -> events.Event | None:
         self.taken()
+        # Events that are there already must not keep others from the loop. Before one is taken: this may be cancelled.
+        await asyncio.sleep(0)
+        if self._waiter is None:
+            self._waiter = _wait.Waiter(native)
+        before = self._outcome
         while True:
             item = native.take()
             if item is not None:
                 return self._note(item)
-            if native.is_over():
+            if native.is_over() or self._has_come(before):
                 return None
-            await _wait.wait_async(native)
+            await self._waiter.wait()
 
     def __await__(self) -> Generator[Any, None, Outcome]:
         return self._outcome_async().__await__()
 
     async def _outcome_async(self) -> Outcome:
         while self._outcome is None:
-            if await self._next_async(await self._start_async()) is None:
+            if await self._next_async(await self._start_async()) is None and self._outcome is None:
                 raise self._without_outcome()
         return self._outcome
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             if self._native is not None and not self._is_closed:
                 until = self._leave(self._native, error)
@@ -260,6 +286,10 @@ class Task:
 
     # --- both -------------------------------------------------------------------------------------------------------------------------
 
+    def _has_come(self, before: Outcome | None) -> bool:
+        """Whether somebody else, who waits for the same task, was given the outcome: nothing comes before that is taken."""
+        return before is None and self._outcome is not None
+
     def _note(self, item: Any) -> events.Event:
         event = events.decode(item)
         if isinstance(event, events.OutcomeReady):
@@ -278,7 +308,7 @@ class Task:
         interrupted = isinstance(error, (KeyboardInterrupt, asyncio.CancelledError))
         if interrupted and self._on_interrupt == "cancel" and not self._is_left:
             self._is_cancelled = True
-            native.stop("cancel")
+            native.stop("user")
             return None
         self.detach()
         return time.monotonic() + _LEAVING
@@ -308,7 +338,9 @@ class Task:
 
     def __del__(self) -> None:
         if getattr(self, "_native", None) is not None and self._process == os.getpid():
-            warnings.warn(f"{self!r} was never left: use it as a context manager", ResourceWarning, stacklevel=2, source=self)
+            warnings.warn(
+                f"{self!r} was never left: use it as a context manager", ResourceWarning, stacklevel=2, source=self
+            )
             self.close()
 
 

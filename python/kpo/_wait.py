@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -30,24 +31,33 @@ def wait(for_: Waitable) -> None:
         pass
 
 
-async def wait_async(for_: Waitable) -> None:
-    """Waits in the running event loop. Cancelled, it has taken nothing."""
-    loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
+class Waiter:
+    """Waits in event loops, for any number of tasks at a time. A wait that is cancelled has taken nothing."""
 
+    def __init__(self, for_: Waitable) -> None:
+        self._for = for_
+        self._ready: asyncio.Future[None] | None = None
+
+    async def wait(self) -> None:
+        loop = asyncio.get_running_loop()
+        ready = self._ready
+        if ready is None or ready.done() or ready.get_loop() is not loop:
+            ready = self._ready = loop.create_future()
+            self._for.when_ready(_waker(loop, ready))
+        await asyncio.shield(ready)
+
+
+def _waker(loop: asyncio.AbstractEventLoop, ready: asyncio.Future[None]) -> Callable[[], None]:
     def settle() -> None:
         if not ready.done():
             ready.set_result(None)
 
     def wake() -> None:
-        try:
+        # Where the loop is closed nobody waits in it any more.
+        with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(settle)
-        except RuntimeError:
-            # The loop is closed, and nobody waits in it any more.
-            pass
 
-    for_.when_ready(wake)
-    await ready
+    return wake
 
 
 def done(doing: Doing) -> Any:
@@ -63,7 +73,7 @@ def done(doing: Doing) -> Any:
 async def done_async(doing: Doing) -> Any:
     """The same in the running event loop."""
     try:
-        await wait_async(doing)
+        await Waiter(doing).wait()
     except BaseException:
         doing.cancel()
         raise

@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import kpo
 import pytest
 from conftest import ENDLESS, pod, until_gone, until_running
+
+import kpo
 
 
 def authority(lab: kpo.Lab) -> bytes:
@@ -65,7 +66,9 @@ def test_ssl_cert_file_is_honoured(kpo_lab: kpo.Lab, tmp_path: Path) -> None:
     ca.write_bytes(authority(kpo_lab))
     code = f"import kpo; print(kpo.Client(host={kpo_lab.url!r}, token={kpo_lab.token!r}).find('juice'))"
     ran = [sys.executable, "-c", code]
-    trusted = subprocess.run(ran, env={**os.environ, "SSL_CERT_FILE": str(ca)}, capture_output=True, text=True, check=False)
+    trusted = subprocess.run(
+        ran, env={**os.environ, "SSL_CERT_FILE": str(ca)}, capture_output=True, text=True, check=False
+    )
     assert trusted.stdout == "[]\n", trusted.stderr
     assert "ConnectError" in subprocess.run(ran, capture_output=True, text=True, check=False).stderr
 
@@ -124,7 +127,12 @@ def proxy() -> Iterator[tuple[str, list[str]]]:
 def test_proxies_are_honoured(kpo_lab: kpo.Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     port = kpo_lab.url.rsplit(":", 1)[1]
     host = f"https://api.example:{port}"
-    given: dict[str, Any] = {"host": host, "ca": authority(kpo_lab), "token": kpo_lab.token, "tls_server_name": "localhost"}
+    given: dict[str, Any] = {
+        "host": host,
+        "ca": authority(kpo_lab),
+        "token": kpo_lab.token,
+        "tls_server_name": "localhost",
+    }
     with proxy() as (url, asked):
         with kpo.Client(**given, proxy=url) as client:
             assert kpo.run(pod("true"), client=client).succeeded
@@ -176,7 +184,10 @@ def test_a_callback_that_fails_is_told_without_its_words(kpo_lab: kpo.Lab) -> No
         raise VaultError("the password hunter2 is wrong")
 
     given: dict[str, Any] = {"host": kpo_lab.url, "ca": authority(kpo_lab)}
-    with pytest.raises(kpo.ConnectError, match="the token callback raised VaultError") as raised, kpo.Client(**given, token=fails) as client:
+    with (
+        pytest.raises(kpo.ConnectError, match="the token callback raised VaultError") as raised,
+        kpo.Client(**given, token=fails) as client,
+    ):
         client.find("juice")
     assert "hunter2" not in str(raised.value)
     with pytest.raises(kpo.ConnectError, match="gave no str"), kpo.Client(**given, token=lambda: 7) as client:  # type: ignore[arg-type]

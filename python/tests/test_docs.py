@@ -25,11 +25,23 @@ def test_every_option_is_a_flag_of_the_command_line() -> None:
     flags = dict(re.findall(r"^\| `(?:-\w, )?--([a-z-]+)[^`]*` \| (.+) \|$", reference, re.MULTILINE))
     otherwise = {"args", "logs", "keep_failed_for"}
     assert {option.replace("_", "-") for option in set(_options.DEFAULTS) - otherwise} <= set(flags)
-    defaults = {flag.replace("-", "_"): found[1] for flag, text in flags.items() if (found := re.search("Default: `(.+?)`$", text))}
+    defaults = {
+        flag.replace("-", "_"): found[1]
+        for flag, text in flags.items()
+        if (found := re.search("Default: `(.+?)`$", text))
+    }
     compared = set(defaults) & set(_options.DEFAULTS)
     ours = {option: str(value).lower() for option, value in _options.DEFAULTS.items() if option in compared}
     assert ours == {option: defaults[option] for option in compared}
-    assert compared >= {"rerun", "rerun_never_started", "rerun_started", "retries", "on_finish", "on_unsigned_delete", "results"}
+    assert compared >= {
+        "rerun",
+        "rerun_never_started",
+        "rerun_started",
+        "retries",
+        "on_finish",
+        "on_unsigned_delete",
+        "results",
+    }
 
 
 def test_the_examples_are_python() -> None:

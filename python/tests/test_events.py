@@ -9,8 +9,9 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-import kpo
 import pytest
+
+import kpo
 from kpo import _decode, events
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +25,9 @@ def again(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%dT%H:%M:%S.%f")
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        keys = {field.name: field.metadata.get("json", _decode._camel(field.name)) for field in dataclasses.fields(value)}
+        keys = {
+            field.name: field.metadata.get("json", _decode._camel(field.name)) for field in dataclasses.fields(value)
+        }
         return {key: again(getattr(value, name)) for name, key in keys.items()}
     return [again(item) for item in value] if isinstance(value, tuple) else value
 
@@ -70,7 +73,15 @@ def test_waits_are_all_known() -> None:
         {"event": "trouble", "why": "no route"},
         {"event": "unused", "fields": ["spec.completions"]},
         {"event": "crashed", "why": "a bug"},
-        {"event": "gap", "pod": "p", "container": "c", "cause": "rotated", "detail": None, "after": "2026-11-24T03:26:58.0Z", "before": None},
+        {
+            "event": "gap",
+            "pod": "p",
+            "container": "c",
+            "cause": "rotated",
+            "detail": None,
+            "after": "2026-11-24T03:26:58.0Z",
+            "before": None,
+        },
         {"event": "logTrouble", "pod": "p", "container": "c", "why": "w", "retryIn": {"secs": 1, "nanos": 0}},
         {"event": "invented", "more": 1},
     ],
@@ -82,13 +93,26 @@ def test_the_engines_own_are_read(more: dict[str, Any]) -> None:
 
 
 def test_times_are_utc() -> None:
-    for text, micros in [("1970-01-01T00:00:00.000000999Z", 0), ("1970-01-01T00:00:00.5Z", 500_000), ("1970-01-01T00:00:00Z", 0)]:
+    for text, micros in [
+        ("1970-01-01T00:00:00.000000999Z", 0),
+        ("1970-01-01T00:00:00.5Z", 500_000),
+        ("1970-01-01T00:00:00Z", 0),
+    ]:
         assert _decode.time(text) == datetime(1970, 1, 1, 0, 0, 0, micros, timezone.utc)
     assert _decode.time_of_ns(1_500_000_000) == datetime(1970, 1, 1, 0, 0, 1, 500_000, timezone.utc)
 
 
 def test_everything_is_frozen_and_typed() -> None:
-    classes = [kpo.Outcome, kpo.Attempt, kpo.Verdict, kpo.PodRef, kpo.Times, events.Because, events.Next, *events.BY_NAME.values()]
+    classes = [
+        kpo.Outcome,
+        kpo.Attempt,
+        kpo.Verdict,
+        kpo.PodRef,
+        kpo.Times,
+        events.Because,
+        events.Next,
+        *events.BY_NAME.values(),
+    ]
     for cls in classes:
         assert dataclasses.is_dataclass(cls) and cls.__dataclass_params__.frozen  # type: ignore[attr-defined]
 

@@ -9,9 +9,10 @@ import traceback
 import warnings
 from collections.abc import Callable
 
-import kpo
 import pytest
 from conftest import ENDLESS, pod, until_running
+
+import kpo
 
 
 def in_child(check: Callable[[], None]) -> None:
@@ -56,6 +57,7 @@ def test_what_the_parent_made_is_of_no_use_there(client: kpo.Client, kpo_lab: kp
             for what in (task.outcome, task.cancel, lambda: next(task), kpo_lab.requests):
                 with pytest.raises(kpo.ForkedError):
                     what()
+            assert repr(task) == "Task(another process's)"
             # Nor does it harm the parent.
             task.close()
             kpo_lab.close()

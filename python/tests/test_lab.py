@@ -6,9 +6,10 @@ import asyncio
 import os
 from pathlib import Path
 
-import kpo
 import pytest
 from conftest import ENDLESS, pod, until_running
+
+import kpo
 
 
 def test_a_lab_ends_with_its_block() -> None:
@@ -41,7 +42,11 @@ def test_its_containers_end_with_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("script", "said"),
-    [("hectic", "there is no script 'hectic': quiet, preemption"), ("node\nbad", "the script:"), ("node node-1\nnode node-1", "refuses what the script says: node node-1 is there already")],
+    [
+        ("hectic", "there is no script 'hectic': quiet, preemption"),
+        ("node\nbad", "the script:"),
+        ("node node-1\nnode node-1", "refuses what the script says: node node-1 is there already"),
+    ],
 )
 def test_a_script_that_cannot_be_played_is_refused(script: str, said: str) -> None:
     with pytest.raises(kpo.InputError, match=said), kpo.lab(script):

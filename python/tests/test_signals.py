@@ -7,9 +7,10 @@ import os
 import signal
 import threading
 
-import kpo
 import pytest
 from conftest import ENDLESS, until_gone, until_running
+
+import kpo
 from kpo import _wait
 
 

@@ -6,9 +6,10 @@ import asyncio
 import gc
 import warnings
 
-import kpo
 import pytest
 from conftest import ENDLESS, Log, pod, until_gone, until_running
+
+import kpo
 
 
 def kinds(events: list[kpo.events.Event]) -> list[str]:
@@ -77,7 +78,7 @@ def test_a_task_is_left_and_gone_on_with(client: kpo.Client, log: Log) -> None:
         until_running(task)
         task.detach()
         assert not [event for event in task if isinstance(event, kpo.events.OutcomeReady)]
-        with pytest.raises(kpo.LeftError, match="kpo.attach goes on with it"):
+        with pytest.raises(kpo.LeftError, match="goes on with it"):
             task.outcome()
     with kpo.attach("juice", client=client, take_over=True) as again:
         for event in again:
@@ -105,8 +106,14 @@ def test_tasks_are_gone_on_with_by_one_watch(kpo_lab: kpo.Lab, client: kpo.Clien
             task.detach()
     watches = kpo_lab.requests()["watch pods"]
     with kpo_lab.client(shared_watch=True) as shared:
-        with kpo.attach("apple", client=shared, take_over=True) as apple, kpo.attach("pear", client=shared, take_over=True) as pear:
-            with pytest.raises(kpo.TaskExistsError, match="task pear is watched over by this client already"), kpo.attach("pear", client=shared):
+        with (
+            kpo.attach("apple", client=shared, take_over=True) as apple,
+            kpo.attach("pear", client=shared, take_over=True) as pear,
+        ):
+            with (
+                pytest.raises(kpo.TaskExistsError, match="task pear is watched over by this client already"),
+                kpo.attach("pear", client=shared),
+            ):
                 pass
             for task in (apple, pear):
                 task.cancel()
@@ -130,6 +137,45 @@ def test_a_task_is_cancelled(client: kpo.Client) -> None:
     until_gone(client)
 
 
+def test_a_task_whose_time_is_up_is_stopped(client: kpo.Client) -> None:
+    with kpo.Task(ENDLESS, client=client) as task:
+        until_running(task)
+        task.cancel("deadline")
+        assert (task.outcome().verdict, task.outcome().exit_code) == ("cancelled", 124)
+        with pytest.raises(kpo.InputError):
+            task.cancel("never")  # type: ignore[arg-type]
+
+
+def test_several_may_wait_for_one(client: kpo.Client) -> None:
+    async def follow() -> None:
+        async with kpo.Task(pod("sleep 0.3", "exit 3"), client=client) as task:
+
+            async def outcome() -> int | None:
+                return (await task).exit_code
+
+            assert await asyncio.gather(*(outcome() for _ in range(5))) == [3] * 5
+
+    asyncio.run(follow())
+
+
+def test_a_busy_task_does_not_hold_up_the_loop(client: kpo.Client) -> None:
+    async def follow() -> int:
+        turns = 0
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        other = asyncio.ensure_future(others())
+        async with kpo.Task(pod("seq 10000"), client=client) as task:
+            events = [event async for event in task]
+        other.cancel()
+        assert turns >= len(events)
+        return len(events)
+
+    assert asyncio.run(follow()) > 5
 
 
 async def cancelled_when_it_runs(client: kpo.Client, **how: object) -> None:

@@ -18,7 +18,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
 }
 
 /// The target folder in which this program lies, and so all that it builds.
-fn target() -> Result<PathBuf, String> {
+pub(crate) fn target() -> Result<PathBuf, String> {
     let own = std::env::current_exe().map_err(|error| format!("this program's place: {error}"))?;
     let target = own.parent().and_then(Path::parent).ok_or("this program lies outside of a target folder")?;
     Ok(target.to_owned())

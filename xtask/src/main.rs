@@ -5,6 +5,7 @@ mod bench;
 mod cluster;
 mod picture;
 mod prove;
+mod python;
 mod run;
 
 use run::{Step, cargo};
@@ -35,6 +36,16 @@ const TASKS: &[Task] = &[
         name: "bench",
         help: "figures beside their targets, of a release build (NAME…, --check: a miss is an error, --small: a try)",
         run: bench::run,
+    },
+    Task {
+        name: "test-python",
+        help: "the Python package: builds it, checks its types, runs its tests (needs a Python and PyPI; pytest's arguments)",
+        run: python::test,
+    },
+    Task {
+        name: "wheels",
+        help: "the Python package's wheels, as they are released, into target/wheels; the one for this machine is tried",
+        run: python::wheels,
     },
     Task {
         name: "cluster",

@@ -174,12 +174,13 @@ impl Followed {
         Ok(self.0.get()?.mailbox.is_over())
     }
 
-    /// Asks it to stop: the pod is deleted (`cancel`, `deadline`), or stays (`detach`).
+    /// Asks it to stop: the pod is deleted (`user`, `deadline`), or stays (`detach`).
     fn stop(&self, how: &str) -> PyResult<()> {
         let stop = match how {
             "detach" => Stop::Shutdown,
             "deadline" => Stop::Deadline,
-            _ => Stop::User,
+            "user" => Stop::User,
+            other => return Err(Error::new(Kind::Input, format!("{other:?} is no way to stop")).into()),
         };
         self.0.get()?.stopper.stop(stop);
         Ok(())

@@ -1,0 +1,137 @@
+//! The Python package: its tests, in a virtual environment of its own, and its wheels.
+
+use crate::bench::target;
+use crate::run::{Step, all, say};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A wheel is smaller than this.
+const LARGEST: u64 = 6 << 20;
+/// What wheels are built for: the targets that Rust's own toolchain is installed for are built, and the others named.
+const TARGETS: [&str; 2] = ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"];
+/// The oldest system they run on: glibc 2.17.
+const PLATFORM: &str = "manylinux2014";
+
+/// A virtual environment.
+struct Venv(PathBuf);
+
+impl Venv {
+    /// Makes it anew. The interpreter is $KPO_PYTHON's, else the PATH's.
+    fn fresh(name: &str) -> Result<Self, String> {
+        let place = target()?.join("python").join(name);
+        // It may not be there yet.
+        let _ = fs::remove_dir_all(&place);
+        let python = std::env::var_os("KPO_PYTHON").unwrap_or_else(|| "python3".into());
+        let mut command = Command::new(python);
+        command.args(["-m", "venv"]).arg(&place);
+        all([Step::new("virtual environment", command)])?;
+        Ok(Self(place))
+    }
+
+    /// The one with the tools, which is made where what it is to hold has changed.
+    fn of_tools() -> Result<Self, String> {
+        let wanted = fs::read_to_string("python/requirements.txt").map_err(|error| format!("requirements: {error}"))?;
+        let own = Self(target()?.join("python").join("tools"));
+        let stamp = own.0.join("requirements.txt");
+        if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
+            return Ok(own);
+        }
+        let own = Self::fresh("tools")?;
+        let install = ["-m", "pip", "install", "--quiet", "--require-hashes", "-r", "python/requirements.txt"];
+        all([Step::new("tools", own.run("python", &install))])?;
+        fs::write(&stamp, wanted).map_err(|error| format!("{}: {error}", stamp.display()))?;
+        Ok(own)
+    }
+
+    fn bin(&self) -> PathBuf {
+        self.0.join("bin")
+    }
+
+    /// A program of it, as if it were activated.
+    fn run(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.bin().join(program));
+        let rest = std::env::var_os("PATH").unwrap_or_default();
+        let path = std::iter::once(self.bin()).chain(std::env::split_paths(&rest));
+        // A path with a colon in it would not have come out of PATH.
+        command.env("PATH", std::env::join_paths(path).unwrap_or(rest.clone()));
+        command.env("VIRTUAL_ENV", &self.0).env("PIP_DISABLE_PIP_VERSION_CHECK", "1").args(arguments);
+        command
+    }
+}
+
+/// Builds the package, checks its looks and its types, runs its tests. Arguments are pytest's.
+pub(crate) fn test(arguments: &[String]) -> Result<(), String> {
+    let venv = Venv::of_tools()?;
+    all([
+        Step::new("package", venv.run("maturin", &["develop", "--quiet", "--locked"])),
+        Step::new("formatting", venv.run("ruff", &["format", "--check", "--quiet", "python"])),
+        Step::new("lint", venv.run("ruff", &["check", "--quiet", "python"])),
+        Step::new("types", venv.run("python", &["-m", "mypy"])),
+        Step::new("stubs", venv.run("python", &["-m", "mypy.stubtest", "kpo._kpo"])),
+        Step::new("tests", venv.run("python", &["-m", "pytest"])).args(arguments),
+    ])
+}
+
+/// Builds the wheels, and tries the one for this machine where nothing else is installed.
+pub(crate) fn wheels(_: &[String]) -> Result<(), String> {
+    let (venv, place) = (Venv::of_tools()?, target()?.join("wheels"));
+    // None of an older version shall be taken for this one's.
+    let _ = fs::remove_dir_all(&place);
+    let out = place.display().to_string();
+    for target in TARGETS {
+        if !is_installed(target)? {
+            say(&format!("{target}: not built, its standard library is not installed (rustup target add {target})"));
+            continue;
+        }
+        let build =
+            ["build", "--release", "--locked", "--zig", "--compatibility", PLATFORM, "--target", target, "--out", &out];
+        all([Step::new("wheel", venv.run("maturin", &build))])?;
+    }
+    let wheels = files(&place)?;
+    wheels.iter().try_for_each(|wheel| check(wheel))?;
+    let own = format!("_{}.whl", std::env::consts::ARCH);
+    let own = wheels
+        .iter()
+        .find(|wheel| wheel.to_string_lossy().ends_with(&own))
+        .ok_or("there is no wheel for this machine")?;
+    try_out(own)
+}
+
+/// Whether Rust can build for it.
+fn is_installed(target: &str) -> Result<bool, String> {
+    let command = Command::new("rustc").args(["--print", "target-libdir", "--target", target]).output();
+    let output = command.map_err(|error| format!("rustc: {error}"))?;
+    Ok(Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir())
+}
+
+fn files(place: &Path) -> Result<Vec<PathBuf>, String> {
+    let entries = fs::read_dir(place).map_err(|error| format!("{}: {error}", place.display()))?;
+    Ok(entries.flatten().map(|entry| entry.path()).collect())
+}
+
+fn check(wheel: &Path) -> Result<(), String> {
+    let name = wheel.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let size = fs::metadata(wheel).map_err(|error| format!("{name}: {error}"))?.len();
+    let listing = Command::new("python3").args(["-m", "zipfile", "--list"]).arg(wheel).output();
+    let listing = listing.map_err(|error| format!("python3: {error}"))?.stdout;
+    say(&format!("{name}: {size} bytes"));
+    if size >= LARGEST {
+        return Err(format!("{name} is not smaller than {LARGEST} bytes"));
+    }
+    if !String::from_utf8_lossy(&listing).contains(".dist-info/sboms/") {
+        return Err(format!("{name} has no list of what is in it (PEP 770)"));
+    }
+    Ok(())
+}
+
+/// Installs it where there is nothing else, and runs a task with it.
+fn try_out(wheel: &Path) -> Result<(), String> {
+    let venv = Venv::fresh("clean")?;
+    let wheel = wheel.display().to_string();
+    all([
+        Step::new("install", venv.run("python", &["-m", "pip", "install", "--quiet", "--no-index", &wheel])),
+        Step::new("a task", venv.run("python", &["-I", "python/tests/smoke.py"])),
+        Step::new("command line", venv.run("kpo", &["run", "--quiet", "--lab", "--image", "b", "--", "true"])),
+    ])
+}
