@@ -84,8 +84,19 @@ pub(crate) fn wheels(_: &[String]) -> Result<(), String> {
             say(&format!("{target}: not built, its standard library is not installed (rustup target add {target})"));
             continue;
         }
-        let build =
-            ["build", "--release", "--locked", "--zig", "--compatibility", PLATFORM, "--target", target, "--out", &out];
+        let build = [
+            "build",
+            "--profile",
+            "wheel",
+            "--locked",
+            "--zig",
+            "--compatibility",
+            PLATFORM,
+            "--target",
+            target,
+            "--out",
+            &out,
+        ];
         all([Step::new("wheel", venv.run("maturin", &build))])?;
     }
     let wheels = files(&place)?;
