@@ -54,6 +54,16 @@ def test_and_in_an_event_loop_beside_others(kpo_lab: kpo.Lab) -> None:
     assert kpo_lab.requests()["watch pods"] == 1
 
 
+def test_many_beside_each_other(kpo_lab: kpo.Lab) -> None:
+    async def all_of_them() -> list[kpo.Outcome]:
+        with kpo_lab.client(shared_watch=True) as client:
+            tasks = [kpo.run_async(pod(f"exit {code}", name=f"task-{code}"), client=client) for code in range(20)]
+            return await asyncio.gather(*tasks)
+
+    assert [outcome.exit_code for outcome in asyncio.run(all_of_them())] == list(range(20))
+    assert kpo_lab.requests()["watch pods"] == 1
+
+
 @pytest.mark.kpo_lab("preemption")
 def test_a_preempted_pod_may_be_the_end(client: kpo.Client) -> None:
     with pytest.raises(kpo.TaskDisrupted, match="preempted by pod kube-system/node-agent") as raised:

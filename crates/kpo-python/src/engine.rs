@@ -74,15 +74,15 @@ impl Engine {
             forget(engine);
         }
         let engine = Arc::new(Self::start("kpo")?);
-        // As little must the old one's count of observers be touched.
-        forget(std::mem::replace(&mut *shared, Arc::downgrade(&engine)));
+        *shared = Arc::downgrade(&engine);
         Ok(engine)
     }
 
     /// One of its own.
     pub(crate) fn start(name: &str) -> Result<Self, Error> {
         let unable = |error: std::io::Error| Error::new(Kind::Local, format!("the engine cannot start: {error}"));
-        let runtime = Builder::new_current_thread().enable_all().build().map_err(unable)?;
+        let blocking = format!("{name}-waits");
+        let runtime = Builder::new_current_thread().enable_all().thread_name(blocking).build().map_err(unable)?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
         let run = move || {
