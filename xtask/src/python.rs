@@ -64,7 +64,7 @@ impl Venv {
 pub(crate) fn test(arguments: &[String]) -> Result<(), String> {
     let venv = Venv::of_tools()?;
     all([
-        Step::new("package", venv.run("maturin", &["develop", "--quiet", "--locked"])),
+        Step::new("package", venv.run("maturin", &["develop", "--quiet", "--locked", "--profile", "dev"])),
         Step::new("formatting", venv.run("ruff", &["format", "--check", "--quiet", "python"])),
         Step::new("lint", venv.run("ruff", &["check", "--quiet", "python"])),
         Step::new("types", venv.run("python", &["-m", "mypy"])),
