@@ -80,10 +80,12 @@ pub(crate) fn wheels(_: &[String]) -> Result<(), String> {
     let _ = fs::remove_dir_all(&place);
     let out = place.display().to_string();
     for target in TARGETS {
-        if !is_installed(target)? {
-            say(&format!("{target}: not built, its standard library is not installed (rustup target add {target})"));
+        let Some(rustc) = compiler(target)? else {
+            say(&format!(
+                "{target}: not built, its standard library is not installed (rustup target add {target}; or name a compiler that has it by $KPO_RUSTC)"
+            ));
             continue;
-        }
+        };
         let build = [
             "build",
             "--profile",
@@ -97,7 +99,7 @@ pub(crate) fn wheels(_: &[String]) -> Result<(), String> {
             "--out",
             &out,
         ];
-        all([Step::new("wheel", venv.run("maturin", &build))])?;
+        all([Step::new("wheel", venv.run("maturin", &build)).env("RUSTC", &rustc)])?;
     }
     let wheels = files(&place)?;
     wheels.iter().try_for_each(|wheel| check(wheel))?;
@@ -109,11 +111,17 @@ pub(crate) fn wheels(_: &[String]) -> Result<(), String> {
     try_out(own)
 }
 
-/// Whether Rust can build for it.
-fn is_installed(target: &str) -> Result<bool, String> {
-    let command = Command::new("rustc").args(["--print", "target-libdir", "--target", target]).output();
-    let output = command.map_err(|error| format!("rustc: {error}"))?;
-    Ok(Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir())
+/// The compiler that can build for it: the project's own; else $KPO_RUSTC's, such as Debian's rustc-web with libstd-rust-web-dev:arm64.
+fn compiler(target: &str) -> Result<Option<String>, String> {
+    let named = [Some("rustc".to_owned()), std::env::var("KPO_RUSTC").ok()];
+    for rustc in named.into_iter().flatten() {
+        let output = Command::new(&rustc).args(["--print", "target-libdir", "--target", target]).output();
+        let printed = output.map_err(|error| format!("{rustc}: {error}"))?.stdout;
+        if Path::new(String::from_utf8_lossy(&printed).trim()).is_dir() {
+            return Ok(Some(rustc));
+        }
+    }
+    Ok(None)
 }
 
 fn files(place: &Path) -> Result<Vec<PathBuf>, String> {
