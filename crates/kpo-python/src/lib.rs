@@ -1,6 +1,6 @@
 //! The Python package's native half: the engine, the command line and the lab as Python can call them.
 //!
-//! Thin: what the engine decides is handed on as data, and made classes and sentences of in `python/kpo`. Whatever takes time is a [`job`]
+//! Thin: what the engine decides is handed on as data, and made classes and sentences of in `python/kpo`. Whatever takes time is a job
 //! (or a task's events, likewise): Python waits for it in a thread or in an event loop, never this crate.
 
 mod asked;
