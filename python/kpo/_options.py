@@ -44,9 +44,11 @@ class Options(TypedDict, total=False):
     results_image: str | None
     results_resources: Mapping[str, str] | None
     results_security: Mapping[str, Any] | None
+    results_absent: str | None
     on_finish: Literal["delete", "keep", "keep-failed"]
     keep_failed_for: Seconds | None
     protect: bool
+    fixed_name: bool
     logs: bool | Sequence[str]
 
 
@@ -82,9 +84,11 @@ DEFAULTS: Options = {
     "results_image": None,
     "results_resources": None,
     "results_security": None,
+    "results_absent": None,
     "on_finish": "delete",
     "keep_failed_for": None,
     "protect": False,
+    "fixed_name": False,
     "logs": True,
 }
 

@@ -4,7 +4,7 @@ use crate::errors::{Error, Kind};
 use kpo::driver::TaskRequest;
 use kpo::manifest::{self, Manifest, Source, manifest};
 use kpo::options::{ResultOptions, TaskOptions};
-use kpo_core::spec::ExitZeroAfterTerm;
+use kpo_core::spec::{ExitZeroAfterTerm, Naming};
 use kpo_core::{Clocks, OnFinish, OnUnsignedDelete, Rerun, RerunPolicy, ResultBy};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -43,9 +43,11 @@ pub(crate) struct Asked {
     results_image: Option<String>,
     results_resources: Option<Map<String, Value>>,
     results_security: Option<Value>,
+    results_absent: Option<String>,
     on_finish: Finish,
     keep_failed_for: Option<f64>,
     protect: bool,
+    fixed_name: bool,
     /// Whose logs are wanted. `None`: all containers'.
     pub(crate) logs: Option<Vec<String>>,
 }
@@ -142,6 +144,7 @@ impl Asked {
             result: self.result(),
             on_finish: self.on_finish()?,
             protect: self.protect,
+            naming: if self.fixed_name { Naming::Fixed } else { Naming::Numbered },
         })
     }
 
@@ -162,6 +165,7 @@ impl Asked {
             image: self.results_image.clone(),
             resources: self.results_resources.clone(),
             security_context: self.results_security.clone(),
+            absent: self.results_absent.clone(),
         })
     }
 

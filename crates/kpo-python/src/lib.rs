@@ -11,6 +11,7 @@ mod errors;
 mod job;
 mod lab;
 mod mailbox;
+mod read;
 mod task;
 mod told;
 
@@ -29,6 +30,8 @@ mod _kpo {
     use super::job::Job;
     #[pymodule_export]
     use super::lab::{Cluster, lab, lab_scripts};
+    #[pymodule_export]
+    use super::read::{pod_not_found, read_delays};
     #[pymodule_export]
     use super::task::{Followed, attach, start};
 

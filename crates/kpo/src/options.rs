@@ -18,7 +18,7 @@ use crate::driver::TaskRequest;
 use crate::identity;
 use crate::manifest::{Manifest, name};
 use crate::result::{self, Plan, SidecarOptions};
-use kpo_core::spec::ExitZeroAfterTerm;
+use kpo_core::spec::{ExitZeroAfterTerm, Naming};
 use kpo_core::{Clocks, OnFinish, OnUnsignedDelete, Rerun, RerunPolicy, ResultBy, Spec};
 use serde_json::{Map, Value};
 use std::time::Duration;
@@ -50,6 +50,8 @@ pub struct TaskOptions {
     pub on_finish: OnFinish,
     /// Whether its pods carry kpo's finalizer.
     pub protect: bool,
+    /// How its pods are named.
+    pub naming: Naming,
 }
 
 /// A result, and its way out of the pod.
@@ -65,13 +67,16 @@ pub struct ResultOptions {
     pub resources: Option<Map<String, Value>>,
     /// The sidecar's whole `securityContext`. `None`: one that Pod Security "restricted" admits.
     pub security_context: Option<Value>,
+    /// The JSON value that a missing or empty file stands for, by [`ResultBy::Sidecar`] and [`ResultBy::Exec`]. `None`: its absence is a
+    /// failure.
+    pub absent: Option<String>,
 }
 
 impl Default for ResultOptions {
     /// By sidecar, from upstream's path; its image has no default.
     fn default() -> Self {
         let path = result::DEFAULT_PATH.to_owned();
-        Self { path, by: ResultBy::Sidecar, image: None, resources: None, security_context: None }
+        Self { path, by: ResultBy::Sidecar, image: None, resources: None, security_context: None, absent: None }
     }
 }
 
@@ -84,6 +89,12 @@ pub enum OptionsError {
         "a pod whose node does not answer is to be replaced, which makes a second pod, and reruns are forbidden: leave one of them out"
     )]
     ReplaceButNever,
+    /// A pod that stays holds the one name that all attempts would have.
+    #[error(
+        "the pod's name is fixed, and a pod that is kept or protected holds it: no other attempt could be made; let the name vary, \
+         or forbid reruns"
+    )]
+    FixedButHeld,
     /// The result's sidecar has no image.
     #[error("the result needs an image for the sidecar that hands it over")]
     NoResultImage,
@@ -104,6 +115,10 @@ impl TaskOptions {
         let policy = self.rerun.policy;
         if self.replace_unreachable_after.is_some() && policy == RerunPolicy::Never {
             return Err(OptionsError::ReplaceButNever);
+        }
+        let is_held = self.protect || self.on_finish != OnFinish::None;
+        if self.naming == Naming::Fixed && is_held && policy != RerunPolicy::Never {
+            return Err(OptionsError::FixedButHeld);
         }
         let mut pod = manifest.pod.clone();
         let plan = self.result.as_ref().map(|result| result.add(&mut pod, &manifest.container)).transpose()?;
@@ -130,6 +145,7 @@ impl TaskOptions {
         spec.fail_fast_images = self.fail_fast_images;
         spec.on_finish = self.on_finish;
         spec.protect = self.protect;
+        spec.naming = self.naming;
         spec
     }
 }
@@ -149,6 +165,7 @@ impl ResultOptions {
         let mut options = SidecarOptions::new(self.image.as_deref().ok_or(OptionsError::NoResultImage)?);
         options.path.clone_from(&self.path);
         options.security_context.clone_from(&self.security_context);
+        options.absent.clone_from(&self.absent);
         if let Some(resources) = &self.resources {
             options.resources.clone_from(resources);
         }
@@ -177,5 +194,31 @@ impl Manifest {
         let image = own.and_then(|own| own["image"].as_str()).unwrap_or_default();
         let last = image.rsplit('/').next().unwrap_or_default();
         last.split([':', '@']).next().unwrap_or_default().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::{Request, manifest};
+
+    #[test]
+    fn a_pod_that_is_held_bars_reruns_under_a_fixed_name() {
+        let pod = manifest(Request { image: Some("busybox".into()), ..Request::default() }).expect("a manifest");
+        let fixed = || TaskOptions { naming: Naming::Fixed, ..TaskOptions::default() };
+        let refused = |options: TaskOptions| match options.task(&pod, "t", "ns") {
+            Err(OptionsError::FixedButHeld) => true,
+            other => {
+                assert_eq!(other.expect("a task").spec.naming, options.naming);
+                false
+            }
+        };
+        assert!(!refused(fixed()));
+        assert!(refused(TaskOptions { protect: true, ..fixed() }));
+        assert!(refused(TaskOptions { on_finish: OnFinish::All, ..fixed() }));
+        assert!(!refused(TaskOptions { protect: true, ..TaskOptions::default() }));
+        let mut never = TaskOptions { on_finish: OnFinish::All, ..fixed() };
+        never.rerun.policy = RerunPolicy::Never;
+        assert!(!refused(never));
     }
 }

@@ -172,6 +172,24 @@ fn disruptions(list: &Value) -> Vec<String> {
 }
 
 impl PodNotFound {
+    /// The same of reads that another client made: `seen` is the pod as it last saw it, `events` what its list of the pod's events gave, or
+    /// one line on why there is none.
+    pub fn told(
+        namespace: &str,
+        name: &str,
+        waited: Vec<Duration>,
+        seen: Option<&Value>,
+        events: Result<&Value, String>,
+    ) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            waited,
+            last_seen: seen.and_then(|pod| Pod::deserialize(pod).ok()).map(|pod| LastSeen::of(&pod)),
+            events: events.map_or_else(EventsSought::Refused, |list| EventsSought::Found(disruptions(list))),
+        }
+    }
+
     /// Whether anything seen says that the pod was taken away.
     pub fn has_evidence(&self) -> bool {
         let by_event = matches!(&self.events, EventsSought::Found(found) if !found.is_empty());

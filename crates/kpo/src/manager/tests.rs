@@ -102,6 +102,19 @@ mod reading {
         assert!(!line.contains('\n'));
     }
 
+    #[test]
+    fn what_another_client_has_read_is_told_the_same_way() {
+        let seen = pod("1", "n", "u-1");
+        let waited = vec![Duration::from_secs(2)];
+        let told = PodNotFound::told("ns", "p", waited.clone(), Some(&seen), Ok(&preempted_event()));
+        assert!(told.has_evidence());
+        let line = told.to_string();
+        assert!(line.contains("nor when it was read again after 2 s; last seen: phase"), "{line}");
+        let told = PodNotFound::told("ns", "p", waited, None, Err("events is forbidden".to_owned()));
+        assert!(!told.has_evidence());
+        assert!(told.to_string().contains("cannot be listed: events is forbidden"), "{told}");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_403_and_a_500_are_not_read_again_by_this_retry() {
         let server = ScriptedServer::new([Reply::status(403, "Forbidden", "no")]);

@@ -21,7 +21,12 @@ pub struct SidecarOptions {
     pub user: Option<i64>,
     /// Replaces the whole `securityContext`. `None`: one that Pod Security "restricted" admits.
     pub security_context: Option<Value>,
+    /// The JSON value that a file stands for which is missing or empty. `None`: a result was asked for, and its absence is a failure.
+    pub absent: Option<String>,
 }
+
+/// Tells the container what a missing or empty file stands for.
+const ABSENT: &str = "KPO_RESULT_ABSENT";
 
 impl SidecarOptions {
     /// The defaults with an image.
@@ -35,6 +40,7 @@ impl SidecarOptions {
             resources: resources.as_object().cloned().unwrap_or_default(),
             user: Some(65532),
             security_context: None,
+            absent: None,
         }
     }
 }
@@ -209,6 +215,9 @@ fn add(pod: &mut Value, container: &str, options: &SidecarOptions, kind: Kind) -
     });
     if let Some(policy) = &options.pull_policy {
         added["imagePullPolicy"] = policy.as_str().into();
+    }
+    if let Some(absent) = &options.absent {
+        added["env"] = json!([{"name": ABSENT, "value": absent}]);
     }
     match kind {
         Kind::Sidecar => {

@@ -413,16 +413,21 @@ impl Watchdog {
 
 /// Runs the sidecar as it is built for a pod of three containers, lets it find `content`, and stops it: its message and its log.
 fn run_sidecar(name: &str, content: Option<&[u8]>) -> (Vec<u8>, Vec<u8>) {
+    run_sidecar_with(options(), name, content)
+}
+
+fn run_sidecar_with(options: SidecarOptions, name: &str, content: Option<&[u8]>) -> (Vec<u8>, Vec<u8>) {
     let folder = Folder::new(name);
     let (file, message) = (folder.path("out.json"), folder.path("message"));
     assert!(Command::new("mkfifo").arg(&message).status().expect("mkfifo").success());
     let mut pod = program();
-    add_sidecar(&mut pod, "base", &SidecarOptions { path: file.clone(), limit: 100_000, ..options() })
-        .expect("it fits");
-    let command: Vec<String> =
-        serde_json::from_value(pod["spec"]["initContainers"][1]["command"].take()).expect("a command");
-    let mut child =
-        Command::new(&command[0]).args(&command[1..]).arg(&message).stdout(Stdio::piped()).spawn().expect("a shell");
+    add_sidecar(&mut pod, "base", &SidecarOptions { path: file.clone(), limit: 100_000, ..options }).expect("it fits");
+    let sidecar = &mut pod["spec"]["initContainers"][1];
+    let command: Vec<String> = serde_json::from_value(sidecar["command"].take()).expect("a command");
+    let env = sidecar["env"].as_array().into_iter().flatten();
+    let env = env.map(|env| (env["name"].as_str().expect("a name"), env["value"].as_str().expect("a value")));
+    let mut shell = Command::new(&command[0]);
+    let mut child = shell.args(&command[1..]).arg(&message).envs(env).stdout(Stdio::piped()).spawn().expect("a shell");
     let _watch = Watchdog::over(child.id(), &message);
     assert_eq!(fs::read(&message).expect("the first word"), b"kpo-result/1 waiting\n");
     if let Some(content) = content {
@@ -478,6 +483,21 @@ fn the_script_says_what_is_wrong() {
     let said = |name, content: Option<&[u8]>| String::from_utf8(run_sidecar(name, content).0).expect("text");
     assert_eq!(said("missing", None), "kpo-result/1 missing\n");
     assert_eq!(said("too-large", Some(&[b'x'; 100_001])), "kpo-result/1 too-large 100001\n");
+}
+
+#[test]
+fn what_a_missing_or_empty_file_stands_for_is_handed_over_where_it_is_said() {
+    let with = |value: &str| SidecarOptions { absent: Some(value.to_owned()), ..options() };
+    let read = |report: &[u8]| decode_frame(report, "/r/o", 9).and_then(Report::into_bytes).expect("whole");
+    for (name, content) in [("absent-missing", None), ("absent-empty", Some(&b""[..]))] {
+        assert_eq!(read(&run_sidecar_with(with("null"), name, content).0), b"null", "{name}");
+    }
+    assert_eq!(read(&run_sidecar_with(with("null"), "absent-there", Some(b"7")).0), b"7");
+
+    let folder = Folder::new("absent-exec");
+    let command = Plan::read_command(&folder.path("out.json"), 9);
+    let output = Command::new(&command[0]).args(&command[1..]).env("KPO_RESULT_ABSENT", "null").output();
+    assert_eq!(read(&output.expect("a shell").stdout), b"null");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use crate::render;
 use kpo::identity;
 use kpo::manifest;
 use kpo::options::{OptionsError, ResultOptions, TaskOptions};
+use kpo_core::spec::Naming;
 use kpo_core::{Clocks, Command, Output, Rerun};
 use serde_json::Value;
 
@@ -82,6 +83,7 @@ fn options(args: &RunArgs) -> TaskOptions {
         result: args.result.result.as_ref().map(|path| result(args, path)),
         on_finish: keeping.on_finish,
         protect: keeping.protect,
+        naming: Naming::Numbered,
     }
 }
 
@@ -104,6 +106,7 @@ fn result(args: &RunArgs, path: &str) -> ResultOptions {
         image: args.result.results_image.clone(),
         resources: args.result.results_resources.clone().map(|resources| resources.0),
         security_context: args.result.results_security.clone(),
+        absent: None,
     }
 }
 
