@@ -141,6 +141,10 @@ class Task:
         """
         self._followed().stop(why)
 
+    def expire(self) -> None:
+        """Says that its time is up: as ``cancel``, and the outcome says so."""
+        self._followed().stop("deadline")
+
     def detach(self) -> None:
         """Leaves it: the pod stays, nobody watches over it, and ``kpo.attach`` goes on with it. The events end."""
         self._is_left = True
@@ -185,6 +189,15 @@ class Task:
             if until is not None and time.monotonic() >= until:
                 return None
             native.wait(_wait.STEP)
+
+    def next_event(self, within: float) -> events.Event | None:
+        """The next event. None: none came within so many seconds, or none comes any more (``ended``)."""
+        return self._next(self._start(), time.monotonic() + within)
+
+    @property
+    def ended(self) -> bool:
+        """Whether no event comes any more, and all were taken."""
+        return self._native is None or self._native.is_over()
 
     def outcome(self) -> Outcome:
         """Waits for the outcome; events that come before it are passed over. It does not count as taken by that.

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kpo.airflow.hook import AsyncKubernetesHook
+    from kpo.airflow.operator import KubernetesPodOperator
     from kpo.airflow.pod_manager import PodManager
 
 #: Where each name is: the modules load Airflow, so they are imported when they are asked for.
 _WHERE = {
     "AsyncKubernetesHook": "kpo.airflow.hook",
+    "KubernetesPodOperator": "kpo.airflow.operator",
     "PodManager": "kpo.airflow.pod_manager",
 }
 
-__all__ = ["AsyncKubernetesHook", "PodManager"]
+__all__ = ["AsyncKubernetesHook", "KubernetesPodOperator", "PodManager"]
 
 
 def __getattr__(name: str) -> Any:

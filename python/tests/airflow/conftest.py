@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 import tempfile
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import pytest
+
 
 _HOME = tempfile.TemporaryDirectory(prefix="kpo-airflow-")
 os.environ.update(
@@ -13,7 +21,50 @@ os.environ.update(
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{_HOME.name}/airflow.db",
         "AIRFLOW__CORE__DAGS_FOLDER": str(Path(_HOME.name, "dags")),
+        # Never the machine's own.
+        "KUBECONFIG": str(Path(_HOME.name, "none")),
     }
 )
-os.environ.pop("KUBECONFIG", None)
 Path(_HOME.name, "dags").mkdir()
+
+#: Where there is no Airflow these tests are not for. (Looking for it imports it.)
+collect_ignore_glob = [] if importlib.util.find_spec("airflow") else ["test_*.py"]
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Airflow warns of itself."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.filterwarnings("default"))
+
+
+def _native_threads() -> list[str]:
+    names = [Path(task, "comm").read_text().strip() for task in Path("/proc/self/task").iterdir() if Path(task, "comm").exists()]
+    return sorted(name for name in names if name.startswith("kpo"))
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """Airflow and upstream's client keep threads and connections of their own; of kpo's none is left."""
+    before = _native_threads()
+    yield
+    assert _native_threads() == before
+
+
+@pytest.fixture(scope="session", autouse=True)
+def database() -> None:
+    """Airflow's, empty."""
+    warnings.simplefilter("default")
+    from airflow.utils import db
+
+    db.initdb()
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Any:
+    """Runs an operator as Airflow does."""
+    from harness import Runner
+
+    return Runner(capfd)

@@ -1,0 +1,51 @@
+"""The engine's connection, made of the Python client that upstream's hook has configured: so every hook that makes one serves, private ones too."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import kpo
+
+#: Where a configuration keeps its bearer token.
+_BEARER = "BearerToken"
+
+
+def bearer(configuration: Any) -> str | None:
+    """The bearer token of a client's configuration, renewed by its own hook where it has one. None: it has none."""
+    settings = configuration.auth_settings().get(_BEARER)
+    value = settings["value"] if settings else None
+    return value.removeprefix("Bearer ").removeprefix("bearer ") if value else None
+
+
+class _Tokens:
+    """The token, and after a 401 that of a client which was made anew."""
+
+    def __init__(self, configuration: Any, again: Callable[[], Any]) -> None:
+        self._configuration, self._again = configuration, again
+        self._was_asked = False
+        self._lock = threading.Lock()
+
+    def __call__(self) -> str:
+        with self._lock:
+            if self._was_asked:
+                self._configuration = self._again()
+            self._was_asked = True
+            return bearer(self._configuration) or ""
+
+
+def client(configuration: Any, again: Callable[[], Any], *, namespace: str | None = None, shared_watch: bool = False) -> kpo.Client:
+    """A connection like that client's. ``again``: gives the configuration of one made anew, when its token is refused; called from any thread."""
+    return kpo.Client(
+        host=configuration.host,
+        ca=configuration.ssl_ca_cert or None,
+        cert=configuration.cert_file or None,
+        key=configuration.key_file or None,
+        token=None if bearer(configuration) is None else _Tokens(configuration, again),
+        proxy=configuration.proxy or None,
+        tls_server_name=getattr(configuration, "tls_server_name", None) or None,
+        verify=bool(configuration.verify_ssl),
+        namespace=namespace,
+        shared_watch=shared_watch,
+    )

@@ -1,0 +1,92 @@
+"""Arguments that cannot be honoured are refused when the DAG is parsed; those that mean something else than they say are warned of."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from kpo.airflow._compat import AirflowException
+from airflow.providers.cncf.kubernetes.operators import pod as upstream
+
+#: Methods of upstream's lifecycle that nothing calls here: the engine does what they did.
+REPLACED = frozenset(
+    {
+        "await_init_containers_completion",
+        "await_pod_completion",
+        "await_pod_start",
+        "get_or_create_pod",
+        "invoke_defer_method",
+        "kill_istio_sidecar",
+        "process_duplicate_label_pods",
+        "process_pod_deletion",
+        "_write_logs",
+    }
+)
+
+_CHOICES = {
+    "rerun": (None, "never", "if-not-started", "until-commit", "idempotent"),
+    "results": ("sidecar", "message", "exec"),
+    "on_unsigned_delete": ("end", "recreate"),
+    "callback_errors": ("report", "raise"),
+}
+
+
+def check(operator: Any, given: dict[str, Any]) -> None:
+    """Args: given: what the operator was given, beside kpo's own arguments."""
+    _check_choices(operator)
+    _check_seams(type(operator), operator.kpo_ignores)
+    _check_skip(given.get("skip_on_exit_code"))
+    _check_held(operator)
+    _warn(given)
+
+
+def _refuse(what: str) -> AirflowException:
+    return AirflowException(f"kpo: {what}")
+
+
+def _check_choices(operator: Any) -> None:
+    for name, choices in _CHOICES.items():
+        if getattr(operator, name) not in choices:
+            known = ", ".join(repr(choice) for choice in choices)
+            raise _refuse(f"{name} is {getattr(operator, name)!r}; it may be {known}")
+    budget = operator.rerun_budget
+    if budget is not None and (not isinstance(budget, int) or isinstance(budget, bool) or budget < 0):
+        raise _refuse(f"rerun_budget is {budget!r}; it is a number of reruns, or None")
+
+
+def _check_seams(cls: type, ignored: frozenset[str]) -> None:
+    """A method that a subclass overrides and nobody calls would be skipped in silence."""
+    for name in sorted(REPLACED - ignored):
+        own = next((base for base in cls.__mro__ if name in vars(base)), None)
+        if own is not None and not issubclass(upstream.KubernetesPodOperator, own):
+            raise _refuse(
+                f"{own.__name__} overrides {name}, which kpo's lifecycle does not call: stay on upstream's operator, or list it in kpo_ignores"
+            )
+
+
+def _check_skip(codes: Any) -> None:
+    """Upstream takes a str for a container of codes, in which no code ever is."""
+    listed = codes if isinstance(codes, (list, tuple, set, frozenset)) else [] if codes is None else [codes]
+    wrong = [code for code in listed if isinstance(code, (str, bytes, bool))]
+    if wrong:
+        raise _refuse(f"skip_on_exit_code has {wrong[0]!r}, which no exit code equals: give it as an int")
+
+
+def _check_held(operator: Any) -> None:
+    is_held = operator.protect or operator.on_finish_action.value != "delete_pod"
+    if not operator.random_name_suffix and is_held and operator.rerun not in (None, "never"):
+        raise _refuse(
+            "random_name_suffix=False fixes the pod's name, and a pod that is kept or protected holds it, so that it could not run again: "
+            "let the name vary, or set rerun='never'"
+        )
+
+
+def _warn(given: dict[str, Any]) -> None:
+    if given.get("is_delete_operator_pod") is False and "on_finish_action" not in given:
+        _tell("is_delete_operator_pod=False does nothing: to keep the pod, set on_finish_action='keep_pod'")
+    if given.get("schedule_timeout_seconds") == 0:
+        _tell("schedule_timeout_seconds=0 is no limit of 0 s: as upstream takes it, startup_timeout_seconds holds")
+
+
+def _tell(what: str) -> None:
+    warnings.warn(f"kpo: {what}", UserWarning, stacklevel=5)

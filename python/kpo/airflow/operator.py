@@ -1,0 +1,333 @@
+"""The operator: upstream's in all but its lifecycle, which is the engine's."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from kpo.airflow._compat import AirflowException, AirflowSkipException, AirflowTaskTimeout
+from airflow.providers.cncf.kubernetes.operators import pod as upstream
+
+import kpo
+from kpo import events
+from kpo.airflow import _connection, _log, _options, _params, _pod, _stop, exceptions
+from kpo.airflow._callbacks import Callbacks
+from kpo.airflow.pod_manager import PodManager
+
+if TYPE_CHECKING:
+    from kubernetes.client.models.v1_pod import V1Pod
+
+Rerun = Literal["never", "if-not-started", "until-commit", "idempotent"]
+
+#: How long an event is waited for before it is looked whether somebody stops the task, in seconds.
+_STEP = 0.2
+
+#: The label by which a task's pods are found.
+_TASK_LABEL = "kpo.rs/task"
+_ATTEMPT_LABEL = "kpo.rs/attempt"
+
+
+class KubernetesPodOperator(upstream.KubernetesPodOperator):
+    """Runs a task as a pod, and does not lose it. Takes all that upstream's takes, and:
+
+    Args:
+        rerun: when a task whose pod was taken away runs again, apart from Airflow's ``retries``: ``never``; ``if-not-started`` (with proof that
+            nothing ran); ``until-commit`` (until it has written ``committed`` to its termination message); ``idempotent``. None:
+            ``if-not-started``, but ``never`` where a pod is kept under a fixed name.
+        rerun_budget: how often at most, for never-started and started losses each. None: 8 and 3.
+        protect: whether its pods carry a finalizer of kpo's, so that their last state cannot vanish. None: while it is deferred, where its
+            pod's name may vary.
+        results: how the result (``do_xcom_push``) leaves the pod: ``sidecar`` (a native sidecar), ``message`` (the termination message of the task's
+            own container), ``exec``.
+        on_unsigned_delete: what a deletion means that nobody signed: ``end`` or ``recreate``.
+        strict: whether the loss of a program that ran, or may have run, is not retried by Airflow either (``AirflowFailException``).
+        queue_timeout, run_timeout, total_timeout: clocks of the engine in seconds, beside upstream's ``schedule_timeout_seconds`` and
+            ``startup_timeout_seconds``: held back by a queue; running; all of it. None: no limit.
+        callback_errors: ``report`` what a callback raises and go on, or ``raise`` it, which fails the task, as upstream does.
+
+    Raises:
+        AirflowException: when the DAG is parsed: arguments that cannot be honoured.
+    """
+
+    def __init__(
+        self,
+        *,
+        rerun: Rerun | None = None,
+        rerun_budget: int | None = None,
+        protect: bool | None = None,
+        results: Literal["sidecar", "message", "exec"] = "sidecar",
+        on_unsigned_delete: Literal["end", "recreate"] = "end",
+        strict: bool = False,
+        queue_timeout: float | None = None,
+        run_timeout: float | None = None,
+        total_timeout: float | None = None,
+        callback_errors: Literal["report", "raise"] = "report",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.rerun = rerun
+        self.rerun_budget = rerun_budget
+        self.protect = protect
+        self.results = results
+        self.on_unsigned_delete = on_unsigned_delete
+        self.strict = strict
+        self.queue_timeout = queue_timeout
+        self.run_timeout = run_timeout
+        self.total_timeout = total_timeout
+        self.callback_errors = callback_errors
+        self._given = {name for name in _pod.FALSY if name in kwargs}
+        self._task: kpo.Task | None = None
+        self._outcome: kpo.Outcome | None = None
+        self._current: str | None = None
+        _params.check(self, kwargs)
+
+    #: Methods of upstream's that are never called by this operator: a subclass that overrides one is refused, unless it names it here.
+    kpo_ignores: ClassVar[frozenset[str]] = frozenset()
+
+    # --- what upstream's methods are here ------------------------------------------------------------------------------------------------
+
+    @upstream.cached_property
+    def pod_manager(self) -> PodManager:
+        return PodManager(kube_client=self.client, callbacks=self.callbacks)
+
+    def build_pod_request_obj(self, context: Any = None, **kwargs: Any) -> V1Pod:
+        with _pod.as_asked(self, self._given):
+            pod = super().build_pod_request_obj(context, **kwargs)
+        _pod.set_falsy(self, pod, self._given)
+        _pod.check(pod)
+        return pod
+
+    def find_pod(self, namespace: str, context: Any, *, exclude_checked: bool = True) -> V1Pod | None:
+        """The newest pod of this task instance: a task may have several at a time, one of each attempt."""
+        selector = self._build_find_pod_label_selector(context, exclude_checked=exclude_checked)
+        pods = self.client.list_namespaced_pod(namespace=namespace, label_selector=selector).items
+        return max(pods, key=_age, default=None)
+
+    def current_pod(self, context: Any) -> V1Pod | None:
+        """The pod of the attempt under way, as it is now; as it was seen last where it is gone."""
+        found = self.find_pod(self.pod.metadata.namespace, context, exclude_checked=False) if self.pod else None
+        if found is not None:
+            self.remote_pod = found
+        return self.remote_pod
+
+    def extract_xcom(self, pod: V1Pod, **kwargs: Any) -> Any:
+        """The result. None: the program left none, or an empty file."""
+        text = self._outcome.result_text if self._outcome else None
+        return None if text is None else json.loads(text)
+
+    # --- running -------------------------------------------------------------------------------------------------------------------------
+
+    def execute_sync(self, context: Any) -> Any:
+        callbacks = self._prepare(context)
+        with self._client() as client:
+            found = self.find_pod(self.pod_request_obj.metadata.namespace, context) if self.durable_ else None
+            if found is not None and _TASK_LABEL not in (found.metadata.labels or {}):
+                return self._leave_to_upstream(found, context)
+            adopted = None if found is None else self._adopt(found, client, context, callbacks)
+            if adopted is not None:
+                return adopted[0]
+            return self._run(self._new_task(client, protect=False), context, callbacks)
+
+    @property
+    def durable_(self) -> bool:
+        """``durable``, or what it was called before."""
+        return bool(self.reattach_on_restart)
+
+    def _prepare(self, context: Any) -> Callbacks:
+        """Builds the pod, once a try."""
+        callbacks = Callbacks(self, context)
+        if self.pod_request_obj is None:
+            self.pod_request_obj = self.build_pod_request_obj(context)
+        callbacks.tell("on_pod_manifest_created", pod_request=self.pod_request_obj)
+        return callbacks
+
+    def _client(self) -> kpo.Client:
+        return _connection.client(self.client.api_client.configuration, self._again)
+
+    def _again(self) -> Any:
+        """The configuration of a client made anew: the old one's token was refused."""
+        # It deletes what must be there.
+        _ = self.hook, self.client, self.pod_manager
+        self._refresh_cached_properties()
+        return self.client.api_client.configuration
+
+    def _new_task(self, client: kpo.Client, *, protect: bool) -> kpo.Task:
+        options = _options.of(self, self.pod_request_obj, protect=protect)
+        return kpo.Task(self.pod_request_obj, client=client, on_interrupt="detach", **options)
+
+    def _leave_to_upstream(self, found: V1Pod, context: Any) -> Any:
+        self.log.warning("Pod %s was begun by upstream's operator, which ends it, too", found.metadata.name)
+        return super().execute_sync(context)
+
+    def _adopt(self, found: V1Pod, client: kpo.Client, context: Any, callbacks: Callbacks) -> tuple[Any] | None:
+        """Goes on with a task of an earlier try, whose worker is gone. None: that try's task had ended, and not in success: this one has its own."""
+        name = found.metadata.labels[_TASK_LABEL]
+        self.log.info("[kpo] %s of an earlier try is there: going on with it", name)
+        logs = _options.followed(self, self.pod_request_obj)
+        namespace = found.metadata.namespace
+        task = kpo.attach(name, client=client, namespace=namespace, take_over=True, logs=logs, on_interrupt="detach")
+        had_ended = found.status is not None and found.status.phase == "Failed"
+        if not had_ended:
+            return (self._run(task, context, callbacks),)
+        with task:
+            outcome = self._follow(task, context, callbacks)
+            if outcome.succeeded:
+                return (self._end(outcome, context, callbacks),)
+            self.log.warning("[kpo] the earlier try's task: %s", outcome.message)
+        return None
+
+    def _run(self, task: kpo.Task, context: Any, callbacks: Callbacks) -> Any:
+        self._task = task
+        try:
+            with task:
+                try:
+                    outcome = self._follow(task, context, callbacks)
+                except AirflowTaskTimeout:
+                    self._expire(task)
+                    raise
+                return self._end(outcome, context, callbacks)
+        finally:
+            self._task = None
+
+    def _follow(self, task: kpo.Task, context: Any, callbacks: Callbacks) -> kpo.Outcome:
+        """Tells what happens, until the outcome is there."""
+        log = self._task_log(callbacks)
+        started = False
+        while True:
+            event = task.next_event(_STEP)
+            if self._killed:
+                self._stop(task, context)
+            if event is None:
+                if task.ended:
+                    return task.outcome()
+                continue
+            log.tell(event)
+            if isinstance(event, (events.Created, events.Adopted)):
+                self._at_attempt(event, task, context, callbacks)
+            elif isinstance(event, events.Running) and not started:
+                started = True
+                callbacks.tell_of_pod("on_pod_starting")
+            elif isinstance(event, events.OutcomeReady):
+                return event.outcome
+
+    def _task_log(self, callbacks: Callbacks) -> _log.TaskLog:
+        return _log.TaskLog(
+            self.log, prefix=self.container_name_log_prefix_enabled, formatter=self.log_formatter, on_line=callbacks.line
+        )
+
+    def _at_attempt(self, event: events.Created | events.Adopted, task: kpo.Task, context: Any, callbacks: Callbacks) -> None:
+        is_first = self._current is None
+        self._current = event.pod
+        self.pod = _pod.named(self.pod_request_obj, event.pod)
+        self.pod.metadata.namespace = task.namespace
+        context["ti"].xcom_push(key="pod_name", value=event.pod)
+        context["ti"].xcom_push(key="pod_namespace", value=task.namespace)
+        if self.durable_:
+            self._remember(event, task.namespace, context)
+        if is_first:
+            callbacks.tell_of_pod("on_pod_creation")
+
+    def _remember(self, event: events.Created | events.Adopted, namespace: str, context: Any) -> None:
+        """As upstream does it, so that upstream's can go on with it; and the UID."""
+        store = context.get("task_state_store") if hasattr(context, "get") else None
+        if store is not None:
+            store.set(upstream.POD_IDENTIFIER_STATE_KEY, {"name": event.pod, "namespace": namespace, "uid": event.uid})
+
+    # --- being stopped -------------------------------------------------------------------------------------------------------------------
+
+    def on_kill(self) -> None:
+        """Only asks: who follows the task finds out who stops it, and what that means."""
+        self._killed = True
+
+    def _stop(self, task: kpo.Task, context: Any) -> None:
+        """Somebody stops this worker: a user the task, or its machine only the worker."""
+        self._killed = False
+        is_kept = self.on_kill_action.value == "keep_pod"
+        if not is_kept and _stop.is_by_user(context):
+            self.log.info("[kpo] a user has stopped the task: its pod is deleted")
+            task.cancel()
+            return
+        task.detach()
+        why = "its on_kill_action is keep_pod" if is_kept else "no user has stopped the task"
+        raise exceptions.PodLeft(f"the worker is being stopped, and {why}: pod {self._current} is left as it is, for the next try to go on with")
+
+    def _expire(self, task: kpo.Task) -> None:
+        """The task's execution_timeout is over."""
+        log = _log.TaskLog(self.log, prefix=self.container_name_log_prefix_enabled, formatter=self.log_formatter)
+        task.expire()
+        for event in task:
+            log.tell(event)
+
+    # --- the end -------------------------------------------------------------------------------------------------------------------------
+
+    def _end(self, outcome: kpo.Outcome, context: Any, callbacks: Callbacks) -> Any:
+        self._outcome = outcome
+        callbacks.tell_of_pod("on_pod_completion")
+        callbacks.tell_of_pod("on_pod_teardown")
+        if self.remote_pod is None and not callbacks:
+            self.remote_pod = self.current_pod(context) if self._needs_remote_pod() else None
+        result = self.extract_xcom(pod=self.pod) if self.do_xcom_push else None
+        self.post_complete_action(pod=self.pod, remote_pod=self.remote_pod, context=context, result=result)
+        return result if self.do_xcom_push else None
+
+    def _needs_remote_pod(self) -> bool:
+        return self.log_pod_spec_on_failure and not self._succeeded()
+
+    def _succeeded(self) -> bool:
+        return self._outcome is not None and self._outcome.succeeded
+
+    def post_complete_action(self, *, pod: V1Pod, remote_pod: V1Pod, context: Any, result: Any = None, **kwargs: Any) -> None:
+        try:
+            self.cleanup(pod=pod, remote_pod=remote_pod, xcom_result=result, context=context)
+        finally:
+            Callbacks(self, context).tell("on_pod_cleanup", pod=remote_pod or pod)
+
+    def cleanup(self, pod: V1Pod, remote_pod: V1Pod, xcom_result: Any = None, context: Any = None) -> None:
+        """Makes the result safe, then has the engine clean up, then raises what the task came to."""
+        outcome = self._outcome
+        if outcome is None:
+            return
+        if self.do_xcom_push and context is not None:
+            self._push_xcom_with_fan_out(context["ti"], xcom_result)
+        self._mark_kept(outcome)
+        self._take()
+        exit_code = outcome.attempts[-1].verdict.exit_code if outcome.attempts and outcome.attempts[-1].verdict else None
+        if exit_code in self.skip_on_exit_code:
+            raise AirflowSkipException(f"Pod {self._current} returned exit code {exit_code}. Skipping.")
+        if not outcome.succeeded:
+            raise self._failure(outcome, remote_pod)
+
+    def _mark_kept(self, outcome: kpo.Outcome) -> None:
+        """A pod that stays is not one to go on with."""
+        keeping = self.on_finish_action.value
+        stays = keeping in ("keep_pod", "delete_active_pod") or keeping == "delete_succeeded_pod" and not outcome.succeeded
+        if stays and self.pod is not None:
+            self.patch_already_checked(self.pod, reraise=False)
+
+    def _take(self) -> None:
+        """The outcome is safe: what is left of the task is cleaned up."""
+        task = self._task
+        if task is None:
+            return
+        task.taken()
+        log = _log.TaskLog(self.log)
+        for event in task:
+            log.tell(event)
+
+    def _failure(self, outcome: kpo.Outcome, remote_pod: V1Pod | None) -> AirflowException:
+        lines = [outcome.message]
+        if self._current is not None:
+            lines.append(f"Pod {self._current} returned a failure.")
+        if self.log_pod_spec_on_failure and remote_pod is not None:
+            lines.append(f"remote_pod: {_pod.redacted(remote_pod)}")
+        error = exceptions.of(outcome, strict=self.strict)("\n".join(lines))
+        error.outcome = outcome  # type: ignore[attr-defined]
+        return error
+
+
+def _age(pod: V1Pod) -> tuple[Any, int]:
+    labels = pod.metadata.labels or {}
+    attempt = labels.get(_ATTEMPT_LABEL, "0")
+    return pod.metadata.creation_timestamp, int(attempt) if attempt.isdigit() else 0
+
+

@@ -1,0 +1,102 @@
+"""Runs an operator as Airflow does, ``dag.test()``, and tells what came of it."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pendulum
+from airflow.models.xcom import XComModel
+from airflow.sdk import DAG
+from airflow.utils.session import create_session
+from sqlalchemy import select
+
+_NUMBERS = itertools.count(1)
+
+
+@dataclass
+class Ran:
+    """What came of a task."""
+
+    state: str
+    #: What was logged, by whomever, one record a line.
+    log: list[str]
+    #: By key.
+    xcom: dict[str, Any] = field(default_factory=dict)
+    #: What its last try raised. None: nothing.
+    error: BaseException | None = None
+
+    def has(self, text: str) -> bool:
+        return any(text in line for line in self.log)
+
+
+#: A line of Airflow 3's log on standard output: time, level, message, logger.
+_LINE = re.compile(r"^\S+ \[\w+ *\] (.*?) +\[[\w.-]+\](?: |$)")
+
+
+class _Records(logging.Handler):
+    """What Airflow 2 logs."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+class Runner:
+    """Runs operators, each in a DAG of its own."""
+
+    def __init__(self, capfd: Any) -> None:
+        self._capfd = capfd
+
+    def __call__(self, make: Callable[[], Any]) -> Ran:
+        """``make`` makes the operator, within the DAG."""
+        with DAG(f"dag_{next(_NUMBERS)}", start_date=pendulum.datetime(2025, 1, 1), schedule=None) as dag:
+            task = make()
+        raised: list[BaseException] = []
+        for when in ("on_failure_callback", "on_retry_callback", "on_skipped_callback"):
+            setattr(task, when, [lambda context: raised.append(context.get("exception"))])
+        _sync(dag)
+        dag_run, log = self._logged(dag)
+        ti = next(ti for ti in dag_run.get_task_instances() if ti.task_id == task.task_id)
+        return Ran(str(ti.state), log, _xcom(dag_run, task.task_id), raised[-1] if raised else None)
+
+    def _logged(self, dag: DAG) -> tuple[Any, list[str]]:
+        records = _Records()
+        logging.getLogger("airflow.task").addHandler(records)
+        self._capfd.readouterr()
+        try:
+            dag_run = dag.test()
+        finally:
+            logging.getLogger("airflow.task").removeHandler(records)
+        out, _ = self._capfd.readouterr()
+        print(out)
+        found = (_LINE.match(line) for line in out.splitlines())
+        return dag_run, records.lines + [match[1] for match in found if match]
+
+
+def _sync(dag: DAG) -> None:
+    """Tells the database of a DAG that stands in no file."""
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+    from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
+    from airflow.settings import DAGS_FOLDER
+    with create_session() as session:
+        DagBundlesManager().sync_bundles_to_db(session=session)
+    bag = BundleDagBag(dag_folder=DAGS_FOLDER, bundle_path=Path(DAGS_FOLDER), bundle_name="dags-folder")
+    bag.bag_dag(dag)
+    sync_bag_to_db(bag, "dags-folder", None)
+
+
+def _xcom(dag_run: Any, task_id: str) -> dict[str, Any]:
+    with create_session() as session:
+        rows = session.scalars(
+            select(XComModel).where(XComModel.dag_id == dag_run.dag_id, XComModel.run_id == dag_run.run_id, XComModel.task_id == task_id)
+        )
+        return {row.key: XComModel.deserialize_value(row) for row in rows}
