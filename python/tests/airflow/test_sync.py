@@ -46,4 +46,5 @@ def test_upstreams_own_fails_there(run: Runner) -> None:
     with kpo.lab("preemption") as lab:
         ran = seed(run, lab, Upstream, startup_check_interval_seconds=1)
     assert ran.state == "failed"
+    assert "not found" in str(ran.error).lower()
     assert not ran.has("[base] hello")
