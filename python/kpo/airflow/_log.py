@@ -43,10 +43,14 @@ class TaskLog:
         prefix: whether a line begins with its container's name.
         formatter: makes the line of container and line. None: by ``prefix``.
         on_line: told of each line first.
+        is_quiet: whether only containers' lines are written: what happened was told before.
     """
 
-    def __init__(self, log: Any, *, prefix: bool = True, formatter: Formatter | None = None, on_line: OnLine | None = None) -> None:
+    def __init__(
+        self, log: Any, *, prefix: bool = True, formatter: Formatter | None = None, on_line: OnLine | None = None, is_quiet: bool = False
+    ) -> None:
         self._log, self._prefix, self._formatter, self._on_line = log, prefix, formatter, on_line
+        self._is_quiet = is_quiet
         #: Pieces of lines that have not ended, by pod and container.
         self._pieces: dict[tuple[str, str], bytes] = {}
 
@@ -57,7 +61,8 @@ class TaskLog:
             return
         if isinstance(event, (events.OutcomeReady, events.Ended, events.Gap)):
             self.flush()
-        self._say(event)
+        if not self._is_quiet:
+            self._say(event)
 
     def _say(self, event: events.Event) -> None:
         level = logging.WARNING if isinstance(event, _WARNINGS) else logging.INFO

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from kpo.airflow._compat import AirflowException, AirflowSkipException, AirflowTaskTimeout
 from airflow.providers.cncf.kubernetes.operators import pod as upstream
+from kubernetes.client import models as k8s
 
 import kpo
 from kpo import events
-from kpo.airflow import _connection, _log, _options, _params, _pod, _stop, exceptions
-from kpo.airflow._callbacks import Callbacks
+from kpo.airflow import _connection, _event, _log, _options, _params, _pod, _read, _stop, exceptions
+from kpo.airflow._callbacks import Callbacks, wants_lines
 from kpo.airflow.pod_manager import PodManager
+from kpo.airflow.trigger import KpoPodTrigger
 
 if TYPE_CHECKING:
     from kubernetes.client.models.v1_pod import V1Pod
@@ -21,6 +27,15 @@ Rerun = Literal["never", "if-not-started", "until-commit", "idempotent"]
 
 #: How long an event is waited for before it is looked whether somebody stops the task, in seconds.
 _STEP = 0.2
+
+#: From these on a task has a pod.
+_IS_THERE = (events.Created, events.Adopted)
+
+#: How much later than the task's own deadline Airflow ends it, in seconds.
+_BACKSTOP = 60
+
+#: How often a trigger that has lost sight is followed by another, before the worker looks itself.
+_REDEFERRALS = 3
 
 #: The label by which a task's pods are found.
 _TASK_LABEL = "kpo.rs/task"
@@ -78,7 +93,12 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         self._given = {name for name in _pod.FALSY if name in kwargs}
         self._task: kpo.Task | None = None
         self._outcome: kpo.Outcome | None = None
+        #: The pod of the attempt under way.
         self._current: str | None = None
+        #: Whether this process knows of an attempt already.
+        self._was_created = False
+        #: Whether a trigger has told of the task before.
+        self._is_resumed = False
         _params.check(self, kwargs)
 
     #: Methods of upstream's that are never called by this operator: a subclass that overrides one is refused, unless it names it here.
@@ -119,19 +139,35 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
 
     def execute_sync(self, context: Any) -> Any:
         callbacks = self._prepare(context)
+        found = self._predecessor(context)
+        if found is not None and not _is_ours(found):
+            self._tell_of_upstreams(found)
+            return super().execute_sync(context)
         with self._client() as client:
-            found = self.find_pod(self.pod_request_obj.metadata.namespace, context) if self.durable_ else None
-            if found is not None and _TASK_LABEL not in (found.metadata.labels or {}):
-                return self._leave_to_upstream(found, context)
-            adopted = None if found is None else self._adopt(found, client, context, callbacks)
-            if adopted is not None:
-                return adopted[0]
-            return self._run(self._new_task(client, protect=False), context, callbacks)
+            task = self._adopted(found, client, context, callbacks) or self._new_task(client, protect=False)
+            return self._run(task, context, callbacks)
 
-    @property
-    def durable_(self) -> bool:
-        """``durable``, or what it was called before."""
-        return bool(self.reattach_on_restart)
+    def execute_async(self, context: Any) -> None:
+        callbacks = self._prepare(context)
+        found = self._predecessor(context)
+        if found is not None and not _is_ours(found):
+            self._tell_of_upstreams(found)
+            return super().execute_async(context)
+        with self._client() as client:
+            task = self._adopted(found, client, context, callbacks) or self._new_task(client, protect=True)
+            with self._under_way(task):
+                self._follow(task, context, callbacks, until=_IS_THERE)
+                name = task.name
+                task.detach()
+        self._defer(name, context)
+        return None
+
+    def _predecessor(self, context: Any) -> V1Pod | None:
+        """The pod of an earlier try, whose worker is gone."""
+        return self.find_pod(self.pod_request_obj.metadata.namespace, context) if self.reattach_on_restart else None
+
+    def _tell_of_upstreams(self, found: V1Pod) -> None:
+        self.log.warning("[kpo] pod %s was begun by upstream's operator, which ends it, too", found.metadata.name)
 
     def _prepare(self, context: Any) -> Callbacks:
         """Builds the pod, once a try."""
@@ -155,42 +191,57 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         options = _options.of(self, self.pod_request_obj, protect=protect)
         return kpo.Task(self.pod_request_obj, client=client, on_interrupt="detach", **options)
 
-    def _leave_to_upstream(self, found: V1Pod, context: Any) -> Any:
-        self.log.warning("Pod %s was begun by upstream's operator, which ends it, too", found.metadata.name)
-        return super().execute_sync(context)
-
-    def _adopt(self, found: V1Pod, client: kpo.Client, context: Any, callbacks: Callbacks) -> tuple[Any] | None:
-        """Goes on with a task of an earlier try, whose worker is gone. None: that try's task had ended, and not in success: this one has its own."""
+    def _adopted(self, found: V1Pod | None, client: kpo.Client, context: Any, callbacks: Callbacks) -> kpo.Task | None:
+        """The task of an earlier try. None: there is none, or it has failed, which was that try's: this one has its own."""
+        if found is None:
+            return None
         name = found.metadata.labels[_TASK_LABEL]
-        self.log.info("[kpo] %s of an earlier try is there: going on with it", name)
-        logs = _options.followed(self, self.pod_request_obj)
-        namespace = found.metadata.namespace
-        task = kpo.attach(name, client=client, namespace=namespace, take_over=True, logs=logs, on_interrupt="detach")
-        had_ended = found.status is not None and found.status.phase == "Failed"
-        if not had_ended:
-            return (self._run(task, context, callbacks),)
-        with task:
-            outcome = self._follow(task, context, callbacks)
-            if outcome.succeeded:
-                return (self._end(outcome, context, callbacks),)
-            self.log.warning("[kpo] the earlier try's task: %s", outcome.message)
-        return None
+        if found.status is not None and found.status.phase == "Failed":
+            outcome = self._finish(self._attach(name, client, []), context, callbacks)
+            if outcome is not None:
+                self.log.warning("[kpo] the earlier try's task %s: %s", name, outcome.message)
+                return None
+        self.log.info("[kpo] task %s of an earlier try is there: going on with it", name)
+        return self._attach(name, client, _options.followed(self, self.pod_request_obj))
 
-    def _run(self, task: kpo.Task, context: Any, callbacks: Callbacks) -> Any:
+    def _finish(self, task: kpo.Task, context: Any, callbacks: Callbacks) -> kpo.Outcome | None:
+        """Ends a task that has failed. None: it has not, and lives on."""
+        with self._under_way(task):
+            while not task.ended:
+                event = task.next_event(_STEP)
+                if isinstance(event, events.OutcomeReady):
+                    return None if event.outcome.succeeded else event.outcome
+                if isinstance(event, events.Created):
+                    break
+            task.detach()
+            return None
+
+    def _attach(self, name: str, client: kpo.Client, logs: list[str]) -> kpo.Task:
+        namespace = self.pod_request_obj.metadata.namespace if self.pod_request_obj else self.pod.metadata.namespace
+        return kpo.attach(name, client=client, namespace=namespace, take_over=True, logs=logs, on_interrupt="detach")
+
+    @contextmanager
+    def _under_way(self, task: kpo.Task) -> Iterator[None]:
+        """For as long as this process observes the task: when its time is up, its pod goes."""
         self._task = task
         try:
             with task:
                 try:
-                    outcome = self._follow(task, context, callbacks)
+                    yield
                 except AirflowTaskTimeout:
                     self._expire(task)
                     raise
-                return self._end(outcome, context, callbacks)
         finally:
             self._task = None
 
-    def _follow(self, task: kpo.Task, context: Any, callbacks: Callbacks) -> kpo.Outcome:
-        """Tells what happens, until the outcome is there."""
+    def _run(self, task: kpo.Task, context: Any, callbacks: Callbacks) -> Any:
+        with self._under_way(task):
+            return self._end(self._follow(task, context, callbacks), context, callbacks)
+
+    def _follow(
+        self, task: kpo.Task, context: Any, callbacks: Callbacks, until: tuple[type[events.Event], ...] = ()
+    ) -> Any:
+        """Tells what happens, until the outcome is there, or one of those events."""
         log = self._task_log(callbacks)
         started = False
         while True:
@@ -209,20 +260,27 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
                 callbacks.tell_of_pod("on_pod_starting")
             elif isinstance(event, events.OutcomeReady):
                 return event.outcome
+            if isinstance(event, until):
+                return None
 
     def _task_log(self, callbacks: Callbacks) -> _log.TaskLog:
         return _log.TaskLog(
-            self.log, prefix=self.container_name_log_prefix_enabled, formatter=self.log_formatter, on_line=callbacks.line
+            self.log,
+            prefix=self.container_name_log_prefix_enabled,
+            formatter=self.log_formatter,
+            on_line=callbacks.line,
+            is_quiet=self._is_resumed,
         )
 
     def _at_attempt(self, event: events.Created | events.Adopted, task: kpo.Task, context: Any, callbacks: Callbacks) -> None:
-        is_first = self._current is None
+        is_first, self._was_created = not self._was_created, True
         self._current = event.pod
-        self.pod = _pod.named(self.pod_request_obj, event.pod)
-        self.pod.metadata.namespace = task.namespace
+        if self.pod_request_obj is not None:
+            self.pod = _pod.named(self.pod_request_obj, event.pod)
+            self.pod.metadata.namespace = task.namespace
         context["ti"].xcom_push(key="pod_name", value=event.pod)
         context["ti"].xcom_push(key="pod_namespace", value=task.namespace)
-        if self.durable_:
+        if self.reattach_on_restart:
             self._remember(event, task.namespace, context)
         if is_first:
             callbacks.tell_of_pod("on_pod_creation")
@@ -232,6 +290,81 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         store = context.get("task_state_store") if hasattr(context, "get") else None
         if store is not None:
             store.set(upstream.POD_IDENTIFIER_STATE_KEY, {"name": event.pod, "namespace": namespace, "uid": event.uid})
+
+    # --- deferred ------------------------------------------------------------------------------------------------------------------------
+
+    def _defer(self, name: str, context: Any, again: int = 0) -> None:
+        deadline = self._deadline(context)
+        more = dict(self.trigger_kwargs or {})
+        if again:
+            more["_redefer_count"] = again
+        trigger = KpoPodTrigger(
+            task=name,
+            namespace=self.pod.metadata.namespace,
+            pod=self._current or name,
+            kubernetes_conn_id=self.kubernetes_conn_id,
+            in_cluster=self.in_cluster,
+            cluster_context=self.cluster_context,
+            config_file=self.config_file,
+            logs=[] if self._logs_when_resumed() or again else _options.followed(self, self.pod),
+            prefix=self.container_name_log_prefix_enabled,
+            deadline=deadline,
+            cancels=self.on_kill_action.value == "delete_pod",
+            trigger_kwargs=more,
+        )
+        left = None if deadline is None else timedelta(seconds=max(0.0, deadline - time.time()) + _BACKSTOP)
+        self.defer(trigger=trigger, method_name="trigger_reentry", timeout=left)
+
+    def _deadline(self, context: Any) -> float | None:
+        """When the task's time is up, by its start: deferring again does not move it."""
+        if self.execution_timeout is None:
+            return None
+        return float(context["ti"].start_date.timestamp() + self.execution_timeout.total_seconds())
+
+    def _logs_when_resumed(self) -> bool:
+        """Whether lines go through code that only a worker has: then they are written when the task is resumed."""
+        return self.log_formatter is not None or wants_lines(self)
+
+    def trigger_reentry(self, context: Any, event: dict[str, Any]) -> Any:
+        if _event.KEY not in event:
+            # Of a trigger of upstream's, from before an upgrade.
+            return super().trigger_reentry(context, event)
+        name, callbacks = event[_event.KEY]["task"], Callbacks(self, context)
+        again = event.get("_redefer_count", 0)
+        self._resume(event)
+        if event["status"] == "error" and again < _REDEFERRALS:
+            self.log.warning("[kpo] the trigger has lost sight of %s (%s); another one goes on", name, event["message"])
+            return self._defer(name, context, again + 1)
+        self._is_resumed = event["status"] != "error"
+        callbacks.tell_of_pod("on_operator_resuming", event=event)
+        logs = _options.followed(self, self.remote_pod) if self._logs_when_resumed() and self.remote_pod else []
+        with self._client() as client:
+            try:
+                return self._run(self._attach(name, client, logs), context, callbacks)
+            except kpo.NotFoundError:
+                return self._end_without_pod(event, context, callbacks)
+
+    def _resume(self, event: dict[str, Any]) -> None:
+        """What this process knows of the task."""
+        self._current, self.remote_pod = event["name"], None
+        self._was_created = True
+        self.pod = k8s.V1Pod(metadata=k8s.V1ObjectMeta(name=event["name"], namespace=event["namespace"]))
+        try:
+            self.remote_pod = self.client.read_namespaced_pod(event["name"], event["namespace"])
+        except Exception as error:
+            if not _read.is_not_found(error):
+                raise
+            return
+        self.pod = self.remote_pod
+
+    def _end_without_pod(self, event: dict[str, Any], context: Any, callbacks: Callbacks) -> Any:
+        """The pod is gone: the event says what it came to."""
+        outcome = _event.outcome_of(event)
+        if outcome is None:
+            raise exceptions.PodDisrupted(event["message"])
+        if outcome.succeeded and self.do_xcom_push:
+            raise exceptions.PodResultMissing(f"{outcome.message}; but its pod {event['name']} was gone before its result was read")
+        return self._end(outcome, context, callbacks)
 
     # --- being stopped -------------------------------------------------------------------------------------------------------------------
 
@@ -254,6 +387,8 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
     def _expire(self, task: kpo.Task) -> None:
         """The task's execution_timeout is over."""
         log = _log.TaskLog(self.log, prefix=self.container_name_log_prefix_enabled, formatter=self.log_formatter)
+        if task.ended:
+            return
         task.expire()
         for event in task:
             log.tell(event)
@@ -262,6 +397,8 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
 
     def _end(self, outcome: kpo.Outcome, context: Any, callbacks: Callbacks) -> Any:
         self._outcome = outcome
+        if self._is_resumed and any(attempt.times.started for attempt in outcome.attempts):
+            callbacks.tell_of_pod("on_pod_starting")
         callbacks.tell_of_pod("on_pod_completion")
         callbacks.tell_of_pod("on_pod_teardown")
         if self.remote_pod is None and not callbacks:
@@ -294,6 +431,8 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         exit_code = outcome.attempts[-1].verdict.exit_code if outcome.attempts and outcome.attempts[-1].verdict else None
         if exit_code in self.skip_on_exit_code:
             raise AirflowSkipException(f"Pod {self._current} returned exit code {exit_code}. Skipping.")
+        if outcome.reason == "timeout" and self._is_resumed:
+            raise AirflowTaskTimeout(outcome.message)
         if not outcome.succeeded:
             raise self._failure(outcome, remote_pod)
 
@@ -323,6 +462,10 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         error = exceptions.of(outcome, strict=self.strict)("\n".join(lines))
         error.outcome = outcome  # type: ignore[attr-defined]
         return error
+
+
+def _is_ours(pod: V1Pod) -> bool:
+    return _TASK_LABEL in (pod.metadata.labels or {})
 
 
 def _age(pod: V1Pod) -> tuple[Any, int]:

@@ -1,0 +1,77 @@
+"""The event with which a trigger hands its task back: upstream's, and under ``kpo`` what the task came to. No result and nothing of the manifest is
+in it: they are in the pod, which stays until the task has taken them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kpo import Outcome, _decode
+
+#: Where ours is in an event.
+KEY = "kpo"
+
+
+def of(outcome: Outcome, *, more: dict[str, Any]) -> dict[str, Any]:
+    """The event of a task that has ended. ``more``: ``trigger_kwargs``."""
+    pod = outcome.attempts[-1].pod.name if outcome.attempts else outcome.task
+    return _event(outcome.task, outcome.namespace, pod, _status(outcome), outcome.message, more, _encode(outcome))
+
+
+def of_error(task: str, namespace: str, pod: str, message: str, *, more: dict[str, Any]) -> dict[str, Any]:
+    """The event of a task that the trigger could not follow any more."""
+    return _event(task, namespace, pod, "error", message, more, None)
+
+
+def _event(task: str, namespace: str, pod: str, status: str, message: str, more: dict[str, Any], outcome: Any) -> dict[str, Any]:
+    return {
+        # Upstream copies them last, so that one of them could overwrite the status.
+        **more,
+        "status": status,
+        "namespace": namespace,
+        "name": pod,
+        "message": message,
+        "last_log_time": None,
+        KEY: {"task": task, "outcome": outcome},
+    }
+
+
+def _status(outcome: Outcome) -> str:
+    if outcome.reason == "timeout":
+        return "timeout"
+    return "success" if outcome.succeeded else "failed"
+
+
+def outcome_of(event: dict[str, Any]) -> Outcome | None:
+    """What the task came to. None: it is not known."""
+    encoded = event[KEY]["outcome"]
+    return None if encoded is None else _decode.decode(Outcome, encoded)
+
+
+def _encode(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "task": outcome.task,
+        "namespace": outcome.namespace,
+        "verdict": outcome.verdict,
+        "exitCode": outcome.exit_code,
+        "reason": outcome.reason,
+        "message": outcome.message,
+        "attempts": [_encode_attempt(attempt) for attempt in outcome.attempts],
+    }
+
+
+def _encode_attempt(attempt: Any) -> dict[str, Any]:
+    pod, verdict = attempt.pod, attempt.verdict
+    return {
+        "number": attempt.number,
+        "pod": {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid, "node": pod.node},
+        "verdict": verdict
+        and {
+            "class": verdict.kind,
+            "reason": verdict.reason,
+            "exitCode": verdict.exit_code,
+            "cause": verdict.cause,
+            "started": verdict.started,
+            "proof": verdict.proof,
+        },
+        "times": {},
+    }

@@ -1,0 +1,179 @@
+"""The trigger: the engine in the triggerer's event loop, with all that a task may need there: recovery, other attempts, logs. It deletes no pod that has
+ended: the task does, when its result is safe."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+from asgiref.sync import sync_to_async
+
+import kpo
+from kpo import events
+from kpo.airflow import _connection, _event, _log, _shared
+
+
+class KpoPodTrigger(BaseTrigger):
+    """Follows a task to its end, as its observer.
+
+    Args:
+        task: the task's id; its pods carry everything else.
+        namespace: of its pods.
+        pod: the attempt under way.
+        kubernetes_conn_id, in_cluster, cluster_context, config_file: the connection, resolved here.
+        logs: the containers whose logs are written here.
+        prefix: whether a line begins with its container's name.
+        deadline: when the task's time is up, in seconds since 1970. None: never.
+        cancels: whether a user's stop deletes the pod.
+        trigger_kwargs: handed on in the event.
+    """
+
+    def __init__(
+        self,
+        *,
+        task: str,
+        namespace: str,
+        pod: str,
+        kubernetes_conn_id: str | None = None,
+        in_cluster: bool | None = None,
+        cluster_context: str | None = None,
+        config_file: str | None = None,
+        logs: list[str] | None = None,
+        prefix: bool = True,
+        deadline: float | None = None,
+        cancels: bool = True,
+        trigger_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        # BaseTrigger has a property ``task``.
+        self.task_name = task
+        self.namespace = namespace
+        self.pod = pod
+        self.kubernetes_conn_id = kubernetes_conn_id
+        self.in_cluster = in_cluster
+        self.cluster_context = cluster_context
+        self.config_file = config_file
+        self.logs = list(logs or [])
+        self.prefix = prefix
+        self.deadline = deadline
+        self.cancels = cancels
+        self.trigger_kwargs = dict(trigger_kwargs or {})
+        self._has_ended = False
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return (
+            "kpo.airflow.trigger.KpoPodTrigger",
+            {
+                "task": self.task_name,
+                "namespace": self.namespace,
+                "pod": self.pod,
+                "kubernetes_conn_id": self.kubernetes_conn_id,
+                "in_cluster": self.in_cluster,
+                "cluster_context": self.cluster_context,
+                "config_file": self.config_file,
+                "logs": self.logs,
+                "prefix": self.prefix,
+                "deadline": self.deadline,
+                "cancels": self.cancels,
+                "trigger_kwargs": self.trigger_kwargs,
+            },
+        )
+
+    def __repr__(self) -> str:
+        return f"KpoPodTrigger({self.namespace}/{self.task_name})"
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        try:
+            event = await self._follow()
+        except kpo.NotFoundError as error:
+            event = self._error(f"{error}", status="failed")
+        except Exception as error:
+            # Losing sight is no failure: whoever goes on looks again.
+            self.log.warning("[kpo] %s cannot be followed here: %s", self.task_name, _one_line(error))
+            event = self._error(_one_line(error))
+        self._has_ended = True
+        yield TriggerEvent(event)
+
+    def _error(self, message: str, status: str = "error") -> dict[str, Any]:
+        event = _event.of_error(self.task_name, self.namespace, self.pod, message, more=self.trigger_kwargs)
+        return event | {"status": status}
+
+    async def _follow(self) -> dict[str, Any]:
+        log = _log.TaskLog(self.log, prefix=self.prefix)
+        async with _shared.client(self._key(), self._client) as client:
+            task = self._attach(client, self.logs)
+            try:
+                await task.__aenter__()
+                with _Deadline(self.deadline, task):
+                    outcome = await self._outcome(task, log)
+            finally:
+                # Left as it is: the outcome is not taken here.
+                task.close()
+        return _event.of(outcome, more=self.trigger_kwargs)
+
+    def _attach(self, client: kpo.Client, logs: list[str]) -> kpo.Task:
+        return kpo.attach(self.task_name, client=client, namespace=self.namespace, take_over=True, logs=logs, on_interrupt="detach")
+
+    async def _outcome(self, task: kpo.Task, log: _log.TaskLog) -> kpo.Outcome:
+        async for event in task:
+            log.tell(event)
+            if isinstance(event, (events.Created, events.Adopted)):
+                self.pod = event.pod
+            elif isinstance(event, events.OutcomeReady):
+                return event.outcome
+        return await task
+
+    async def on_kill(self) -> None:
+        """A user has stopped the task while it was deferred (Airflow 3.3 and later)."""
+        if self._has_ended or not self.cancels:
+            return
+        async with _shared.client(("kill", self._key()), self._client) as client:
+            try:
+                async with self._attach(client, []) as task:
+                    task.cancel()
+                    await task
+            except kpo.NotFoundError:
+                # It is gone already.
+                return
+
+    # --- the connection ------------------------------------------------------------------------------------------------------------------
+
+    def _key(self) -> tuple[Any, ...]:
+        return (self.kubernetes_conn_id, self.in_cluster, self.cluster_context, self.config_file)
+
+    async def _client(self) -> kpo.Client:
+        hook = KubernetesHook(
+            conn_id=self.kubernetes_conn_id,
+            in_cluster=self.in_cluster,
+            cluster_context=self.cluster_context,
+            config_file=self.config_file,
+        )
+        # It reads files and may ask the supervisor: never in the event loop.
+        configuration = await sync_to_async(lambda: hook.get_conn().configuration)()
+        return _connection.client(configuration, lambda: hook.get_conn().configuration, shared_watch=True)
+
+
+class _Deadline:
+    """Says when the task's time is up."""
+
+    def __init__(self, at: float | None, task: kpo.Task) -> None:
+        self._at, self._task = at, task
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> None:
+        if self._at is not None:
+            left = max(0.0, self._at - time.time())
+            self._timer = asyncio.get_running_loop().call_later(left, self._task.expire)
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+def _one_line(error: BaseException) -> str:
+    """An error of kpo's has one line and no secret; of others only the class is told."""
+    return str(error) if isinstance(error, kpo.KpoError) else type(error).__name__
