@@ -3,6 +3,7 @@ in it: they are in the pod, which stays until the task has taken them."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from kpo import Outcome, _decode
@@ -14,15 +15,18 @@ KEY = "kpo"
 def of(outcome: Outcome, *, more: dict[str, Any]) -> dict[str, Any]:
     """The event of a task that has ended. ``more``: ``trigger_kwargs``."""
     pod = outcome.attempts[-1].pod.name if outcome.attempts else outcome.task
-    return _event(outcome.task, outcome.namespace, pod, _status(outcome), outcome.message, more, _encode(outcome))
+    has_started = any(attempt.times.started for attempt in outcome.attempts)
+    return _event(outcome.task, outcome.namespace, pod, _status(outcome), outcome.message, more, _encode(outcome), has_started)
 
 
 def of_error(task: str, namespace: str, pod: str, message: str, *, more: dict[str, Any]) -> dict[str, Any]:
     """The event of a task that the trigger could not follow any more."""
-    return _event(task, namespace, pod, "error", message, more, None)
+    return _event(task, namespace, pod, "error", message, more, None, False)
 
 
-def _event(task: str, namespace: str, pod: str, status: str, message: str, more: dict[str, Any], outcome: Any) -> dict[str, Any]:
+def _event(
+    task: str, namespace: str, pod: str, status: str, message: str, more: dict[str, Any], outcome: Any, has_started: bool
+) -> dict[str, Any]:
     return {
         # Upstream copies them last, so that one of them could overwrite the status.
         **more,
@@ -31,7 +35,7 @@ def _event(task: str, namespace: str, pod: str, status: str, message: str, more:
         "name": pod,
         "message": message,
         "last_log_time": None,
-        KEY: {"task": task, "outcome": outcome},
+        KEY: {"task": task, "outcome": outcome, "hasStarted": has_started},
     }
 
 
@@ -45,6 +49,19 @@ def outcome_of(event: dict[str, Any]) -> Outcome | None:
     """What the task came to. None: it is not known."""
     encoded = event[KEY]["outcome"]
     return None if encoded is None else _decode.decode(Outcome, encoded)
+
+
+def told(event: dict[str, Any], found: Outcome) -> Outcome:
+    """What the task came to: as the trigger told it, who saw it happen, with the result that was found. Where that is missing by now, as found."""
+    outcome = outcome_of(event)
+    if outcome is None or outcome.succeeded and not found.succeeded:
+        return found
+    return replace(outcome, result_text=found.result_text)
+
+
+def has_started(event: dict[str, Any]) -> bool:
+    """Whether an attempt's program was seen to run."""
+    return bool(event[KEY]["hasStarted"])
 
 
 def _encode(outcome: Outcome) -> dict[str, Any]:

@@ -97,6 +97,8 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         self._current: str | None = None
         #: Whether this process knows of an attempt already.
         self._was_created = False
+        #: Whether this process knows that its program ran.
+        self._was_started = False
         #: Whether a trigger has told of the task before.
         self._is_resumed = False
         _params.check(self, kwargs)
@@ -137,6 +139,10 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
 
     # --- running -------------------------------------------------------------------------------------------------------------------------
 
+    def execute(self, context: Any) -> Any:
+        self.name = self._set_name(self.name)
+        return self.execute_async(context) if self.deferrable else self.execute_sync(context)
+
     def execute_sync(self, context: Any) -> Any:
         callbacks = self._prepare(context)
         found = self._predecessor(context)
@@ -147,7 +153,7 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
             task = self._adopted(found, client, context, callbacks) or self._new_task(client, protect=False)
             return self._run(task, context, callbacks)
 
-    def execute_async(self, context: Any) -> None:
+    def execute_async(self, context: Any) -> Any:
         callbacks = self._prepare(context)
         found = self._predecessor(context)
         if found is not None and not _is_ours(found):
@@ -155,8 +161,11 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
             return super().execute_async(context)
         with self._client() as client:
             task = self._adopted(found, client, context, callbacks) or self._new_task(client, protect=True)
+            until = _IS_THERE if self._is_protected() else (events.Running,)
             with self._under_way(task):
-                self._follow(task, context, callbacks, until=_IS_THERE)
+                outcome = self._follow(task, context, callbacks, until=until)
+                if outcome is not None:
+                    return self._end(outcome, context, callbacks)
                 name = task.name
                 task.detach()
         self._defer(name, context)
@@ -243,7 +252,6 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
     ) -> Any:
         """Tells what happens, until the outcome is there, or one of those events."""
         log = self._task_log(callbacks)
-        started = False
         while True:
             event = task.next_event(_STEP)
             if self._killed:
@@ -255,9 +263,8 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
             log.tell(event)
             if isinstance(event, (events.Created, events.Adopted)):
                 self._at_attempt(event, task, context, callbacks)
-            elif isinstance(event, events.Running) and not started:
-                started = True
-                callbacks.tell_of_pod("on_pod_starting")
+            elif isinstance(event, events.Running):
+                self._at_start(callbacks)
             elif isinstance(event, events.OutcomeReady):
                 return event.outcome
             if isinstance(event, until):
@@ -284,6 +291,12 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
             self._remember(event, task.namespace, context)
         if is_first:
             callbacks.tell_of_pod("on_pod_creation")
+
+    def _at_start(self, callbacks: Callbacks) -> None:
+        """Its program runs: told once a task, whichever attempt it is."""
+        if not self._was_started:
+            self._was_started = True
+            callbacks.tell_of_pod("on_pod_starting")
 
     def _remember(self, event: events.Created | events.Adopted, namespace: str, context: Any) -> None:
         """As upstream does it, so that upstream's can go on with it; and the UID."""
@@ -315,6 +328,11 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         left = None if deadline is None else timedelta(seconds=max(0.0, deadline - time.time()) + _BACKSTOP)
         self.defer(trigger=trigger, method_name="trigger_reentry", timeout=left)
 
+    def _is_protected(self) -> bool:
+        """Whether nothing of a pod is lost while nobody looks. Where not, the task is handed over when its program runs: until then its pod could
+        vanish between worker and triggerer, and nobody would know what of it had run."""
+        return self.random_name_suffix and self.protect is not False
+
     def _deadline(self, context: Any) -> float | None:
         """When the task's time is up, by its start: deferring again does not move it."""
         if self.execution_timeout is None:
@@ -337,10 +355,15 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
             return self._defer(name, context, again + 1)
         self._is_resumed = event["status"] != "error"
         callbacks.tell_of_pod("on_operator_resuming", event=event)
+        if _event.has_started(event):
+            self._at_start(callbacks)
         logs = _options.followed(self, self.remote_pod) if self._logs_when_resumed() and self.remote_pod else []
         with self._client() as client:
             try:
-                return self._run(self._attach(name, client, logs), context, callbacks)
+                task = self._attach(name, client, logs)
+                with self._under_way(task):
+                    outcome = _event.told(event, self._follow(task, context, callbacks))
+                    return self._end(outcome, context, callbacks)
             except kpo.NotFoundError:
                 return self._end_without_pod(event, context, callbacks)
 
@@ -397,8 +420,6 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
 
     def _end(self, outcome: kpo.Outcome, context: Any, callbacks: Callbacks) -> Any:
         self._outcome = outcome
-        if self._is_resumed and any(attempt.times.started for attempt in outcome.attempts):
-            callbacks.tell_of_pod("on_pod_starting")
         callbacks.tell_of_pod("on_pod_completion")
         callbacks.tell_of_pod("on_pod_teardown")
         if self.remote_pod is None and not callbacks:

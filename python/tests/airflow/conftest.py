@@ -68,3 +68,11 @@ def run(capfd: pytest.CaptureFixture[str]) -> Any:
     from harness import Runner
 
     return Runner(capfd)
+
+
+@pytest.fixture(params=[False, True], ids=["sync", "deferrable"])
+def shell(run: Any, request: pytest.FixtureRequest) -> Any:
+    """Runs a script by the operator, in both modes."""
+    from harness import Shell
+
+    return Shell(run, request.param)

@@ -14,7 +14,12 @@ import pendulum
 from airflow.models.xcom import XComModel
 from airflow.sdk import DAG
 from airflow.utils.session import create_session
+from kubernetes import client as kubernetes_client
+from kubernetes import config as kubernetes_config
 from sqlalchemy import select
+
+import kpo
+from kpo.airflow import KubernetesPodOperator
 
 _NUMBERS = itertools.count(1)
 
@@ -100,3 +105,30 @@ def _xcom(dag_run: Any, task_id: str) -> dict[str, Any]:
             select(XComModel).where(XComModel.dag_id == dag_run.dag_id, XComModel.run_id == dag_run.run_id, XComModel.task_id == task_id)
         )
         return {row.key: XComModel.deserialize_value(row) for row in rows}
+
+
+class Shell:
+    """Runs a shell's script by the operator."""
+
+    def __init__(self, run: Runner, deferrable: bool) -> None:
+        self._run, self.deferrable = run, deferrable
+
+    def __call__(self, lab: kpo.Lab, script: str, cls: Any = KubernetesPodOperator, **more: Any) -> Ran:
+        arguments = {
+            "task_id": "task",
+            "name": "task",
+            "image": "busybox",
+            "cmds": ["sh", "-c", script],
+            "config_file": lab.kubeconfig_path,
+            "termination_grace_period": 1,
+            "deferrable": self.deferrable,
+        }
+        return self._run(lambda: cls(**{**arguments, **more}))
+
+
+def pods(lab: kpo.Lab, namespace: str = "default") -> list[Any]:
+    """What is in the cluster."""
+    configuration = kubernetes_client.Configuration()
+    kubernetes_config.load_kube_config(lab.kubeconfig_path, client_configuration=configuration)
+    with kubernetes_client.ApiClient(configuration) as api:
+        return kubernetes_client.CoreV1Api(api).list_namespaced_pod(namespace).items

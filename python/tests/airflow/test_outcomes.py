@@ -1,4 +1,4 @@
-"""What a task comes to, in Airflow's terms."""
+"""What a task comes to, in Airflow's terms: each case in both modes."""
 
 from __future__ import annotations
 
@@ -12,45 +12,22 @@ from airflow.providers.cncf.kubernetes.utils.pod_manager import (
     PodNotFoundException,
     XComRetrievalError,
 )
-from kubernetes import client as kubernetes_client
-from kubernetes import config as kubernetes_config
 
 import kpo
-from harness import Ran, Runner
+from harness import Shell, pods
 from kpo.airflow import KubernetesPodOperator, exceptions
 from kpo.airflow._compat import AirflowException, AirflowFailException
 
 ONE_NODE = "node node-1\n"
 
 
-def shell(run: Runner, lab: kpo.Lab, script: str, **more: Any) -> Ran:
-    """Runs a shell's script."""
-    arguments = {
-        "task_id": "task",
-        "name": "task",
-        "image": "busybox",
-        "cmds": ["sh", "-c", script],
-        "config_file": lab.kubeconfig_path,
-        "termination_grace_period": 1,
-    }
-    return run(lambda: KubernetesPodOperator(**{**arguments, **more}))
-
-
-def pods(lab: kpo.Lab, namespace: str = "default") -> list[Any]:
-    """What is in the cluster."""
-    configuration = kubernetes_client.Configuration()
-    kubernetes_config.load_kube_config(lab.kubeconfig_path, client_configuration=configuration)
-    with kubernetes_client.ApiClient(configuration) as api:
-        return kubernetes_client.CoreV1Api(api).list_namespaced_pod(namespace).items
-
-
 RESULT = "/airflow/xcom/return.json"
 
 
 @pytest.mark.parametrize("results", ["sidecar", "exec", "message"])
-def test_a_result(run: Runner, results: str) -> None:
+def test_a_result(shell: Shell, results: str) -> None:
     with kpo.lab("quiet") as lab:
-        ran = shell(run, lab, f"echo '{{\"a\": 1}}' > {RESULT}", do_xcom_push=True, results=results)
+        ran = shell(lab, f"echo '{{\"a\": 1}}' > {RESULT}", do_xcom_push=True, results=results)
         assert pods(lab) == []
     assert ran.state == "success"
     assert ran.xcom["return_value"] == {"a": 1}
@@ -58,31 +35,31 @@ def test_a_result(run: Runner, results: str) -> None:
 
 @pytest.mark.parametrize("results", ["sidecar", "exec"])
 @pytest.mark.parametrize("script", ["true", f": > {RESULT}"], ids=["missing", "empty"])
-def test_no_result_is_none(run: Runner, results: str, script: str) -> None:
+def test_no_result_is_none(shell: Shell, results: str, script: str) -> None:
     with kpo.lab("quiet") as lab:
-        ran = shell(run, lab, script, do_xcom_push=True, results=results)
+        ran = shell(lab, script, do_xcom_push=True, results=results)
     assert ran.state == "success"
     assert ran.xcom.get("return_value") is None
 
 
-def test_a_broken_result_is_an_error(run: Runner) -> None:
+def test_a_broken_result_is_an_error(shell: Shell) -> None:
     with kpo.lab("quiet") as lab:
-        ran = shell(run, lab, f"echo '{{' > {RESULT}", do_xcom_push=True)
+        ran = shell(lab, f"echo '{{' > {RESULT}", do_xcom_push=True)
     assert ran.state == "failed"
     assert isinstance(ran.error, XComRetrievalError)
     assert "the result is not JSON" in str(ran.error).splitlines()[0]
 
 
-def test_multiple_outputs(run: Runner) -> None:
+def test_multiple_outputs(shell: Shell) -> None:
     with kpo.lab("quiet") as lab:
-        ran = shell(run, lab, f"echo '{{\"a\": 1, \"b\": [2]}}' > {RESULT}", do_xcom_push=True, multiple_outputs=True)
+        ran = shell(lab, f"echo '{{\"a\": 1, \"b\": [2]}}' > {RESULT}", do_xcom_push=True, multiple_outputs=True)
     assert ran.state == "success"
     assert (ran.xcom["a"], ran.xcom["b"], ran.xcom["return_value"]) == (1, [2], {"a": 1, "b": [2]})
 
 
-def test_a_failure(run: Runner) -> None:
+def test_a_failure(shell: Shell) -> None:
     with kpo.lab("quiet") as lab:
-        ran = shell(run, lab, "echo oops; exit 3", env_vars={"PASSWORD": "canary-of-an-env-value"})
+        ran = shell(lab, "echo oops; exit 3", env_vars={"PASSWORD": "canary-of-an-env-value"})
         assert pods(lab) == []
     assert ran.state == "failed"
     assert type(ran.error) is exceptions.PodFailed
@@ -95,32 +72,32 @@ def test_a_failure(run: Runner) -> None:
     assert not ran.has("canary")
 
 
-def test_a_failure_without_its_pod(run: Runner) -> None:
+def test_a_failure_without_its_pod(shell: Shell) -> None:
     with kpo.lab("quiet") as lab:
-        ran = shell(run, lab, "exit 3", log_pod_spec_on_failure=False)
+        ran = shell(lab, "exit 3", log_pod_spec_on_failure=False)
     assert len(str(ran.error).splitlines()) == 2
 
 
 @pytest.mark.parametrize("codes", [3, [2, 3]])
-def test_skipped(run: Runner, codes: Any) -> None:
+def test_skipped(shell: Shell, codes: Any) -> None:
     with kpo.lab("quiet") as lab:
-        ran = shell(run, lab, "exit 3", skip_on_exit_code=codes)
+        ran = shell(lab, "exit 3", skip_on_exit_code=codes)
         assert pods(lab) == []
     assert ran.state == "skipped"
 
 
-def test_an_image_that_is_not_there(run: Runner) -> None:
+def test_an_image_that_is_not_there(shell: Shell) -> None:
     with kpo.lab('node node-1\nimage nowhere* fails "no such host"') as lab:
-        ran = shell(run, lab, "true", image="nowhere.invalid/x", startup_timeout_seconds=2)
+        ran = shell(lab, "true", image="nowhere.invalid/x", startup_timeout_seconds=2)
         assert pods(lab) == []
     assert isinstance(ran.error, (PodLaunchFailedException, PodLaunchTimeoutException))
     assert "returned a failure" in str(ran.error)
     assert "nowhere.invalid" in str(ran.error).splitlines()[0]
 
 
-def test_nothing_to_schedule_it_on(run: Runner) -> None:
+def test_nothing_to_schedule_it_on(shell: Shell) -> None:
     with kpo.lab("node node-1 cpu=1") as lab:
-        ran = shell(run, lab, "true", node_selector={"gpu": "yes"}, schedule_timeout_seconds=1)
+        ran = shell(lab, "true", node_selector={"gpu": "yes"}, schedule_timeout_seconds=1)
         assert pods(lab) == []
     assert type(ran.error) is exceptions.PodLaunchTimeout
     assert isinstance(ran.error, PodLaunchTimeoutException)
@@ -129,35 +106,35 @@ def test_nothing_to_schedule_it_on(run: Runner) -> None:
 PREEMPTED = ONE_NODE + "whenever pod task-* running: preempt it\n"
 
 
-def test_a_loss_of_a_program_that_ran(run: Runner) -> None:
+def test_a_loss_of_a_program_that_ran(shell: Shell) -> None:
     with kpo.lab(PREEMPTED) as lab:
-        ran = shell(run, lab, "sleep 60")
+        ran = shell(lab, "sleep 60")
     assert type(ran.error) is exceptions.PodDisrupted
     assert isinstance(ran.error, PodNotFoundException)
     assert str(ran.error).startswith("lost: preempted")
 
 
-def test_strict_is_not_retried(run: Runner) -> None:
+def test_strict_is_not_retried(shell: Shell) -> None:
     with kpo.lab(PREEMPTED) as lab:
-        ran = shell(run, lab, "sleep 60", strict=True, retries=3)
+        ran = shell(lab, "sleep 60", strict=True, retries=3)
     assert ran.state == "failed"
     assert isinstance(ran.error, AirflowFailException)
     assert isinstance(ran.error, exceptions.PodDisrupted)
 
 
-def test_idempotent_runs_again(run: Runner) -> None:
+def test_idempotent_runs_again(shell: Shell) -> None:
     with kpo.lab(ONE_NODE + "when pod task-*-1 running: preempt it\n") as lab:
-        ran = shell(run, lab, '[ "$KPO_ATTEMPT" != 1 ] || sleep 60; echo attempt $KPO_ATTEMPT', rerun="idempotent")
+        ran = shell(lab, '[ "$KPO_ATTEMPT" != 1 ] || sleep 60; echo attempt $KPO_ATTEMPT', rerun="idempotent")
     assert ran.state == "success"
     assert ran.log.count("[base] attempt 2") == 1
 
 
-def test_a_deletion_that_nobody_signed(run: Runner) -> None:
+def test_a_deletion_that_nobody_signed(shell: Shell) -> None:
     script = ONE_NODE + "when pod task-*-1 created: delete it\nimage * pulls in 2s\n"
     with kpo.lab(script) as lab:
-        ended = shell(run, lab, "true")
+        ended = shell(lab, "true")
     with kpo.lab(script) as lab:
-        again = shell(run, lab, "true", on_unsigned_delete="recreate")
+        again = shell(lab, "true", on_unsigned_delete="recreate")
     assert type(ended.error) is exceptions.PodDisrupted
     assert again.state == "success"
 
@@ -174,25 +151,25 @@ def test_a_deletion_that_nobody_signed(run: Runner) -> None:
         ("delete_succeeded_pod", 1, True),
     ],
 )
-def test_what_is_kept(run: Runner, action: str, code: int, kept: bool) -> None:
+def test_what_is_kept(shell: Shell, action: str, code: int, kept: bool) -> None:
     with kpo.lab("quiet") as lab:
-        shell(run, lab, f"exit {code}", on_finish_action=action)
+        shell(lab, f"exit {code}", on_finish_action=action)
         found = pods(lab)
         assert [pod.metadata.labels["already_checked"] for pod in found] == (["True"] if kept else [])
 
 
-def test_an_exact_name(run: Runner) -> None:
+def test_an_exact_name(shell: Shell) -> None:
     with kpo.lab(ONE_NODE + "when pod task created: preempt it\nimage * pulls in 1s\n") as lab:
-        ran = shell(run, lab, "echo hello", random_name_suffix=False)
+        ran = shell(lab, "echo hello", random_name_suffix=False)
     assert ran.state == "success"
     assert ran.xcom["pod_name"] == "task"
 
 
-def test_the_task_takes_too_long(run: Runner) -> None:
+def test_the_task_takes_too_long(shell: Shell) -> None:
     from datetime import timedelta
 
     with kpo.lab("quiet") as lab:
-        ran = shell(run, lab, "sleep 60", execution_timeout=timedelta(seconds=2), termination_grace_period=1)
+        ran = shell(lab, "sleep 60", execution_timeout=timedelta(seconds=2), termination_grace_period=1)
         assert pods(lab) == []
     assert ran.state == "failed"
     assert type(ran.error).__name__ == "AirflowTaskTimeout"
@@ -241,20 +218,27 @@ class Moments(KubernetesPodOperatorCallback):
         Moments._note("on_pod_teardown", pod)
 
     @staticmethod
+    def on_operator_resuming(*, pod: Any, event: dict[str, Any], client: Any, mode: str, operator: Any, context: Any, **kwargs: Any) -> None:
+        assert event["status"] == "success"
+        Moments._note("on_operator_resuming", pod)
+
+    @staticmethod
     def on_pod_cleanup(*, pod: Any, client: Any, mode: str, operator: Any, context: Any, **kwargs: Any) -> None:
         Moments._note("on_pod_cleanup", pod)
 
 
-def test_callbacks_come_at_their_moments(run: Runner) -> None:
+def test_callbacks_come_at_their_moments(shell: Shell) -> None:
     Moments.told = []
     with kpo.lab("preemption") as lab:
-        ran = shell(run, lab, "echo hello", callbacks=Moments)
+        ran = shell(lab, "echo hello", callbacks=Moments)
     first = ran.xcom["pod_name"].removesuffix("-2")
     assert ran.state == "success"
+    resumed = [("on_sync_client_creation", None), ("on_operator_resuming", f"{first}-2")]
     assert Moments.told == [
         ("on_sync_client_creation", None),
         ("on_pod_manifest_created", None),
         ("on_pod_creation", f"{first}-1"),
+        *(resumed if shell.deferrable else []),
         ("on_pod_starting", f"{first}-2"),
         ("hello", f"{first}-2"),
         ("on_pod_completion", f"{first}-2"),
@@ -269,24 +253,24 @@ class Failing(KubernetesPodOperatorCallback):
         raise ValueError("a callback's own")
 
 
-def test_what_a_callback_raises_loses_no_pod(run: Runner) -> None:
+def test_what_a_callback_raises_loses_no_pod(shell: Shell) -> None:
     with kpo.lab("quiet") as lab:
-        reported = shell(run, lab, "echo hello", callbacks=[Failing])
-        raised = shell(run, lab, "echo hello", callbacks=[Failing], callback_errors="raise")
+        reported = shell(lab, "echo hello", callbacks=[Failing])
+        raised = shell(lab, "echo hello", callbacks=[Failing], callback_errors="raise")
     assert reported.state == "success"
     assert reported.has("The callback on_pod_creation failed")
     assert raised.state == "failed"
     assert isinstance(raised.error, ValueError)
 
 
-def test_progress_is_called(run: Runner) -> None:
+def test_progress_is_called(shell: Shell) -> None:
     lines: list[str] = []
     with kpo.lab("quiet") as lab:
-        shell(run, lab, "echo a; echo b", progress_callback=lines.append)
+        shell(lab, "echo a; echo b", progress_callback=lines.append)
     assert lines == ["a", "b"]
 
 
-def test_whose_log_is_shown(run: Runner) -> None:
+def test_whose_log_is_shown(shell: Shell) -> None:
     from kubernetes.client import models as k8s
 
     more = {
@@ -296,11 +280,11 @@ def test_whose_log_is_shown(run: Runner) -> None:
         ),
     }
     with kpo.lab("quiet") as lab:
-        base = shell(run, lab, "echo main", **more)
-        every = shell(run, lab, "echo main", container_logs=True, init_container_logs=True, **more)
-        none = shell(run, lab, "echo main", get_logs=False, **more)
-        formatted = shell(run, lab, "echo ERROR: main", log_formatter=lambda container, line: f"{container}>{line}")
-        plain = shell(run, lab, "echo main", container_name_log_prefix_enabled=False)
+        base = shell(lab, "echo main", **more)
+        every = shell(lab, "echo main", container_logs=True, init_container_logs=True, **more)
+        none = shell(lab, "echo main", get_logs=False, **more)
+        formatted = shell(lab, "echo ERROR: main", log_formatter=lambda container, line: f"{container}>{line}")
+        plain = shell(lab, "echo main", container_name_log_prefix_enabled=False)
     lines = {"[base] main", "[beside] side", "[before] init"}
     assert lines & set(base.log) == {"[base] main"}
     assert lines & set(every.log) == lines
