@@ -118,7 +118,15 @@ class Client:
 
     async def _open_async(self) -> _kpo.Client:
         known = self._known()
-        return self._keep(await _wait.done_async(self._connecting())) if known is None else known
+        if known is not None:
+            return known
+        native: _kpo.Client = await _wait.done_async(self._connecting())
+        known = self._known()
+        if known is None:
+            return self._keep(native)
+        # Another of the loop's tasks was faster.
+        native.close()
+        return known
 
     @property
     def namespace(self) -> str:

@@ -70,6 +70,9 @@ class TaskLog:
             level = logging.INFO
         if isinstance(event, events.OutcomeReady) and not event.outcome.succeeded:
             level = logging.ERROR
+        if isinstance(event, events.Stopping):
+            # Who asked for it has said so.
+            return
         for line in "\n".join(event.lines).splitlines():
             self._log.log(level, "[kpo] %s", line.strip())
         if isinstance(event, events.ResultLimit):

@@ -88,8 +88,16 @@ def named(pod: k8s.V1Pod, name: str) -> k8s.V1Pod:
     return pod
 
 
-def redacted(pod: Any) -> Any:
-    """A pod for a log: no values of its environment, no commands, none of kpo's own annotations (one of them holds the manifest)."""
+#: The container that kpo adds for a result, which is its termination message.
+_RESULT = "kpo-result"
+
+
+def redacted(pod: Any, carrying: set[str]) -> Any:
+    """A pod for a log: no values of its environment, no commands, no result, no annotations (one of kpo's holds the manifest).
+
+    Args:
+        carrying: containers whose termination message is the result, beside kpo's own.
+    """
     pod = copy.deepcopy(pod)
     spec = pod.spec
     for container in [*(spec.containers or []), *(spec.init_containers or [])]:
@@ -100,4 +108,8 @@ def redacted(pod: Any) -> Any:
     annotations = pod.metadata.annotations or {}
     pod.metadata.annotations = {key: "***" for key in annotations}
     pod.metadata.managed_fields = None
+    for status in [*(pod.status.container_statuses or []), *(pod.status.init_container_statuses or [])]:
+        for state in (status.state, status.last_state):
+            if state and state.terminated and status.name in {_RESULT, *carrying}:
+                state.terminated.message = "***"
     return pod

@@ -134,7 +134,10 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
 
     def extract_xcom(self, pod: V1Pod, **kwargs: Any) -> Any:
         """The result. None: the program left none, or an empty file."""
-        text = self._outcome.result_text if self._outcome else None
+        if self._outcome is None:
+            # A pod that upstream's operator began.
+            return super().extract_xcom(pod, **kwargs)
+        text = self._outcome.result_text
         return None if text is None else json.loads(text)
 
     # --- running -------------------------------------------------------------------------------------------------------------------------
@@ -444,6 +447,8 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         """Makes the result safe, then has the engine clean up, then raises what the task came to."""
         outcome = self._outcome
         if outcome is None:
+            # A pod that upstream's operator began.
+            super().cleanup(pod, remote_pod, xcom_result, context)
             return
         if self.do_xcom_push and context is not None:
             self._push_xcom_with_fan_out(context["ti"], xcom_result)
@@ -474,12 +479,16 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         for event in task:
             log.tell(event)
 
+    def _carries_result(self) -> set[str]:
+        """Containers whose termination message is the result."""
+        return {self.base_container_name} if self.do_xcom_push and self.results == "message" else set()
+
     def _failure(self, outcome: kpo.Outcome, remote_pod: V1Pod | None) -> AirflowException:
         lines = [outcome.message]
         if self._current is not None:
             lines.append(f"Pod {self._current} returned a failure.")
         if self.log_pod_spec_on_failure and remote_pod is not None:
-            lines.append(f"remote_pod: {_pod.redacted(remote_pod)}")
+            lines.append(f"remote_pod: {_pod.redacted(remote_pod, self._carries_result())}")
         error = exceptions.of(outcome, strict=self.strict)("\n".join(lines))
         error.outcome = outcome  # type: ignore[attr-defined]
         return error

@@ -41,7 +41,7 @@ class Ran:
 
 
 #: A line of Airflow 3's log on standard output: time, level, message, logger.
-_LINE = re.compile(r"^\S+ \[\w+ *\] (.*?) +\[[\w.-]+\](?: |$)")
+_LINE = re.compile(r"^\S+ \[\w+ *\] (.*?) +\[[\w.<>-]+\](?: |$)")
 
 
 class _Records(logging.Handler):
@@ -120,7 +120,8 @@ class Shell:
             "image": "busybox",
             "cmds": ["sh", "-c", script],
             "config_file": lab.kubeconfig_path,
-            "termination_grace_period": 1,
+            # The container that hands over a result reports within it.
+            "termination_grace_period": 30 if more.get("do_xcom_push") else 1,
             "deferrable": self.deferrable,
         }
         return self._run(lambda: cls(**{**arguments, **more}))

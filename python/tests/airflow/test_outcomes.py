@@ -210,7 +210,8 @@ class Moments(KubernetesPodOperatorCallback):
 
     @staticmethod
     def on_pod_completion(*, pod: Any, client: Any, mode: str, operator: Any, context: Any, **kwargs: Any) -> None:
-        assert pod.status.phase == "Succeeded"
+        # The kubelet may have yet to write the phase.
+        assert pod.status.container_statuses[0].state.terminated.exit_code == 0
         Moments._note("on_pod_completion", pod)
 
     @staticmethod

@@ -1,0 +1,373 @@
+"""Workers, triggers and users that stop, pods that are found again, tokens that expire, secrets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import threading
+from functools import cached_property
+from typing import Any
+
+import pytest
+from kubernetes import client as kubernetes_client
+
+import kpo
+from harness import Ran, Shell, pods
+from kpo.airflow import KubernetesPodOperator, _stop, exceptions
+from kpo.airflow.trigger import KpoPodTrigger
+
+ENDLESS = "trap 'exit 0' TERM; echo begun; while true; do sleep 0.1; done"
+
+
+class Signalled(KubernetesPodOperator):
+    """Sends this process a signal when its program runs."""
+
+    def _at_start(self, callbacks: Any) -> None:
+        super()._at_start(callbacks)
+        # As Airflow's runner: the handler calls on_kill, and returns.
+        before = signal.signal(signal.SIGTERM, lambda *_: self.on_kill())
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def sync(run: Any) -> Shell:
+    return Shell(run, deferrable=False)
+
+
+def test_a_user_who_stops_the_task_has_its_pod_deleted(sync: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_stop, "_state", lambda ti: "failed")
+    with kpo.lab("quiet") as lab:
+        ran = sync(lab, ENDLESS, Signalled)
+        assert pods(lab) == []
+    assert ran.state == "failed"
+    assert type(ran.error) is exceptions.PodCancelled
+
+
+@pytest.mark.parametrize("answer", ["running", None, OSError("gone")])
+def test_a_worker_that_is_stopped_leaves_the_pod(sync: Shell, monkeypatch: pytest.MonkeyPatch, answer: Any) -> None:
+    def state(ti: Any) -> Any:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(_stop, "_state", state)
+    with kpo.lab("quiet") as lab:
+        ran = sync(lab, ENDLESS, Signalled)
+        assert [pod.status.phase for pod in pods(lab)] == ["Running"]
+    assert ran.state == "failed"
+    assert type(ran.error) is exceptions.PodLeft
+
+
+def test_no_answer_is_waited_for_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    never = threading.Event()
+    monkeypatch.setattr(_stop, "PATIENCE", 0.05)
+    monkeypatch.setattr(_stop, "_state", lambda ti: never.wait())
+    assert not _stop.is_by_user({"ti": None})
+    never.set()
+
+
+def test_airflow_is_asked_for_the_state(sync: Shell) -> None:
+    """Unpatched: under dag.test() the task runs, and so nobody has stopped it."""
+    with kpo.lab("quiet") as lab:
+        ran = sync(lab, ENDLESS, Signalled)
+        assert len(pods(lab)) == 1
+    assert type(ran.error) is exceptions.PodLeft
+
+
+def test_on_kill_action_keep_pod(sync: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_stop, "_state", lambda ti: "failed")
+    with kpo.lab("quiet") as lab:
+        sync(lab, ENDLESS, Signalled, on_kill_action="keep_pod")
+        assert [pod.status.phase for pod in pods(lab)] == ["Running"]
+
+
+class FirstTryLeaves(KubernetesPodOperator):
+    """Its first try's worker is stopped when the program runs."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(retries=1, retry_delay=0, **kwargs)
+
+    def execute(self, context: Any) -> Any:
+        self.is_first = context["ti"].try_number == 1
+        return super().execute(context)
+
+    def _at_start(self, callbacks: Any) -> None:
+        super()._at_start(callbacks)
+        if self.is_first:
+            self.on_kill()
+
+
+def test_the_next_try_goes_on_with_the_pod(sync: Shell) -> None:
+    """The program starts once; its log comes from the start."""
+    with kpo.lab("quiet") as lab:
+        go = 'echo begun; i=0; while [ $i -lt 20 ]; do sleep 0.1; i=$((i+1)); done; echo \'"done"\' > /airflow/xcom/return.json'
+        ran = sync(lab, go, FirstTryLeaves, do_xcom_push=True)
+        assert lab.requests()["create pods"] == 1
+        assert pods(lab) == []
+    assert ran.state == "success"
+    assert ran.xcom["return_value"] == "done"
+
+
+def test_a_success_in_the_meantime_is_taken(sync: Shell) -> None:
+    class Waits(FirstTryLeaves):
+        def execute(self, context: Any) -> Any:
+            if context["ti"].try_number > 1:
+                _wait_until(lambda: pods(lab)[0].status.phase == "Succeeded")
+            return super().execute(context)
+
+    with kpo.lab("quiet") as lab:
+        ran = sync(lab, "echo begun; sleep 0.5; echo 7 > /airflow/xcom/return.json", Waits, do_xcom_push=True)
+        assert lab.requests()["create pods"] == 1
+        assert pods(lab) == []
+    assert ran.state == "success"
+    assert ran.xcom["return_value"] == 7
+
+
+def test_a_failure_in_the_meantime_was_that_trys(sync: Shell) -> None:
+    class Waits(FirstTryLeaves):
+        def execute(self, context: Any) -> Any:
+            if context["ti"].try_number > 1:
+                _wait_until(lambda: pods(lab)[0].status.phase == "Failed")
+            return super().execute(context)
+
+    with kpo.lab("quiet") as lab:
+        script = '[ "$TRY" = 2 ] && exit 0; echo begun; sleep 0.5; exit 3'
+        ran = sync(lab, script, Waits, env_vars={"TRY": "{{ ti.try_number }}"})
+        assert lab.requests()["create pods"] == 2
+        assert pods(lab) == []
+    assert ran.state == "success"
+    assert ran.has("the earlier try's task")
+
+
+def _wait_until(condition: Any) -> None:
+    """Asks the API server again until it is so: the test's own time limit ends it."""
+    while not condition():
+        pass
+
+
+def test_a_pod_of_upstreams_is_ended_by_upstreams(sync: Shell) -> None:
+    """The upgrade while tasks run."""
+
+    class BegunByUpstream(KubernetesPodOperator):
+        def execute(self, context: Any) -> Any:
+            pod = self.build_pod_request_obj(context)
+            pod.metadata.name = "begun-by-upstream"
+            self.client.create_namespaced_pod(pod.metadata.namespace, pod)
+            return super().execute(context)
+
+    with kpo.lab("quiet") as lab:
+        ran = sync(lab, "sleep 1; echo hello", BegunByUpstream)
+        assert lab.requests()["create pods"] == 1
+    assert ran.state == "success"
+    assert ran.has("[kpo] pod begun-by-upstream was begun by upstream's operator")
+
+
+def test_an_event_of_upstreams_is_understood(sync: Shell) -> None:
+    """Of a trigger that upstream's operator had deferred to, before the upgrade."""
+
+    class Resumed(KubernetesPodOperator):
+        def execute(self, context: Any) -> Any:
+            pod = self.build_pod_request_obj(context)
+            self.client.create_namespaced_pod(pod.metadata.namespace, pod)
+            _wait_until(lambda: pods(lab)[0].status.phase == "Succeeded")
+            return self.trigger_reentry(context, {"status": "success", "name": pod.metadata.name, "namespace": pod.metadata.namespace})
+
+    with kpo.lab("quiet") as lab:
+        ran = sync(lab, "echo hello", Resumed)
+        assert pods(lab) == []
+    assert ran.state == "success"
+
+
+def test_a_token_is_renewed(sync: Shell) -> None:
+    """The engine's 401 makes the hook anew."""
+    with kpo.lab("quiet") as lab:
+        lab.grant("first")
+        lab.grant("second")
+        tokens = iter(["first", "second", "second"])
+
+        class Rotating(KubernetesPodOperator):
+            @cached_property
+            def client(self) -> Any:
+                configuration = kubernetes_client.Configuration(host=lab.url, api_key={"BearerToken": next(tokens)}, api_key_prefix={"BearerToken": "Bearer"})
+                configuration.verify_ssl = False
+                return kubernetes_client.CoreV1Api(kubernetes_client.ApiClient(configuration))
+
+        ran = sync(lab, "echo begun; sleep 1; echo ended", Rotating, progress_callback=lambda line: lab.expire("first"))
+    assert ran.state == "success"
+    assert ran.log.count("[base] ended") == 1
+
+
+# --- the trigger -------------------------------------------------------------------------------------------------------------------------
+
+
+def trigger(lab: kpo.Lab, **more: Any) -> KpoPodTrigger:
+    return KpoPodTrigger(**{"task": "juice", "namespace": "default", "pod": "juice-1", "config_file": lab.kubeconfig_path, **more})
+
+
+def begun(lab: kpo.Lab, script: str = ENDLESS, **options: Any) -> None:
+    """A task whose worker has deferred it."""
+    with kpo.Task(image="busybox", command=True, args=["sh", "-c", script], name="juice", client=lab.client(), **options) as task:
+        for event in task:
+            if isinstance(event, kpo.events.Created):
+                task.detach()
+
+
+async def first(of: KpoPodTrigger) -> dict[str, Any]:
+    async for event in of.run():
+        payload: dict[str, Any] = event.payload
+        return payload
+    raise AssertionError("no event")
+
+
+def test_a_trigger_serialises_all_it_takes() -> None:
+    arguments = {
+        "task": "juice",
+        "namespace": "ns",
+        "pod": "juice-2",
+        "kubernetes_conn_id": "conn",
+        "in_cluster": False,
+        "cluster_context": "context",
+        "config_file": "/a/path",
+        "logs": ["base"],
+        "prefix": False,
+        "deadline": 5.0,
+        "cancels": False,
+        "trigger_kwargs": {"a": 1},
+    }
+    path, serialised = KpoPodTrigger(**arguments).serialize()
+    assert path == f"{KpoPodTrigger.__module__}.{KpoPodTrigger.__qualname__}"
+    assert serialised == arguments
+    assert json.loads(json.dumps(serialised)) == serialised
+
+
+def test_many_triggers_share_one_watch() -> None:
+    async def together(lab: kpo.Lab) -> list[dict[str, Any]]:
+        return await asyncio.gather(*(first(trigger(lab, task=f"t{n}", pod=f"t{n}-1")) for n in range(5)))
+
+    with kpo.lab("quiet") as lab:
+        client = lab.client()
+        for n in range(5):
+            with kpo.Task(image="busybox", args=["sleep", "1"], name=f"t{n}", client=client, protect=True) as task:
+                task.next_event(10)
+                task.detach()
+        before = lab.requests().get("watch pods", 0)
+        told = asyncio.run(together(lab))
+        assert lab.requests()["watch pods"] == before + 1
+        # No trigger deletes what has ended.
+        assert len(pods(lab)) == 5
+    assert [event["status"] for event in told] == ["success"] * 5
+
+
+def test_trigger_kwargs_are_handed_on_and_overwrite_nothing() -> None:
+    with kpo.lab("quiet") as lab:
+        begun(lab, "true", protect=True)
+        event = asyncio.run(first(trigger(lab, trigger_kwargs={"mine": 1, "status": "mine"})))
+    assert (event["mine"], event["status"], event["name"]) == (1, "success", "juice-1")
+
+
+def test_a_deadline_ends_the_task() -> None:
+    with kpo.lab("quiet") as lab:
+        begun(lab)
+        event = asyncio.run(first(trigger(lab, deadline=0.0)))
+    assert event["status"] == "timeout"
+
+
+def test_a_task_that_is_gone() -> None:
+    with kpo.lab("quiet") as lab:
+        event = asyncio.run(first(trigger(lab)))
+    assert event["status"] == "failed"
+    assert event["message"].startswith("no pod of task juice")
+
+
+def test_a_cluster_that_is_not_there_is_no_failure_of_the_task(tmp_path: Any) -> None:
+    with kpo.lab("quiet") as lab:
+        gone = trigger(lab)
+        gone.config_file = str(tmp_path / "none.yaml")
+        event = asyncio.run(first(gone))
+    assert event["status"] == "error"
+
+
+@pytest.mark.parametrize("cancels", [True, False])
+def test_a_user_who_stops_a_deferred_task(cancels: bool) -> None:
+    with kpo.lab("quiet") as lab:
+        begun(lab)
+        asyncio.run(trigger(lab, cancels=cancels).on_kill())
+        assert len(pods(lab)) == (0 if cancels else 1)
+
+
+def test_a_trigger_that_ends_leaves_the_pod() -> None:
+    """A restart of the triggerer."""
+
+    async def cancelled(of: Notes) -> None:
+        running = asyncio.ensure_future(first(of))
+        await of.adopted.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    class Notes(KpoPodTrigger):
+        adopted = asyncio.Event()
+
+        async def _outcome(self, task: Any, log: Any) -> Any:
+            await task.__anext__()
+            self.adopted.set()
+            return await super()._outcome(task, log)
+
+    with kpo.lab("quiet") as lab:
+        begun(lab)
+        arguments = trigger(lab).serialize()[1]
+        asyncio.run(cancelled(Notes(**arguments)))
+        assert [pod.status.phase for pod in pods(lab)] != []
+
+
+# --- secrets -----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_no_secret_is_told(shell: Shell, tmp_path: Any) -> None:
+    """Not in the log, an error, a repr, nor in Airflow's database."""
+    canary = "canary-of-a-secret"
+    with kpo.lab("quiet") as lab:
+        ran: Ran = shell(
+            lab,
+            f"echo '\"{canary}-result\"' > /airflow/xcom/return.json; exit 3",
+            env_vars={"PASSWORD": f"{canary}-env"},
+            arguments=[f"{canary}-argument"],
+            do_xcom_push=True,
+            # Rendered fields are shown by Airflow itself: they are looked for in what kpo writes.
+        )
+        token = lab.token
+    assert ran.state == "failed"
+    assert canary not in str(ran.error)
+    assert not ran.has(canary)
+    assert not ran.has(token)
+    assert token not in str(ran.error)
+    assert canary not in repr(getattr(ran.error, "outcome"))
+
+
+def test_no_secret_is_deferred(monkeypatch: pytest.MonkeyPatch, run: Any) -> None:
+    told: list[str] = []
+    real = KubernetesPodOperator.defer
+
+    def defer(self: Any, *, trigger: Any, **more: Any) -> Any:
+        told.append(json.dumps(trigger.serialize()) + repr(trigger) + repr(vars(trigger)))
+        return real(self, trigger=trigger, **more)
+
+    reentry = KubernetesPodOperator.trigger_reentry
+
+    def resumed(self: Any, context: Any, event: Any) -> Any:
+        told.append(json.dumps(event))
+        return reentry(self, context, event)
+
+    monkeypatch.setattr(KubernetesPodOperator, "defer", defer)
+    monkeypatch.setattr(KubernetesPodOperator, "trigger_reentry", resumed)
+    canary = "canary-of-a-secret"
+    with kpo.lab("quiet") as lab:
+        ran = Shell(run, deferrable=True)(
+            lab, f"echo '\"{canary}\"' > /airflow/xcom/return.json", env_vars={"PASSWORD": canary}, do_xcom_push=True
+        )
+        assert ran.xcom["return_value"] == canary
+        assert len(told) == 2
+        assert not any(canary in text or lab.token in text or "PASSWORD" in text for text in told)
