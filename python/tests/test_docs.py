@@ -23,7 +23,7 @@ def test_every_option_is_a_flag_of_the_command_line() -> None:
     """By the same name and with the same default, but for what Python says otherwise."""
     reference = (Path(__file__).parents[2] / "docs/cli.md").read_text()
     flags = dict(re.findall(r"^\| `(?:-\w, )?--([a-z-]+)[^`]*` \| (.+) \|$", reference, re.MULTILINE))
-    otherwise = {"args", "logs", "keep_failed_for"}
+    otherwise = {"args", "logs", "keep_failed_for", "fixed_name", "results_absent"}
     assert {option.replace("_", "-") for option in set(_options.DEFAULTS) - otherwise} <= set(flags)
     defaults = {
         flag.replace("-", "_"): found[1]
