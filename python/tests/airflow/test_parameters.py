@@ -106,7 +106,7 @@ EFFECTS: dict[str, Effect] = {
     "tolerations": Effect([k8s.V1Toleration(key="gpu", operator="Exists")], pod=lambda pod: pod.spec.node_name == "node-1", cluster="node node-1 taint gpu=yes:NoSchedule\n"),
     "host_aliases": Effect([k8s.V1HostAlias(ip="10.0.0.1", hostnames=["a"])], pod=lambda pod: pod.spec.host_aliases[0].ip == "10.0.0.1"),
     "image_pull_secrets": Effect([k8s.V1LocalObjectReference("registry")], pod=lambda pod: pod.spec.image_pull_secrets[0].name == "registry"),
-    "service_account_name": Effect("runner", pod=lambda pod: pod.spec.service_account_name == "runner"),
+    "service_account_name": Effect("default", pod=lambda pod: pod.spec.service_account_name == "default"),
     "automount_service_account_token": Effect(False, pod=lambda pod: pod.spec.automount_service_account_token is False),
     "hostnetwork": Effect(True, pod=lambda pod: pod.spec.host_network is True),
     "security_context": Effect(k8s.V1PodSecurityContext(fs_group=7), pod=lambda pod: pod.spec.security_context.fs_group == 7),
