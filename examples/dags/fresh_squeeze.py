@@ -5,5 +5,5 @@ from airflow.sdk import DAG
 
 from kpo.airflow import KubernetesPodOperator
 
-with DAG("fresh_squeeze", start_date=pendulum.datetime(2025, 1, 1), schedule=None):
+with DAG("fresh_squeeze", start_date=pendulum.datetime(2025, 1, 1), schedule=None) as dag:
     KubernetesPodOperator(task_id="test_task", name="test-pod", image="busybox", cmds=["echo", "hello"], retries=0)

@@ -11,7 +11,7 @@ printf committed > /dev/termination-log
 echo writing
 """
 
-with DAG("rerun_safety", start_date=pendulum.datetime(2025, 1, 1), schedule=None):
+with DAG("rerun_safety", start_date=pendulum.datetime(2025, 1, 1), schedule=None) as dag:
     # The default: again only with proof that nothing of it ran.
     careful = KubernetesPodOperator(task_id="careful", image="busybox", cmds=["echo", "once"])
 

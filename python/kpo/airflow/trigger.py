@@ -17,6 +17,10 @@ from kpo import events
 from kpo.airflow import _connection, _event, _log, _shared
 
 
+#: The reason of a task that was stopped because its time was up.
+_TIME_IS_UP = "timeout"
+
+
 class KpoPodTrigger(BaseTrigger):
     """Follows a task to its end, as its observer.
 
@@ -124,8 +128,16 @@ class KpoPodTrigger(BaseTrigger):
             if isinstance(event, (events.Created, events.Adopted)):
                 self.pod = event.pod
             elif isinstance(event, events.OutcomeReady):
+                if event.outcome.reason == _TIME_IS_UP:
+                    await self._give_up(task, log)
                 return event.outcome
         return await task
+
+    async def _give_up(self, task: kpo.Task, log: _log.TaskLog) -> None:
+        """A task whose time is up has no result to wait for, and Airflow 2 does not resume it: what is left of it goes now."""
+        task.taken()
+        async for event in task:
+            log.tell(event)
 
     async def on_kill(self) -> None:
         """A user has stopped the task while it was deferred (Airflow 3.3 and later)."""

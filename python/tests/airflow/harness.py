@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pendulum
-from airflow.models.xcom import XComModel
-from airflow.sdk import DAG
+from airflow.models.dagrun import DagRun
 from airflow.utils.session import create_session
 from kubernetes import client as kubernetes_client
 from kubernetes import config as kubernetes_config
@@ -20,6 +19,18 @@ from sqlalchemy import select
 
 import kpo
 from kpo.airflow import KubernetesPodOperator
+from kpo.airflow._compat import AirflowTaskTimeout
+
+try:
+    from airflow.models.xcom import XComModel
+    from airflow.sdk import DAG
+
+    AIRFLOW_2 = False
+except ImportError:
+    from airflow.models.dag import DAG
+    from airflow.models.xcom import XCom as XComModel
+
+    AIRFLOW_2 = True
 
 _NUMBERS = itertools.count(1)
 
@@ -68,19 +79,36 @@ class Runner:
         raised: list[BaseException] = []
         for when in ("on_failure_callback", "on_retry_callback", "on_skipped_callback"):
             setattr(task, when, [lambda context: raised.append(context.get("exception"))])
-        _sync(dag)
-        dag_run, log = self._logged(dag)
+        if not AIRFLOW_2:
+            _sync(dag)
+        dag_run, log = self._logged(dag, raised)
         ti = next(ti for ti in dag_run.get_task_instances() if ti.task_id == task.task_id)
         return Ran(str(ti.state), log, _xcom(dag_run, task.task_id), raised[-1] if raised else None)
 
-    def _logged(self, dag: DAG) -> tuple[Any, list[str]]:
+    def dag(self, dag: DAG) -> tuple[dict[str, str], list[str]]:
+        """Runs a DAG: the states of its tasks, and what was logged."""
+        if not AIRFLOW_2:
+            _sync(dag)
+        dag_run, log = self._logged(dag, [])
+        return {ti.task_id: str(ti.state) for ti in dag_run.get_task_instances()}, log
+
+    def _logged(self, dag: DAG, raised: list[BaseException]) -> tuple[Any, list[str]]:
         records = _Records()
-        logging.getLogger("airflow.task").addHandler(records)
+        # An operator's, and a trigger's.
+        loggers = [logging.getLogger(name) for name in ("airflow.task", "kpo")]
+        for logger in loggers:
+            logger.setLevel(logging.INFO)
+            logger.addHandler(records)
         self._capfd.readouterr()
         try:
             dag_run = dag.test()
+        except AirflowTaskTimeout as error:
+            # Airflow 2 lets it through.
+            raised.append(error)
+            dag_run = DagRun.find(dag_id=dag.dag_id)[-1]
         finally:
-            logging.getLogger("airflow.task").removeHandler(records)
+            for logger in loggers:
+                logger.removeHandler(records)
         out, _ = self._capfd.readouterr()
         print(out)
         found = (_LINE.match(line) for line in out.splitlines())
@@ -104,7 +132,8 @@ def _xcom(dag_run: Any, task_id: str) -> dict[str, Any]:
         rows = session.scalars(
             select(XComModel).where(XComModel.dag_id == dag_run.dag_id, XComModel.run_id == dag_run.run_id, XComModel.task_id == task_id)
         )
-        return {row.key: XComModel.deserialize_value(row) for row in rows}
+        # Airflow 2 has deserialised them when it loads them.
+        return {row.key: row.value if AIRFLOW_2 else XComModel.deserialize_value(row) for row in rows}
 
 
 class Shell:

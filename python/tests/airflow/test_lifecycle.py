@@ -272,6 +272,7 @@ def test_a_deadline_ends_the_task() -> None:
     with kpo.lab("quiet") as lab:
         begun(lab)
         event = asyncio.run(first(trigger(lab, deadline=0.0)))
+        assert pods(lab) == []
     assert event["status"] == "timeout"
 
 

@@ -14,7 +14,7 @@ from airflow.providers.cncf.kubernetes.utils.pod_manager import (
 )
 
 import kpo
-from harness import Shell, pods
+from harness import AIRFLOW_2, Shell, pods
 from kpo.airflow import KubernetesPodOperator, exceptions
 from kpo.airflow._compat import AirflowException, AirflowFailException
 
@@ -234,7 +234,9 @@ def test_callbacks_come_at_their_moments(shell: Shell) -> None:
         ran = shell(lab, "echo hello", callbacks=Moments)
     first = ran.xcom["pod_name"].removesuffix("-2")
     assert ran.state == "success"
-    resumed = [("on_sync_client_creation", None), ("on_operator_resuming", f"{first}-2")]
+    # Under dag.test() Airflow 2 goes on with the very same object.
+    again = [] if AIRFLOW_2 else [("on_sync_client_creation", None)]
+    resumed = [*again, ("on_operator_resuming", f"{first}-2")]
     assert Moments.told == [
         ("on_sync_client_creation", None),
         ("on_pod_manifest_created", None),
