@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from kpo.airflow._compat import AirflowException, AirflowFailException
-from airflow.providers.cncf.kubernetes.utils.pod_manager import (
+from airflow.providers.cncf.kubernetes.utils.pod_manager import (  # type: ignore[attr-defined]
     PodLaunchFailedException,
     PodLaunchTimeoutException,
     PodNotFoundException,

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from kpo.airflow._compat import AirflowException, AirflowSkipException, AirflowTaskTimeout
@@ -108,7 +109,7 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
 
     # --- what upstream's methods are here ------------------------------------------------------------------------------------------------
 
-    @upstream.cached_property
+    @cached_property
     def pod_manager(self) -> PodManager:
         return PodManager(kube_client=self.client, callbacks=self.callbacks)
 
@@ -139,6 +140,18 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
             return super().extract_xcom(pod, **kwargs)
         text = self._outcome.result_text
         return None if text is None else json.loads(text)
+
+    @property
+    def _requested(self) -> V1Pod:
+        """The pod as it was asked for: built before anything else is done."""
+        assert self.pod_request_obj is not None
+        return self.pod_request_obj
+
+    @property
+    def _under_name(self) -> V1Pod:
+        """The same, under the name of the attempt under way."""
+        assert self.pod is not None
+        return self.pod
 
     # --- running -------------------------------------------------------------------------------------------------------------------------
 
@@ -175,8 +188,9 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         return None
 
     def _predecessor(self, context: Any) -> V1Pod | None:
-        """The pod of an earlier try, whose worker is gone."""
-        return self.find_pod(self.pod_request_obj.metadata.namespace, context) if self.reattach_on_restart else None
+        """The pod of an earlier try, whose worker is gone. One of upstream's only where this try may go on with it."""
+        found = self.find_pod(self._requested.metadata.namespace, context)
+        return found if found is None or _is_ours(found) or self.reattach_on_restart else None
 
     def _tell_of_upstreams(self, found: V1Pod) -> None:
         self.log.warning("[kpo] pod %s was begun by upstream's operator, which ends it, too", found.metadata.name)
@@ -196,7 +210,7 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         """The configuration of a client made anew: the old one's token was refused."""
         # It deletes what must be there.
         _ = self.hook, self.client, self.pod_manager
-        self._refresh_cached_properties()
+        self._refresh_cached_properties()  # type: ignore[no-untyped-call]
         return self.client.api_client.configuration
 
     def _new_task(self, client: kpo.Client, *, protect: bool) -> kpo.Task:
@@ -208,6 +222,9 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         if found is None:
             return None
         name = found.metadata.labels[_TASK_LABEL]
+        if not self.reattach_on_restart:
+            self._clear(name, client)
+            return None
         if found.status is not None and found.status.phase == "Failed":
             outcome = self._finish(self._attach(name, client, []), context, callbacks)
             if outcome is not None:
@@ -215,6 +232,14 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
                 return None
         self.log.info("[kpo] task %s of an earlier try is there: going on with it", name)
         return self._attach(name, client, _options.followed(self, self.pod_request_obj))
+
+    def _clear(self, name: str, client: kpo.Client) -> None:
+        """Stops a task of an earlier try: never two live pods of one task instance."""
+        self.log.warning("[kpo] task %s of an earlier try is there, and durable is off: it is stopped first", name)
+        task = self._attach(name, client, [])
+        with self._under_way(task):
+            task.cancel()
+            task.outcome()
 
     def _finish(self, task: kpo.Task, context: Any, callbacks: Callbacks) -> kpo.Outcome | None:
         """Ends a task that has failed. None: it has not, and lives on."""
@@ -229,7 +254,7 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
             return None
 
     def _attach(self, name: str, client: kpo.Client, logs: list[str]) -> kpo.Task:
-        namespace = self.pod_request_obj.metadata.namespace if self.pod_request_obj else self.pod.metadata.namespace
+        namespace = (self.pod_request_obj or self._under_name).metadata.namespace
         return kpo.attach(name, client=client, namespace=namespace, take_over=True, logs=logs, on_interrupt="detach")
 
     @contextmanager
@@ -292,8 +317,18 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         context["ti"].xcom_push(key="pod_namespace", value=task.namespace)
         if self.reattach_on_restart:
             self._remember(event, task.namespace, context)
+        if isinstance(event, events.Adopted) and self.pod_request_obj is not None:
+            self._label_try(event, task.namespace, context)
         if is_first:
             callbacks.tell_of_pod("on_pod_creation")
+
+    def _label_try(self, event: events.Adopted, namespace: str, context: Any) -> None:
+        """``airflow kubernetes cleanup-pods`` goes by that label."""
+        labels = {"try_number": str(context["ti"].try_number)}
+        try:
+            self.client.patch_namespaced_pod(event.pod, namespace, {"metadata": {"uid": event.uid, "labels": labels}})
+        except Exception:
+            self.log.warning("[kpo] the label try_number of pod %s could not be set", event.pod)
 
     def _at_start(self, callbacks: Callbacks) -> None:
         """Its program runs: told once a task, whichever attempt it is."""
@@ -316,7 +351,7 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
             more["_redefer_count"] = again
         trigger = KpoPodTrigger(
             task=name,
-            namespace=self.pod.metadata.namespace,
+            namespace=self._under_name.metadata.namespace,
             pod=self._current or name,
             kubernetes_conn_id=self.kubernetes_conn_id,
             in_cluster=self.in_cluster,

@@ -52,7 +52,7 @@ class KpoPodTrigger(BaseTrigger):
         cancels: bool = True,
         trigger_kwargs: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         # BaseTrigger has a property ``task``.
         self.task_name = task
         self.namespace = namespace
@@ -100,7 +100,7 @@ class KpoPodTrigger(BaseTrigger):
             self.log.warning("[kpo] %s cannot be followed here: %s", self.task_name, _one_line(error))
             event = self._error(_one_line(error))
         self._has_ended = True
-        yield TriggerEvent(event)
+        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     def _error(self, message: str, status: str = "error") -> dict[str, Any]:
         event = _event.of_error(self.task_name, self.namespace, self.pod, message, more=self.trigger_kwargs)

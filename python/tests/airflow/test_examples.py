@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ EXAMPLES = Path(__file__).parents[3] / "examples" / "dags"
 @pytest.mark.parametrize("file", sorted(path.name for path in EXAMPLES.glob("*.py")))
 def test_it_runs(file: str, run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     with kpo.lab("preemption" if file == "fresh_squeeze.py" else "quiet") as lab:
-        monkeypatch.setenv("KUBECONFIG", lab.kubeconfig_path)
+        connection = {"conn_type": "kubernetes", "extra": {"kube_config_path": lab.kubeconfig_path}}
+        monkeypatch.setenv("AIRFLOW_CONN_KUBERNETES_DEFAULT", json.dumps(connection))
         states, log = run.dag(_dag(file))
         assert pods(lab) == []
     assert set(states.values()) == {"success"}

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 import pytest
+import yaml
 from kubernetes import client as kubernetes_client
 
 import kpo
@@ -142,6 +143,20 @@ def test_a_failure_in_the_meantime_was_that_trys(sync: Shell) -> None:
     assert ran.has("the earlier try's task")
 
 
+def test_without_durable_the_earlier_trys_pod_is_stopped_first(sync: Shell) -> None:
+    class Looks(FirstTryLeaves):
+        def _at_start(self, callbacks: Any) -> None:
+            assert len(pods(lab)) == 1
+            super()._at_start(callbacks)
+
+    with kpo.lab("quiet") as lab:
+        script = '[ "$TRY" = 2 ] && exit 0; trap "exit 0" TERM; while true; do sleep 0.1; done'
+        ran = sync(lab, script, Looks, durable=None, reattach_on_restart=False, env_vars={"TRY": "{{ ti.try_number }}"})
+        assert lab.requests()["create pods"] == 2
+        assert pods(lab) == []
+    assert ran.state == "success"
+
+
 def _wait_until(condition: Any) -> None:
     """Asks the API server again until it is so: the test's own time limit ends it."""
     while not condition():
@@ -198,6 +213,71 @@ def test_a_token_is_renewed(sync: Shell) -> None:
         ran = sync(lab, "echo begun; sleep 1; echo ended", Rotating, progress_callback=lambda line: lab.expire("first"))
     assert ran.state == "success"
     assert ran.log.count("[base] ended") == 1
+
+
+def test_a_connection_is_resolved_where_it_is_used(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kubeconfig in its extras does not travel."""
+    with kpo.lab("quiet") as lab:
+        extra = {"kube_config": json.dumps(yaml.safe_load(lab.kubeconfig)), "namespace": "default"}
+        monkeypatch.setenv("AIRFLOW_CONN_CLUSTER", json.dumps({"conn_type": "kubernetes", "extra": extra}))
+        ran = shell(lab, "echo hello", config_file=None, kubernetes_conn_id="cluster")
+        assert pods(lab) == []
+    assert ran.state == "success"
+    assert ran.log.count("[base] hello") == 1
+
+
+class GoneByThen(KubernetesPodOperator):
+    """Its pod is taken away by force between the trigger's event and its resumption."""
+
+    def trigger_reentry(self, context: Any, event: dict[str, Any]) -> Any:
+        name, namespace = event["name"], event["namespace"]
+        self.client.patch_namespaced_pod(name, namespace, {"metadata": {"finalizers": None}})
+        self.client.delete_namespaced_pod(name, namespace, grace_period_seconds=0)
+        _wait_until(lambda: self.find_pod(namespace, context) is None)
+        return super().trigger_reentry(context, event)
+
+
+@pytest.fixture
+def deferred(run: Any) -> Shell:
+    return Shell(run, deferrable=True)
+
+
+def test_the_event_suffices_where_the_pod_is_gone(deferred: Shell) -> None:
+    with kpo.lab("quiet") as lab:
+        ended = deferred(lab, "echo hello", GoneByThen)
+        failed = deferred(lab, "exit 3", GoneByThen)
+        skipped = deferred(lab, "exit 3", GoneByThen, skip_on_exit_code=3)
+    assert ended.state == "success"
+    assert ended.log.count("[base] hello") == 1
+    assert str(failed.error).startswith("failed: the program exited 3")
+    assert skipped.state == "skipped"
+
+
+def test_a_result_that_is_gone_with_its_pod_is_an_error(deferred: Shell) -> None:
+    with kpo.lab("quiet") as lab:
+        ran = deferred(lab, "echo 1 > /airflow/xcom/return.json", GoneByThen, do_xcom_push=True)
+    assert type(ran.error) is exceptions.PodResultMissing
+
+
+class Blinded(KubernetesPodOperator):
+    """Its triggers lose sight so many times."""
+
+    times = 0
+
+    def trigger_reentry(self, context: Any, event: dict[str, Any]) -> Any:
+        if event.get("_redefer_count", 0) < self.times:
+            event = {**event, "status": "error", "kpo": {**event["kpo"], "outcome": None}}
+        return super().trigger_reentry(context, event)
+
+
+@pytest.mark.parametrize("times", [1, 9])
+def test_a_trigger_that_loses_sight_fails_no_task(deferred: Shell, times: int) -> None:
+    """Another goes on; in the end the worker itself."""
+    with kpo.lab("quiet") as lab:
+        ran = deferred(lab, "echo 1 > /airflow/xcom/return.json", type("Blind", (Blinded,), {"times": times}), do_xcom_push=True)
+        assert pods(lab) == []
+    assert ran.state == "success"
+    assert ran.xcom["return_value"] == 1
 
 
 # --- the trigger -------------------------------------------------------------------------------------------------------------------------
