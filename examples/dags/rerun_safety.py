@@ -16,12 +16,18 @@ with DAG("rerun_safety", start_date=pendulum.datetime(2025, 1, 1), schedule=None
     careful = KubernetesPodOperator(task_id="careful", image="busybox", cmds=["echo", "once"])
 
     # May run as often as it must.
-    idempotent = KubernetesPodOperator(task_id="idempotent", image="busybox", cmds=["echo", "again and again"], rerun="idempotent")
+    idempotent = KubernetesPodOperator(
+        task_id="idempotent", image="busybox", cmds=["echo", "again and again"], rerun="idempotent"
+    )
 
     # May run again until it has said that it begins to write.
-    until_commit = KubernetesPodOperator(task_id="until_commit", image="busybox", cmds=["sh", "-c", COMMITS], rerun="until-commit")
+    until_commit = KubernetesPodOperator(
+        task_id="until_commit", image="busybox", cmds=["sh", "-c", COMMITS], rerun="until-commit"
+    )
 
     # Never, and Airflow's retries do not bring it back either.
-    never = KubernetesPodOperator(task_id="never", image="busybox", cmds=["echo", "at most once"], rerun="never", strict=True, retries=2)
+    never = KubernetesPodOperator(
+        task_id="never", image="busybox", cmds=["echo", "at most once"], rerun="never", strict=True, retries=2
+    )
 
     careful >> idempotent >> until_commit >> never

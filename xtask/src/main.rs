@@ -43,6 +43,11 @@ const TASKS: &[Task] = &[
         run: python::test,
     },
     Task {
+        name: "test-airflow",
+        help: "the operator in Airflow 3 and 2: types, and the same tests (needs Python 3.11 and PyPI; pytest's arguments)",
+        run: python::test_airflow,
+    },
+    Task {
         name: "wheels",
         help: "the Python package's wheels, as they are released, into target/wheels; the one for this machine is tried",
         run: python::wheels,

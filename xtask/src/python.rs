@@ -29,17 +29,22 @@ impl Venv {
         Ok(Self(place))
     }
 
-    /// The one with the tools, which is made where what it is to hold has changed.
+    /// The one with the tools.
     fn of_tools() -> Result<Self, String> {
-        let wanted = fs::read_to_string("python/requirements.txt").map_err(|error| format!("requirements: {error}"))?;
-        let own = Self(target()?.join("python").join("tools"));
+        Self::of("tools", "python/requirements.txt")
+    }
+
+    /// One that holds what that file says; it is made where that has changed.
+    fn of(name: &'static str, requirements: &str) -> Result<Self, String> {
+        let wanted = fs::read_to_string(requirements).map_err(|error| format!("{requirements}: {error}"))?;
+        let own = Self(target()?.join("python").join(name));
         let stamp = own.0.join("requirements.txt");
         if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
             return Ok(own);
         }
-        let own = Self::fresh("tools")?;
-        let install = ["-m", "pip", "install", "--quiet", "--require-hashes", "-r", "python/requirements.txt"];
-        all([Step::new("tools", own.run("python", &install))])?;
+        let own = Self::fresh(name)?;
+        let install = ["-m", "pip", "install", "--quiet", "--require-hashes", "-r", requirements];
+        all([Step::new(name, own.run("python", &install))])?;
         fs::write(&stamp, wanted).map_err(|error| format!("{}: {error}", stamp.display()))?;
         Ok(own)
     }
@@ -70,6 +75,23 @@ pub(crate) fn test(arguments: &[String]) -> Result<(), String> {
         Step::new("types", venv.run("python", &["-m", "mypy"])),
         Step::new("stubs", venv.run("python", &["-m", "mypy.stubtest", "kpo._kpo"])),
         Step::new("tests", venv.run("python", &["-m", "pytest"])).args(arguments),
+    ])
+}
+
+/// Tests the operator with Airflow 3 and Airflow 2: the same tests. Arguments are pytest's.
+pub(crate) fn test_airflow(arguments: &[String]) -> Result<(), String> {
+    let (three, two) = (
+        Venv::of("airflow3", "python/requirements-airflow3.txt")?,
+        Venv::of("airflow2", "python/requirements-airflow2.txt")?,
+    );
+    let install = ["develop", "--quiet", "--locked"];
+    let tests = ["-m", "pytest", "python/tests_airflow"];
+    all([
+        Step::new("package, Airflow 3", three.run("maturin", &install)),
+        Step::new("types", three.run("python", &["-m", "mypy", "--follow-imports=silent", "-p", "kpo.airflow"])),
+        Step::new("tests, Airflow 3", three.run("python", &tests)).args(arguments),
+        Step::new("package, Airflow 2", two.run("maturin", &install)),
+        Step::new("tests, Airflow 2", two.run("python", &tests)).args(arguments),
     ])
 }
 

@@ -35,7 +35,9 @@ class _Tokens:
             return bearer(self._configuration) or ""
 
 
-def client(configuration: Any, again: Callable[[], Any], *, namespace: str | None = None, shared_watch: bool = False) -> kpo.Client:
+def client(
+    configuration: Any, again: Callable[[], Any], *, namespace: str | None = None, shared_watch: bool = False
+) -> kpo.Client:
     """A connection like that client's. ``again``: gives the configuration of one made anew, when its token is refused; called from any thread."""
     return kpo.Client(
         host=configuration.host,

@@ -16,7 +16,9 @@ def of(outcome: Outcome, *, more: dict[str, Any]) -> dict[str, Any]:
     """The event of a task that has ended. ``more``: ``trigger_kwargs``."""
     pod = outcome.attempts[-1].pod.name if outcome.attempts else outcome.task
     has_started = any(attempt.times.started for attempt in outcome.attempts)
-    return _event(outcome.task, outcome.namespace, pod, _status(outcome), outcome.message, more, _encode(outcome), has_started)
+    return _event(
+        outcome.task, outcome.namespace, pod, _status(outcome), outcome.message, more, _encode(outcome), has_started
+    )
 
 
 def of_error(task: str, namespace: str, pod: str, message: str, *, more: dict[str, Any]) -> dict[str, Any]:
@@ -25,7 +27,14 @@ def of_error(task: str, namespace: str, pod: str, message: str, *, more: dict[st
 
 
 def _event(
-    task: str, namespace: str, pod: str, status: str, message: str, more: dict[str, Any], outcome: Any, has_started: bool
+    task: str,
+    namespace: str,
+    pod: str,
+    status: str,
+    message: str,
+    more: dict[str, Any],
+    outcome: Any,
+    has_started: bool,
 ) -> dict[str, Any]:
     return {
         # Upstream copies them last, so that one of them could overwrite the status.
@@ -54,7 +63,7 @@ def outcome_of(event: dict[str, Any]) -> Outcome | None:
 def told(event: dict[str, Any], found: Outcome) -> Outcome:
     """What the task came to: as the trigger told it, who saw it happen, with the result that was found. Where that is missing by now, as found."""
     outcome = outcome_of(event)
-    if outcome is None or outcome.succeeded and not found.succeeded:
+    if outcome is None or (outcome.succeeded and not found.succeeded):
         return found
     return replace(outcome, result_text=found.result_text)
 

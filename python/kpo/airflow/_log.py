@@ -47,7 +47,13 @@ class TaskLog:
     """
 
     def __init__(
-        self, log: Any, *, prefix: bool = True, formatter: Formatter | None = None, on_line: OnLine | None = None, is_quiet: bool = False
+        self,
+        log: Any,
+        *,
+        prefix: bool = True,
+        formatter: Formatter | None = None,
+        on_line: OnLine | None = None,
+        is_quiet: bool = False,
     ) -> None:
         self._log, self._prefix, self._formatter, self._on_line = log, prefix, formatter, on_line
         self._is_quiet = is_quiet
@@ -105,7 +111,9 @@ class TaskLog:
             # As upstream: the log viewer folds what stands between them, if nothing stands before.
             print(line)
             return
-        text = self._formatter(container, line) if self._formatter else f"[{container}] {line}" if self._prefix else line
+        text = (
+            self._formatter(container, line) if self._formatter else f"[{container}] {line}" if self._prefix else line
+        )
         self._log.log(_level(line), "%s", text)
 
 

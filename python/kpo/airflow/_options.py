@@ -8,7 +8,12 @@ from typing import Any
 from kpo._options import RESULT_PATH
 
 #: A budget that is not given is the engine's.
-_KEEPING = {"delete_pod": "delete", "keep_pod": "keep", "delete_active_pod": "keep", "delete_succeeded_pod": "keep-failed"}
+_KEEPING = {
+    "delete_pod": "delete",
+    "keep_pod": "keep",
+    "delete_active_pod": "keep",
+    "delete_succeeded_pod": "keep-failed",
+}
 
 
 def of(operator: Any, pod: Any, *, protect: bool) -> dict[str, Any]:

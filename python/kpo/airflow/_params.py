@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 import warnings
-from types import FrameType
 from typing import Any
 
-from kpo.airflow._compat import AirflowException
 from airflow.providers.cncf.kubernetes.operators import pod as upstream
+
+from kpo.airflow._compat import AirflowException
 
 #: Methods of upstream's lifecycle that nothing calls here: the engine does what they did.
 REPLACED = frozenset(

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from kpo.airflow._compat import AirflowException
 from airflow.providers.cncf.kubernetes.pod_generator import PodGenerator
 from kubernetes.client import models as k8s
+
+from kpo.airflow._compat import AirflowException
 
 #: Arguments whose falsy value upstream's merge takes for none, so that a template's wins: an argument, and its field in the pod's spec.
 FALSY = {

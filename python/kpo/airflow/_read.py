@@ -51,4 +51,6 @@ def not_found(
     """What is raised in the end."""
     listed = None if events is None else _pod.manifest(events)
     why = None if refused is None else f"{getattr(refused, 'status', None) or type(refused).__name__}"
-    return PodNotFoundException(_kpo.pod_not_found(namespace, name, waited=waited, seen=seen, events=listed, refused=why))
+    return PodNotFoundException(
+        _kpo.pod_not_found(namespace, name, waited=waited, seen=seen, events=listed, refused=why)
+    )

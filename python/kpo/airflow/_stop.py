@@ -23,13 +23,20 @@ def is_by_user(context: Any) -> bool:
     asking = threading.Thread(target=ask, name="kpo-asks-airflow", daemon=True)
     asking.start()
     asking.join(PATIENCE)
-    return bool(answer) and answer[0] is not None and str(answer[0]) not in ("running", "deferred", "queued", "scheduled", "restarting")
+    return (
+        bool(answer)
+        and answer[0] is not None
+        and str(answer[0]) not in ("running", "deferred", "queued", "scheduled", "restarting")
+    )
 
 
 def _state(ti: Any) -> Any:
     if hasattr(ti, "get_task_states"):
         states = ti.get_task_states(
-            dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index if (ti.map_index or -1) >= 0 else None
+            dag_id=ti.dag_id,
+            task_ids=[ti.task_id],
+            run_ids=[ti.run_id],
+            map_index=ti.map_index if (ti.map_index or -1) >= 0 else None,
         )
         # Of mapped tasks the key has the index behind it.
         of_run = states.get(ti.run_id, {})

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from kpo.airflow._compat import AirflowException, AirflowFailException
 from airflow.providers.cncf.kubernetes.utils.pod_manager import (  # type: ignore[attr-defined]
     PodLaunchFailedException,
     PodLaunchTimeoutException,
     PodNotFoundException,
     XComRetrievalError,
 )
+
+from kpo.airflow._compat import AirflowException, AirflowFailException
 
 if TYPE_CHECKING:
     from kpo import Outcome

@@ -58,7 +58,9 @@ class AsyncKubernetesHook(upstream.AsyncKubernetesHook):
         try:
             async with self.get_conn() as connection:
                 api = client.CoreV1Api(connection)
-                events = await api.list_namespaced_event(namespace, field_selector=_read.selector(name, seen), limit=500)
+                events = await api.list_namespaced_event(
+                    namespace, field_selector=_read.selector(name, seen), limit=500
+                )
         except Exception as error:  # The pod is what was asked for; without events less is said.
             refused = error
         return _read.not_found(namespace, name, waited, seen, events, refused)

@@ -10,7 +10,6 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from kpo.airflow._compat import AirflowException, AirflowSkipException, AirflowTaskTimeout
 from airflow.providers.cncf.kubernetes.operators import pod as upstream
 from kubernetes.client import models as k8s
 
@@ -18,6 +17,7 @@ import kpo
 from kpo import events
 from kpo.airflow import _connection, _event, _log, _options, _params, _pod, _read, _stop, exceptions
 from kpo.airflow._callbacks import Callbacks, wants_lines
+from kpo.airflow._compat import AirflowException, AirflowSkipException, AirflowTaskTimeout
 from kpo.airflow.pod_manager import PodManager
 from kpo.airflow.trigger import KpoPodTrigger
 
@@ -307,7 +307,9 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
             is_quiet=self._is_resumed,
         )
 
-    def _at_attempt(self, event: events.Created | events.Adopted, task: kpo.Task, context: Any, callbacks: Callbacks) -> None:
+    def _at_attempt(
+        self, event: events.Created | events.Adopted, task: kpo.Task, context: Any, callbacks: Callbacks
+    ) -> None:
         is_first, self._was_created = not self._was_created, True
         self._current = event.pod
         if self.pod_request_obj is not None:
@@ -426,7 +428,9 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         if outcome is None:
             raise exceptions.PodDisrupted(event["message"])
         if outcome.succeeded and self.do_xcom_push:
-            raise exceptions.PodResultMissing(f"{outcome.message}; but its pod {event['name']} was gone before its result was read")
+            raise exceptions.PodResultMissing(
+                f"{outcome.message}; but its pod {event['name']} was gone before its result was read"
+            )
         return self._end(outcome, context, callbacks)
 
     # --- being stopped -------------------------------------------------------------------------------------------------------------------
@@ -445,7 +449,9 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
             return
         task.detach()
         why = "its on_kill_action is keep_pod" if is_kept else "no user has stopped the task"
-        raise exceptions.PodLeft(f"the worker is being stopped, and {why}: pod {self._current} is left as it is, for the next try to go on with")
+        raise exceptions.PodLeft(
+            f"the worker is being stopped, and {why}: pod {self._current} is left as it is, for the next try to go on with"
+        )
 
     def _expire(self, task: kpo.Task) -> None:
         """The task's execution_timeout is over."""
@@ -474,7 +480,9 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
     def _succeeded(self) -> bool:
         return self._outcome is not None and self._outcome.succeeded
 
-    def post_complete_action(self, *, pod: V1Pod, remote_pod: V1Pod, context: Any, result: Any = None, **kwargs: Any) -> None:
+    def post_complete_action(
+        self, *, pod: V1Pod, remote_pod: V1Pod, context: Any, result: Any = None, **kwargs: Any
+    ) -> None:
         try:
             self.cleanup(pod=pod, remote_pod=remote_pod, xcom_result=result, context=context)
         finally:
@@ -491,7 +499,9 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
             self._push_xcom_with_fan_out(context["ti"], xcom_result)
         self._mark_kept(outcome)
         self._take()
-        exit_code = outcome.attempts[-1].verdict.exit_code if outcome.attempts and outcome.attempts[-1].verdict else None
+        exit_code = (
+            outcome.attempts[-1].verdict.exit_code if outcome.attempts and outcome.attempts[-1].verdict else None
+        )
         if exit_code in self.skip_on_exit_code:
             raise AirflowSkipException(f"Pod {self._current} returned exit code {exit_code}. Skipping.")
         if outcome.reason == "timeout" and self._is_resumed:
@@ -502,7 +512,9 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
     def _mark_kept(self, outcome: kpo.Outcome) -> None:
         """A pod that stays is not one to go on with."""
         keeping = self.on_finish_action.value
-        stays = keeping in ("keep_pod", "delete_active_pod") or keeping == "delete_succeeded_pod" and not outcome.succeeded
+        stays = keeping in ("keep_pod", "delete_active_pod") or (
+            keeping == "delete_succeeded_pod" and not outcome.succeeded
+        )
         if stays and self.pod is not None:
             self.patch_already_checked(self.pod, reraise=False)
 
@@ -539,5 +551,3 @@ def _age(pod: V1Pod) -> tuple[Any, int]:
     labels = pod.metadata.labels or {}
     attempt = labels.get(_ATTEMPT_LABEL, "0")
     return pod.metadata.creation_timestamp, int(attempt) if attempt.isdigit() else 0
-
-

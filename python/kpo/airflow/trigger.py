@@ -16,7 +16,6 @@ import kpo
 from kpo import events
 from kpo.airflow import _connection, _event, _log, _shared
 
-
 #: The reason of a task that was stopped because its time was up.
 _TIME_IS_UP = "timeout"
 
@@ -120,7 +119,9 @@ class KpoPodTrigger(BaseTrigger):
         return _event.of(outcome, more=self.trigger_kwargs)
 
     def _attach(self, client: kpo.Client, logs: list[str]) -> kpo.Task:
-        return kpo.attach(self.task_name, client=client, namespace=self.namespace, take_over=True, logs=logs, on_interrupt="detach")
+        return kpo.attach(
+            self.task_name, client=client, namespace=self.namespace, take_over=True, logs=logs, on_interrupt="detach"
+        )
 
     async def _outcome(self, task: kpo.Task, log: _log.TaskLog) -> kpo.Outcome:
         async for event in task:

@@ -6,11 +6,11 @@ import warnings
 from typing import Any
 
 import pytest
+from harness import Shell, pods
 from kubernetes.client import ApiClient
 from kubernetes.client import models as k8s
 
 import kpo
-from harness import Shell, pods
 from kpo.airflow import KubernetesPodOperator
 from kpo.airflow._compat import AirflowException
 
@@ -51,22 +51,43 @@ def as_template(how: str, tmp_path: Any) -> dict[str, Any]:
 def test_what_is_falsy_wins_over_a_template(how: str, tmp_path: Any) -> None:
     template = as_template(how, tmp_path)
     spec = built(**template).spec
-    assert (spec.automount_service_account_token, spec.host_network, spec.termination_grace_period_seconds) == (True, True, 30)
+    assert (spec.automount_service_account_token, spec.host_network, spec.termination_grace_period_seconds) == (
+        True,
+        True,
+        30,
+    )
     asked = {"automount_service_account_token": False, "hostnetwork": False, "termination_grace_period": 0}
     spec = built(**template, **asked).spec
-    assert (spec.automount_service_account_token, spec.host_network, spec.termination_grace_period_seconds) == (False, False, 0)
+    assert (spec.automount_service_account_token, spec.host_network, spec.termination_grace_period_seconds) == (
+        False,
+        False,
+        0,
+    )
     assert spec.active_deadline_seconds == 60
     assert TEMPLATE.spec.host_network is True
 
 
 def test_the_environment_is_not_doubled() -> None:
-    operator = make(env_vars={"A": "1"}, pod_runtime_info_envs=[k8s.V1EnvVar(name="NODE", value_from=k8s.V1EnvVarSource(field_ref=k8s.V1ObjectFieldSelector(field_path="spec.nodeName")))])
+    operator = make(
+        env_vars={"A": "1"},
+        pod_runtime_info_envs=[
+            k8s.V1EnvVar(
+                name="NODE",
+                value_from=k8s.V1EnvVarSource(field_ref=k8s.V1ObjectFieldSelector(field_path="spec.nodeName")),
+            )
+        ],
+    )
     for _ in range(2):
-        assert [variable.name for variable in operator.build_pod_request_obj(dry_run=True).spec.containers[0].env] == ["A", "NODE"]
+        assert [variable.name for variable in operator.build_pod_request_obj(dry_run=True).spec.containers[0].env] == [
+            "A",
+            "NODE",
+        ]
 
 
 def test_two_containers_of_one_name_are_refused() -> None:
-    template = k8s.V1Pod(spec=k8s.V1PodSpec(containers=[k8s.V1Container(name="first", image="x"), k8s.V1Container(name="base")]))
+    template = k8s.V1Pod(
+        spec=k8s.V1PodSpec(containers=[k8s.V1Container(name="first", image="x"), k8s.V1Container(name="base")])
+    )
     with pytest.raises(AirflowException, match="two containers 'base'"):
         built(full_pod_spec=template)
 
@@ -108,7 +129,10 @@ def test_operator_pod_is_as_requested(shell: Shell) -> None:
         ({"callback_errors": "hide"}, "callback_errors is 'hide'"),
         ({"rerun_budget": -1}, "rerun_budget is -1"),
         ({"random_name_suffix": False, "protect": True, "rerun": "idempotent"}, "random_name_suffix=False fixes"),
-        ({"random_name_suffix": False, "on_finish_action": "keep_pod", "rerun": "idempotent"}, "random_name_suffix=False fixes"),
+        (
+            {"random_name_suffix": False, "on_finish_action": "keep_pod", "rerun": "idempotent"},
+            "random_name_suffix=False fixes",
+        ),
     ],
 )
 def test_what_cannot_be_honoured_is_refused_when_the_dag_is_parsed(arguments: dict[str, Any], says: str) -> None:
@@ -118,7 +142,10 @@ def test_what_cannot_be_honoured_is_refused_when_the_dag_is_parsed(arguments: di
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
-    [({"is_delete_operator_pod": False}, "is_delete_operator_pod=False does nothing"), ({"schedule_timeout_seconds": 0}, "schedule_timeout_seconds=0")],
+    [
+        ({"is_delete_operator_pod": False}, "is_delete_operator_pod=False does nothing"),
+        ({"schedule_timeout_seconds": 0}, "schedule_timeout_seconds=0"),
+    ],
 )
 def test_what_means_something_else_is_warned_of(arguments: dict[str, Any], says: str) -> None:
     with pytest.warns(UserWarning, match=says) as warned:

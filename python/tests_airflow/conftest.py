@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-
 _HOME = tempfile.TemporaryDirectory(prefix="kpo-airflow-")
 os.environ.update(
     {
@@ -41,7 +40,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _native_threads() -> list[str]:
-    names = [Path(task, "comm").read_text().strip() for task in Path("/proc/self/task").iterdir() if Path(task, "comm").exists()]
+    names = [
+        Path(task, "comm").read_text().strip()
+        for task in Path("/proc/self/task").iterdir()
+        if Path(task, "comm").exists()
+    ]
     return sorted(name for name in names if name.startswith("kpo"))
 
 

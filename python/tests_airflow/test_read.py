@@ -63,7 +63,7 @@ def test_both_are_upstreams() -> None:
 
 @pytest.mark.parametrize("waits", [0, 1, 2, 3])
 def test_a_pod_that_comes_is_read(mode: str, waits: int) -> None:
-    pod = "at 0s: pod default/task-1 image=busybox command=\"sleep 60\" node=node-1"
+    pod = 'at 0s: pod default/task-1 image=busybox command="sleep 60" node=node-1'
     with kpo.lab("node node-1\n" + ("" if waits else pod.removeprefix("at 0s: "))) as lab:
         read = Reader(lab, mode, {waits: pod} if waits else {})
         assert read().metadata.name == "task-1"
@@ -78,7 +78,9 @@ def test_in_the_end_it_says_what_became_of_the_pod(mode: str) -> None:
         assert read.waits == [2, 4, 8]
         assert reads(lab) == 4
         message = str(raised.value)
-        assert message.startswith('pod "task-1" in namespace "default" was not found, nor when it was read again after 2 s, 4 s, 8 s')
+        assert message.startswith(
+            'pod "task-1" in namespace "default" was not found, nor when it was read again after 2 s, 4 s, 8 s'
+        )
         assert "a possible cause is preemption" in message
         assert "\n" not in message
 
@@ -103,7 +105,11 @@ def _gone(lab: kpo.Lab) -> None:
     if not listed.items:
         return
     for event in Watch().stream(
-        core.list_namespaced_pod, "default", resource_version=listed.metadata.resource_version, field_selector="metadata.name=task-1", timeout_seconds=30
+        core.list_namespaced_pod,
+        "default",
+        resource_version=listed.metadata.resource_version,
+        field_selector="metadata.name=task-1",
+        timeout_seconds=30,
     ):
         if event["type"] == "DELETED":
             return

@@ -120,6 +120,7 @@ def _sync(dag: DAG) -> None:
     from airflow.dag_processing.bundles.manager import DagBundlesManager
     from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
     from airflow.settings import DAGS_FOLDER
+
     with create_session() as session:
         DagBundlesManager().sync_bundles_to_db(session=session)
     bag = BundleDagBag(dag_folder=DAGS_FOLDER, bundle_path=Path(DAGS_FOLDER), bundle_name="dags-folder")
@@ -130,7 +131,9 @@ def _sync(dag: DAG) -> None:
 def _xcom(dag_run: Any, task_id: str) -> dict[str, Any]:
     with create_session() as session:
         rows = session.scalars(
-            select(XComModel).where(XComModel.dag_id == dag_run.dag_id, XComModel.run_id == dag_run.run_id, XComModel.task_id == task_id)
+            select(XComModel).where(
+                XComModel.dag_id == dag_run.dag_id, XComModel.run_id == dag_run.run_id, XComModel.task_id == task_id
+            )
         )
         # Airflow 2 has deserialised them when it loads them.
         return {row.key: row.value if AIRFLOW_2 else XComModel.deserialize_value(row) for row in rows}

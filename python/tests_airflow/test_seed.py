@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator as Upstream
+from harness import Ran, Runner, pods
 
 import kpo
-from harness import Ran, Runner, pods
 from kpo.airflow import KubernetesPodOperator
 
 
@@ -18,7 +18,13 @@ def deferrable(request: pytest.FixtureRequest) -> bool:
 
 
 def seed(run: Runner, lab: kpo.Lab, cls: Any, deferrable: bool, **more: Any) -> Ran:
-    arguments = {"task_id": "test_task", "name": "test-pod", "image": "busybox", "cmds": ["echo", "hello"], "retries": 0}
+    arguments = {
+        "task_id": "test_task",
+        "name": "test-pod",
+        "image": "busybox",
+        "cmds": ["echo", "hello"],
+        "retries": 0,
+    }
     return run(lambda: cls(**arguments, config_file=lab.kubeconfig_path, deferrable=deferrable, **more))
 
 

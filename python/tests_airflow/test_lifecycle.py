@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 import yaml
+from harness import Ran, Shell, pods
 from kubernetes import client as kubernetes_client
 
 import kpo
-from harness import Ran, Shell, pods
 from kpo.airflow import KubernetesPodOperator, _stop, exceptions
 from kpo.airflow.trigger import KpoPodTrigger
 
@@ -104,7 +104,7 @@ class FirstTryLeaves(KubernetesPodOperator):
 def test_the_next_try_goes_on_with_the_pod(sync: Shell) -> None:
     """The program starts once; its log comes from the start."""
     with kpo.lab("quiet") as lab:
-        go = 'echo begun; i=0; while [ $i -lt 20 ]; do sleep 0.1; i=$((i+1)); done; echo \'"done"\' > /airflow/xcom/return.json'
+        go = "echo begun; i=0; while [ $i -lt 20 ]; do sleep 0.1; i=$((i+1)); done; echo '\"done\"' > /airflow/xcom/return.json"
         ran = sync(lab, go, FirstTryLeaves, do_xcom_push=True)
         assert lab.requests()["create pods"] == 1
         assert pods(lab) == []
@@ -188,7 +188,9 @@ def test_an_event_of_upstreams_is_understood(sync: Shell) -> None:
             pod = self.build_pod_request_obj(context)
             self.client.create_namespaced_pod(pod.metadata.namespace, pod)
             _wait_until(lambda: pods(lab)[0].status.phase == "Succeeded")
-            return self.trigger_reentry(context, {"status": "success", "name": pod.metadata.name, "namespace": pod.metadata.namespace})
+            return self.trigger_reentry(
+                context, {"status": "success", "name": pod.metadata.name, "namespace": pod.metadata.namespace}
+            )
 
     with kpo.lab("quiet") as lab:
         ran = sync(lab, "echo hello", Resumed)
@@ -206,7 +208,9 @@ def test_a_token_is_renewed(sync: Shell) -> None:
         class Rotating(KubernetesPodOperator):
             @cached_property
             def client(self) -> Any:
-                configuration = kubernetes_client.Configuration(host=lab.url, api_key={"BearerToken": next(tokens)}, api_key_prefix={"BearerToken": "Bearer"})
+                configuration = kubernetes_client.Configuration(
+                    host=lab.url, api_key={"BearerToken": next(tokens)}, api_key_prefix={"BearerToken": "Bearer"}
+                )
                 configuration.verify_ssl = False
                 return kubernetes_client.CoreV1Api(kubernetes_client.ApiClient(configuration))
 
@@ -274,7 +278,9 @@ class Blinded(KubernetesPodOperator):
 def test_a_trigger_that_loses_sight_fails_no_task(deferred: Shell, times: int) -> None:
     """Another goes on; in the end the worker itself."""
     with kpo.lab("quiet") as lab:
-        ran = deferred(lab, "echo 1 > /airflow/xcom/return.json", type("Blind", (Blinded,), {"times": times}), do_xcom_push=True)
+        ran = deferred(
+            lab, "echo 1 > /airflow/xcom/return.json", type("Blind", (Blinded,), {"times": times}), do_xcom_push=True
+        )
         assert pods(lab) == []
     assert ran.state == "success"
     assert ran.xcom["return_value"] == 1
@@ -284,12 +290,16 @@ def test_a_trigger_that_loses_sight_fails_no_task(deferred: Shell, times: int) -
 
 
 def trigger(lab: kpo.Lab, **more: Any) -> KpoPodTrigger:
-    return KpoPodTrigger(**{"task": "juice", "namespace": "default", "pod": "juice-1", "config_file": lab.kubeconfig_path, **more})
+    return KpoPodTrigger(
+        **{"task": "juice", "namespace": "default", "pod": "juice-1", "config_file": lab.kubeconfig_path, **more}
+    )
 
 
 def begun(lab: kpo.Lab, script: str = ENDLESS, **options: Any) -> None:
     """A task whose worker has deferred it."""
-    with kpo.Task(image="busybox", command=True, args=["sh", "-c", script], name="juice", client=lab.client(), **options) as task:
+    with kpo.Task(
+        image="busybox", command=True, args=["sh", "-c", script], name="juice", client=lab.client(), **options
+    ) as task:
         for event in task:
             if isinstance(event, kpo.events.Created):
                 task.detach()
@@ -425,7 +435,7 @@ def test_no_secret_is_told(shell: Shell, tmp_path: Any) -> None:
     assert not ran.has(canary)
     assert not ran.has(token)
     assert token not in str(ran.error)
-    assert canary not in repr(getattr(ran.error, "outcome"))
+    assert canary not in repr(ran.error.outcome)
 
 
 def test_no_secret_is_deferred(monkeypatch: pytest.MonkeyPatch, run: Any) -> None:

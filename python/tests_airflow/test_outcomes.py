@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from airflow.providers.cncf.kubernetes.callbacks import KubernetesPodOperatorCallback
@@ -12,10 +12,10 @@ from airflow.providers.cncf.kubernetes.utils.pod_manager import (
     PodNotFoundException,
     XComRetrievalError,
 )
+from harness import AIRFLOW_2, Shell, pods
 
 import kpo
-from harness import AIRFLOW_2, Shell, pods
-from kpo.airflow import KubernetesPodOperator, exceptions
+from kpo.airflow import exceptions
 from kpo.airflow._compat import AirflowException, AirflowFailException
 
 ONE_NODE = "node node-1\n"
@@ -52,7 +52,7 @@ def test_a_broken_result_is_an_error(shell: Shell) -> None:
 
 def test_multiple_outputs(shell: Shell) -> None:
     with kpo.lab("quiet") as lab:
-        ran = shell(lab, f"echo '{{\"a\": 1, \"b\": [2]}}' > {RESULT}", do_xcom_push=True, multiple_outputs=True)
+        ran = shell(lab, f'echo \'{{"a": 1, "b": [2]}}\' > {RESULT}', do_xcom_push=True, multiple_outputs=True)
     assert ran.state == "success"
     assert (ran.xcom["a"], ran.xcom["b"], ran.xcom["return_value"]) == (1, [2], {"a": 1, "b": [2]})
 
@@ -178,7 +178,7 @@ def test_the_task_takes_too_long(shell: Shell) -> None:
 class Moments(KubernetesPodOperatorCallback):
     """Notes what it is told."""
 
-    told: list[tuple[str, Any]] = []
+    told: ClassVar[list[tuple[str, Any]]] = []
 
     @staticmethod
     def _note(moment: str, pod: Any) -> None:
@@ -189,7 +189,9 @@ class Moments(KubernetesPodOperatorCallback):
         Moments._note("on_sync_client_creation", None)
 
     @staticmethod
-    def on_pod_manifest_created(*, pod_request: Any, client: Any, mode: str, operator: Any, context: Any, **kwargs: Any) -> None:
+    def on_pod_manifest_created(
+        *, pod_request: Any, client: Any, mode: str, operator: Any, context: Any, **kwargs: Any
+    ) -> None:
         pod_request.metadata.annotations = {"edited": "yes"}
         Moments._note("on_pod_manifest_created", None)
 
@@ -203,7 +205,9 @@ class Moments(KubernetesPodOperatorCallback):
         Moments._note("on_pod_starting", pod)
 
     @staticmethod
-    def progress_callback(*, line: str, client: Any, mode: str, container_name: str, timestamp: Any, pod: Any, **kwargs: Any) -> None:
+    def progress_callback(
+        *, line: str, client: Any, mode: str, container_name: str, timestamp: Any, pod: Any, **kwargs: Any
+    ) -> None:
         assert container_name == "base"
         assert timestamp.year > 2000
         Moments.told.append((line, pod.metadata.name))
@@ -219,7 +223,9 @@ class Moments(KubernetesPodOperatorCallback):
         Moments._note("on_pod_teardown", pod)
 
     @staticmethod
-    def on_operator_resuming(*, pod: Any, event: dict[str, Any], client: Any, mode: str, operator: Any, context: Any, **kwargs: Any) -> None:
+    def on_operator_resuming(
+        *, pod: Any, event: dict[str, Any], client: Any, mode: str, operator: Any, context: Any, **kwargs: Any
+    ) -> None:
         assert event["status"] == "success"
         Moments._note("on_operator_resuming", pod)
 
@@ -279,7 +285,12 @@ def test_whose_log_is_shown(shell: Shell) -> None:
     more = {
         "init_containers": [k8s.V1Container(name="before", image="busybox", command=["echo", "init"])],
         "full_pod_spec": k8s.V1Pod(
-            spec=k8s.V1PodSpec(containers=[k8s.V1Container(name="base"), k8s.V1Container(name="beside", image="busybox", command=["echo", "side"])])
+            spec=k8s.V1PodSpec(
+                containers=[
+                    k8s.V1Container(name="base"),
+                    k8s.V1Container(name="beside", image="busybox", command=["echo", "side"]),
+                ]
+            )
         ),
     }
     with kpo.lab("quiet") as lab:

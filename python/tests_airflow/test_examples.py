@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-import kpo
 from harness import AIRFLOW_2, Runner, pods
 
-EXAMPLES = Path(__file__).parents[3] / "examples" / "dags"
+import kpo
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "dags"
 
 
 @pytest.mark.skipif(AIRFLOW_2, reason="they import Airflow 3's DAG")
