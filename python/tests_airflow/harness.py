@@ -90,7 +90,7 @@ class Runner:
         if not AIRFLOW_2:
             _sync(dag)
         dag_run, log = self._logged(dag, [])
-        return {ti.task_id: str(ti.state) for ti in dag_run.get_task_instances()}, log
+        return {ti.task_id: str(ti.state) for ti in sorted(dag_run.get_task_instances(), key=_success_first)}, log
 
     def _logged(self, dag: DAG, raised: list[BaseException]) -> tuple[Any, list[str]]:
         records = _Records()
@@ -113,6 +113,11 @@ class Runner:
         print(out)
         found = (_LINE.match(line) for line in out.splitlines())
         return dag_run, records.lines + [match[1] for match in found if match]
+
+
+def _success_first(ti: Any) -> bool:
+    """So that of a mapped task's instances one that did not succeed is told."""
+    return str(ti.state) != "success"
 
 
 def _sync(dag: DAG) -> None:

@@ -10,9 +10,10 @@ import threading
 from functools import cached_property
 from typing import Any
 
+import pendulum
 import pytest
 import yaml
-from harness import Ran, Shell, pods
+from harness import DAG, Ran, Shell, pods
 from kubernetes import client as kubernetes_client
 
 import kpo
@@ -219,6 +220,21 @@ def test_a_token_is_renewed(sync: Shell) -> None:
     assert ran.log.count("[base] ended") == 1
 
 
+@pytest.mark.parametrize("deferrable", [False, True], ids=["sync", "deferrable"])
+def test_mapped_tasks(run: Any, deferrable: bool) -> None:
+    """Each has its own pod, and finds no other's."""
+    with kpo.lab("quiet") as lab:
+        arguments = {"name": "task", "image": "busybox", "cmds": ["echo"], "config_file": lab.kubeconfig_path}
+        with DAG("mapped", start_date=pendulum.datetime(2025, 1, 1), schedule=None) as dag:
+            mapped = KubernetesPodOperator.partial(task_id=f"mapped_{deferrable}", deferrable=deferrable, **arguments)
+            mapped.expand(arguments=[["one"], ["two"], ["three"]])
+        states, log = run.dag(dag)
+        assert pods(lab) == []
+        assert lab.requests()["create pods"] == 3
+    assert states == {f"mapped_{deferrable}": "success"}
+    assert sorted(line for line in log if line.startswith("[base]")) == ["[base] one", "[base] three", "[base] two"]
+
+
 def test_a_connection_is_resolved_where_it_is_used(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kubeconfig in its extras does not travel."""
     with kpo.lab("quiet") as lab:
@@ -387,6 +403,23 @@ def test_a_user_who_stops_a_deferred_task(cancels: bool) -> None:
         begun(lab)
         asyncio.run(trigger(lab, cancels=cancels).on_kill())
         assert len(pods(lab)) == (0 if cancels else 1)
+
+
+@pytest.mark.parametrize(("state", "left"), [("deferred", 1), ("failed", 0), (OSError("gone"), 1)])
+def test_before_airflow_3_3_a_trigger_asks_who_stopped_it(
+    monkeypatch: pytest.MonkeyPatch, state: Any, left: int
+) -> None:
+    async def answer(self: Any) -> Any:
+        if isinstance(state, Exception):
+            raise state
+        return state
+
+    monkeypatch.setattr("kpo.airflow.trigger._HAS_ON_KILL", False)
+    monkeypatch.setattr(KpoPodTrigger, "get_task_state", answer)
+    with kpo.lab("quiet") as lab:
+        begun(lab)
+        asyncio.run(trigger(lab).cleanup())
+        assert len(pods(lab)) == left
 
 
 def test_a_trigger_that_ends_leaves_the_pod() -> None:

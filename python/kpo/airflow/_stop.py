@@ -9,6 +9,10 @@ from typing import Any
 PATIENCE = 2.0
 
 
+#: States of a task instance that nobody has stopped. (One that a user has cleared while it ran is ``restarting``.)
+_GOES_ON = ("running", "deferred", "queued", "scheduled")
+
+
 def is_by_user(context: Any) -> bool:
     """Whether Airflow says that the task instance is to run no more. No answer is none."""
     answer: list[Any] = []
@@ -23,23 +27,14 @@ def is_by_user(context: Any) -> bool:
     asking = threading.Thread(target=ask, name="kpo-asks-airflow", daemon=True)
     asking.start()
     asking.join(PATIENCE)
-    return (
-        bool(answer)
-        and answer[0] is not None
-        and str(answer[0]) not in ("running", "deferred", "queued", "scheduled", "restarting")
-    )
+    return bool(answer) and answer[0] is not None and str(answer[0]) not in _GOES_ON
 
 
 def _state(ti: Any) -> Any:
-    if hasattr(ti, "get_task_states"):
-        states = ti.get_task_states(
-            dag_id=ti.dag_id,
-            task_ids=[ti.task_id],
-            run_ids=[ti.run_id],
-            map_index=ti.map_index if (ti.map_index or -1) >= 0 else None,
-        )
-        # Of mapped tasks the key has the index behind it.
-        of_run = states.get(ti.run_id, {})
-        return next(iter(of_run.values()), None)
-    ti.refresh_from_db()
-    return ti.state
+    if not hasattr(ti, "get_task_states"):
+        ti.refresh_from_db()
+        return ti.state
+    index = ti.map_index if ti.map_index is not None and ti.map_index >= 0 else None
+    states = ti.get_task_states(dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=index)
+    # Of a mapped task the key has its index behind it.
+    return next(iter(states.get(ti.run_id, {}).values()), None)

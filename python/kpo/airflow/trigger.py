@@ -9,12 +9,16 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
+from airflow.providers.cncf.kubernetes.triggers import pod as upstream
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
 import kpo
 from kpo import events
 from kpo.airflow import _connection, _event, _log, _shared
+
+#: Whether the triggerer tells of a user's stop: Airflow 3.3 and later.
+_HAS_ON_KILL = hasattr(BaseTrigger, "on_kill")
 
 #: The reason of a task that was stopped because its time was up.
 _TIME_IS_UP = "timeout"
@@ -152,6 +156,23 @@ class KpoPodTrigger(BaseTrigger):
             except kpo.NotFoundError:
                 # It is gone already.
                 return
+
+    async def cleanup(self) -> None:
+        """Before Airflow 3.3 nobody calls ``on_kill``: whether a user has stopped the task, and not only somebody the triggerer, is asked."""
+        if _HAS_ON_KILL or self._has_ended:
+            return
+        try:
+            state = await self.get_task_state()
+        except Exception:
+            self.log.warning("[kpo] it is not known whether task %s was stopped: its pod stays", self.task_name)
+            return
+        if state != "deferred":
+            await self.on_kill()
+
+    # As upstream asks it.
+    get_task_state = upstream.KubernetesPodTrigger.get_task_state
+    if hasattr(upstream.KubernetesPodTrigger, "get_task_instance"):
+        get_task_instance = upstream.KubernetesPodTrigger.get_task_instance
 
     # --- the connection ------------------------------------------------------------------------------------------------------------------
 
