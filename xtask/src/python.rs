@@ -84,11 +84,15 @@ pub(crate) fn test_airflow(arguments: &[String]) -> Result<(), String> {
         Venv::of("airflow3", "python/requirements-airflow3.txt")?,
         Venv::of("airflow2", "python/requirements-airflow2.txt")?,
     );
-    let install = ["develop", "--quiet", "--locked"];
+    let install = ["develop", "--quiet", "--locked", "--profile", "dev"];
+    let sources = files(Path::new("python/kpo/airflow"))?;
+    let sources = sources.iter().filter(|file| file.extension().is_some_and(|extension| extension == "py"));
+    let sources: Vec<String> = sources.map(|file| file.display().to_string()).collect();
+    let types = ["-m", "mypy", "--follow-imports=silent", "--ignore-missing-imports"];
     let tests = ["-m", "pytest", "python/tests_airflow"];
     all([
         Step::new("package, Airflow 3", three.run("maturin", &install)),
-        Step::new("types", three.run("python", &["-m", "mypy", "--follow-imports=silent", "-p", "kpo.airflow"])),
+        Step::new("types", three.run("python", &types)).args(&sources),
         Step::new("tests, Airflow 3", three.run("python", &tests)).args(arguments),
         Step::new("package, Airflow 2", two.run("maturin", &install)),
         Step::new("tests, Airflow 2", two.run("python", &tests)).args(arguments),
