@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from types import FrameType
 from typing import Any
 
 from airflow.providers.cncf.kubernetes.operators import pod as upstream
@@ -92,7 +93,8 @@ def _warn(given: dict[str, Any]) -> None:
 
 def _tell(what: str) -> None:
     # The DAG's line is what the warning is of: how many calls of Airflow's lie between differs by version.
-    level, frame = 1, sys._getframe()  # type: int, FrameType | None
+    level = 1
+    frame: FrameType | None = sys._getframe()
     while frame is not None and frame.f_globals.get("__name__", "").startswith(("kpo.airflow", "airflow.")):
         level, frame = level + 1, frame.f_back
     warnings.warn(f"kpo: {what}", UserWarning, stacklevel=level)

@@ -169,8 +169,11 @@ class KpoPodTrigger(BaseTrigger):
         if state != "deferred":
             await self.on_kill()
 
-    # As upstream asks it.
-    get_task_state = upstream.KubernetesPodTrigger.get_task_state
+    async def get_task_state(self) -> Any:
+        """As upstream asks it."""
+        ask: Any = upstream.KubernetesPodTrigger.get_task_state
+        return await ask(self)
+
     if hasattr(upstream.KubernetesPodTrigger, "get_task_instance"):
         get_task_instance = upstream.KubernetesPodTrigger.get_task_instance
 
