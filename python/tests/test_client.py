@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
 import re
@@ -252,3 +253,12 @@ def test_there_is_no_kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     with pytest.raises(kpo.ConnectError, match="none"), kpo.Client():
         pass
+
+
+def test_tasks_of_a_loop_that_open_it_at_once_share_one_connection(client: kpo.Client) -> None:
+    async def together() -> list[object]:
+        return await asyncio.gather(*(client._open_async() for _ in range(5)))
+
+    opened = asyncio.run(together())
+    assert all(native is opened[0] for native in opened)
+    client.close()
