@@ -178,8 +178,8 @@ class Task:
         return event
 
     def _next(self, native: _kpo.Followed, until: float | None = None) -> events.Event | None:
-        self.taken()
         before = self._outcome
+        self.taken()
         while True:
             item = native.take()
             if item is not None:
@@ -252,12 +252,12 @@ class Task:
         return event
 
     async def _next_async(self, native: _kpo.Followed) -> events.Event | None:
+        before = self._outcome
         self.taken()
         # Events that are there already must not keep others from the loop. Before one is taken: this may be cancelled.
         await asyncio.sleep(0)
         if self._waiter is None:
             self._waiter = _wait.Waiter(native)
-        before = self._outcome
         while True:
             item = native.take()
             if item is not None:

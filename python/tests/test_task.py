@@ -153,7 +153,7 @@ def test_several_may_wait_for_one(client: kpo.Client) -> None:
             async def outcome() -> int | None:
                 return (await task).exit_code
 
-            assert await asyncio.gather(*(outcome() for _ in range(5))) == [3] * 5
+            assert await asyncio.gather(*(outcome() for _ in range(50))) == [3] * 50
 
     asyncio.run(follow())
 
