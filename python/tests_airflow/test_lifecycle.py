@@ -15,6 +15,7 @@ import pytest
 import yaml
 from harness import DAG, Ran, Shell, pods
 from kubernetes import client as kubernetes_client
+from kubernetes.client import models as k8s
 
 import kpo
 from kpo.airflow import KubernetesPodOperator, _stop, exceptions
@@ -142,6 +143,26 @@ def test_a_failure_in_the_meantime_was_that_trys(sync: Shell) -> None:
         assert pods(lab) == []
     assert ran.state == "success"
     assert ran.has("the earlier try's task")
+
+
+def test_a_success_beside_a_container_that_failed_is_taken(sync: Shell) -> None:
+    """The pod's phase is Failed, and the program's exit code 0."""
+
+    class Waits(FirstTryLeaves):
+        def execute(self, context: Any) -> Any:
+            if context["ti"].try_number > 1:
+                _wait_until(lambda: pods(lab)[0].status.phase == "Failed")
+            return super().execute(context)
+
+    beside = k8s.V1Container(name="beside", image="busybox", command=["sh", "-c", "exit 1"])
+    spec = k8s.V1PodSpec(containers=[k8s.V1Container(name="base"), beside])
+    with kpo.lab("quiet") as lab:
+        script = "sleep 0.5; echo 7 > /airflow/xcom/return.json"
+        ran = sync(lab, script, Waits, do_xcom_push=True, full_pod_spec=k8s.V1Pod(spec=spec))
+        assert lab.requests()["create pods"] == 1
+        assert pods(lab) == []
+    assert ran.state == "success"
+    assert ran.xcom["return_value"] == 7
 
 
 def test_without_durable_the_earlier_trys_pod_is_stopped_first(sync: Shell) -> None:

@@ -247,7 +247,11 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
             while not task.ended:
                 event = task.next_event(_STEP)
                 if isinstance(event, events.OutcomeReady):
-                    return None if event.outcome.succeeded else event.outcome
+                    if not event.outcome.succeeded:
+                        return event.outcome
+                    # Left as it is, and its result with it: who goes on takes it.
+                    task.close()
+                    return None
                 if isinstance(event, events.Created):
                     break
             task.detach()
