@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,9 @@ import pytest
 import kpo
 
 pytest_plugins = ["pytester"]
+
+# A shell's job in the background ignores it, and so would all that is started here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pod(*script: str, name: str = "juice", **spec: Any) -> dict[str, Any]:

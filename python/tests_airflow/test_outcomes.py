@@ -130,7 +130,7 @@ def test_idempotent_runs_again(shell: Shell) -> None:
 
 
 def test_a_deletion_that_nobody_signed(shell: Shell) -> None:
-    script = ONE_NODE + "when pod task-*-1 created: delete it\nimage * pulls in 2s\n"
+    script = ONE_NODE + "when pod task-*-1 created: delete it\nnetwork fails for 2s\n"
     with kpo.lab(script) as lab:
         ended = shell(lab, "true")
     with kpo.lab(script) as lab:
@@ -159,7 +159,7 @@ def test_what_is_kept(shell: Shell, action: str, code: int, kept: bool) -> None:
 
 
 def test_an_exact_name(shell: Shell) -> None:
-    with kpo.lab(ONE_NODE + "when pod task created: preempt it\nimage * pulls in 1s\n") as lab:
+    with kpo.lab(ONE_NODE + "when pod task created: preempt it\nnetwork fails for 1s\n") as lab:
         ran = shell(lab, "echo hello", random_name_suffix=False)
     assert ran.state == "success"
     assert ran.xcom["pod_name"] == "task"

@@ -214,7 +214,7 @@ EFFECTS: dict[str, Effect] = {
     "startup_timeout_seconds": Effect(
         1,
         state="failed",
-        cluster="node node-1\nimage * pulls in 60s\n",
+        cluster="node node-1\nnetwork fails for 60s\n",
         ran=lambda ran: type(ran.error).__name__ == "PodLaunchTimeout",
     ),
     "schedule_timeout_seconds": Effect(
