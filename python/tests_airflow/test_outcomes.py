@@ -243,10 +243,13 @@ def test_callbacks_come_at_their_moments(shell: Shell) -> None:
     # Under dag.test() Airflow 2 goes on with the very same object.
     again = [] if AIRFLOW_2 else [("on_sync_client_creation", None)]
     resumed = [*again, ("on_operator_resuming", f"{first}-2")]
+    # The pod that is there when it is called: on a busy machine the first one has gone by then.
+    created = next(pod for moment, pod in Moments.told if moment == "on_pod_creation")
+    assert created in {f"{first}-1", f"{first}-2"}
     assert Moments.told == [
         ("on_sync_client_creation", None),
         ("on_pod_manifest_created", None),
-        ("on_pod_creation", f"{first}-1"),
+        ("on_pod_creation", created),
         *(resumed if shell.deferrable else []),
         ("on_pod_starting", f"{first}-2"),
         ("hello", f"{first}-2"),
