@@ -57,7 +57,10 @@ fn world(scale: u64) -> Result<World, Error> {
     let plenty = [("cpu", "100000"), ("memory", "1000Ti"), ("pods", "10000")];
     let allocatable = plenty.map(|(name, amount)| (name.to_owned(), amount.to_owned())).into();
     world.add_node(NodeSpec { allocatable, ..NodeSpec::named("node-1") });
-    let happens = "image bench/slow pulls in 300ms\nwhenever pod evicted*-1 starting: evict it\n";
+    // Each first attempt finds no image and is evicted; each second one finds it.
+    let happens = "whenever pod evicted*-1 created: image bench/slow fails none\n\
+                   whenever pod evicted*-1 waiting: evict it\n\
+                   whenever pod evicted*-1 disrupted: image bench/slow pulls in 1ms\n";
     world.play(&kpo_lab::script::parse(happens).map_err(|error| error.to_string())?);
     Ok(world)
 }

@@ -9,7 +9,7 @@ use kpo::request::RequestOptions;
 use kpo::watch::{Watch, WatchOptions};
 use kpo::{KubernetesHook, Naming, Outcome, Stop};
 use kpo_lab::scripted::{Behaviour, Ending, Matching};
-use kpo_lab::{Lab, LabOptions, NodeSpec, Pull, Resource, ScriptedRuntime, Time, World};
+use kpo_lab::{Lab, LabOptions, NodeSpec, Resource, ScriptedRuntime, Time, World};
 use serde_json::{Value, json};
 
 fn world(behaviour: Behaviour) -> World {
@@ -107,9 +107,9 @@ async fn a_users_cancel_stops_the_program_and_says_so() {
     assert_eq!(pods(&lab).await, Vec::<String>::new());
 }
 
-/// Runs a task whose image takes long, and evicts its pod meanwhile.
-async fn evicted_while_pulling(lab: &Lab<World>, request: TaskRequest, pod: &str) {
-    lab.with(|_, world| world.images_mut().set("busybox*", None, Pull::Takes(Duration::from_secs(30))));
+/// Runs a task on a node whose network is not up, and evicts its pod meanwhile.
+async fn evicted_without_network(lab: &Lab<World>, request: TaskRequest, pod: &str) {
+    lab.with(|_, world| world.network_mut().fail(None, Duration::from_secs(30)));
     let ended = tokio::spawn(finish(driver::run(&hook(lab), request)));
     tokio::time::sleep(Duration::from_secs(5)).await;
     let client = kube::Client::new(lab.service(), "default");
@@ -133,7 +133,7 @@ fn asked_from_the_log_on(lab: &Lab<World>) -> Vec<String> {
 #[tokio::test(start_paused = true)]
 async fn evicted_before_it_ran_it_is_made_again_and_runs_once() {
     let lab = Lab::in_process(world(says_hello()), LabOptions::default());
-    evicted_while_pulling(&lab, request(), "hello-1").await;
+    evicted_without_network(&lab, request(), "hello-1").await;
     assert_eq!(asked_from_the_log_on(&lab), ["get pods/log", "delete pods"]);
 }
 
@@ -142,6 +142,6 @@ async fn of_a_name_that_another_pod_had_it_is_looked_whose_log_it_is() {
     let lab = Lab::in_process(world(says_hello()), LabOptions::default());
     let mut request = request();
     request.spec.naming = Naming::Fixed;
-    evicted_while_pulling(&lab, request, "hello").await;
+    evicted_without_network(&lab, request, "hello").await;
     assert_eq!(asked_from_the_log_on(&lab), ["get pods/log", "get pods", "delete pods"]);
 }
