@@ -8,6 +8,7 @@ use crate::cluster::Namespace;
 use crate::container::{NO_IMAGE, container};
 use crate::is_long;
 use crate::ledger::Ledger;
+use crate::proxy::{Fault, Proxy};
 use serde_json::{Value, json};
 
 /// The verdict of an attempt that was preempted before its program began.
@@ -148,7 +149,10 @@ pub(super) async fn observer_dies_and_the_pod_is_preempted(namespace: &Namespace
 pub(super) async fn two_observers_and_a_preemption(namespace: &Namespace<'_>) -> Result<(), Error> {
     with_slot(namespace, async |slot| {
         let first = slot.waiting(&[]).await?;
-        let second = namespace.start("attach", &["task"])?;
+        let proxy = Proxy::start(namespace.target, |_| Fault::Pass).await?;
+        let second = namespace.start_as(proxy.kubeconfig(), "attach", &["task"])?;
+        // It looks, watches, and looks again: from then on it has seen the pod.
+        namespace.saw(&proxy, "list pods", 2).await?;
         slot.preempt_and_go_on().await?;
         let (first, second) = futures::future::join(first.ended(), second.ended()).await;
         first?.exits(0)?.came_to(&[NEVER, SUCCEEDED])?;
