@@ -5,7 +5,7 @@
 //! `300ms`, `3s`, `2m`, `1h30m`; text with spaces is put in double quotes.
 //!
 //! ```
-//! let text = r#"# Preempted while it waits for its image: nothing ran, so it runs again.
+//! let text = r#"# Preempted while its node has no network yet: nothing ran, so it runs again.
 //! node node-1
 //! network fails for 5s
 //! container base runs 1s
