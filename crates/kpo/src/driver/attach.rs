@@ -11,6 +11,12 @@ use crate::result;
 use crate::watch::{PodVersion, Watch, WatchOptions};
 use kpo_core::{Attach, AttachError, Carried, Pod, Spec, Task, marks};
 use serde_json::Value;
+use std::time::Duration;
+
+/// When a task without a pod is looked for again: an observer asks for the next attempt within milliseconds of the end of the one before, and an
+/// API server under load answers that within the second.
+const LOOKED_FOR_AGAIN: [Duration; 3] =
+    [Duration::from_millis(200), Duration::from_millis(600), Duration::from_millis(1200)];
 
 /// Which task, and how.
 #[derive(Debug, Clone)]
@@ -44,7 +50,8 @@ pub enum AttachFailure {
 
 /// Attaches to a task: its pods are found by its id, its policy, budgets and verdicts so far by what they carry.
 ///
-/// Without a manifest (none was given, and none travels with the pod) it follows and never recreates.
+/// Without a manifest (none was given, and none travels with the pod) it follows and never recreates. Where no pod is found it looks again for two
+/// seconds: that may be the moment between two attempts.
 ///
 /// ```no_run
 /// # async fn example(hook: kpo::KubernetesHook) -> Result<(), Box<dyn std::error::Error>> {
@@ -84,7 +91,7 @@ pub async fn attach_beside(
     // Looking begins before the list, so that nothing falls in between. Where it cannot begin, that is told, and the list says why.
     eyes.said().await;
     let relists = eyes.relists();
-    let found = pods_of(&pods, &request.task).await?;
+    let found = found(&pods, &request.task).await?;
     let template = request.template.or_else(|| found.iter().rev().find_map(carried_template));
     let seen: Vec<Pod> = found.into_iter().filter_map(|pod| serde_json::from_value(pod).ok()).collect();
     seen.iter().for_each(|pod| eyes.expect_since(relists, &PodVersion::of(pod)));
@@ -167,6 +174,18 @@ impl InUse {
             false => InUse::There { pod: name },
         }
     }
+}
+
+/// Pods of the task, oldest attempt first. Between two attempts there is none for a moment: the one before is gone, and the next is asked for.
+async fn found(pods: &PodManager, task: &str) -> Result<Vec<Value>, AttachFailure> {
+    for pause in LOOKED_FOR_AGAIN {
+        let found = pods_of(pods, task).await?;
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        tokio::time::sleep(pause).await;
+    }
+    pods_of(pods, task).await
 }
 
 async fn pods_of(pods: &PodManager, task: &str) -> Result<Vec<Value>, AttachFailure> {

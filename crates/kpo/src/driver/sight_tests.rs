@@ -124,6 +124,32 @@ async fn what_happened_before_the_watch_stood_is_no_proof_of_anything() {
     assert_eq!(class, Some(rejected));
 }
 
+/// Shows the task's pod to the list of that number, and to none before.
+fn shown_to(number: u32) -> ScriptedServer {
+    let (mut lists, shown) = (0, [bound()]);
+    ScriptedServer::answering(move |asked| match kind(asked) {
+        "list" => {
+            lists += 1;
+            list(10, if lists < number { &[] } else { &shown })
+        }
+        "relist" => list(10, &[]),
+        _ => hang(),
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_between_two_attempts_is_found_and_one_that_has_no_pod_is_told_after_two_seconds() {
+    for (number, seconds) in [(1, Some(0.0)), (2, Some(0.2)), (4, Some(2.0)), (5, None)] {
+        let server = shown_to(number);
+        let request = AttachRequest { task: "t".into(), namespace: "default".into(), take_over: false, template: None };
+        let began = tokio::time::Instant::now();
+        let attached = attach(&server.hook(), request).await;
+        let lists = server.seen().iter().filter(|asked| kind(asked) == "list").count();
+        assert_eq!((lists, began.elapsed().as_secs_f64()), (number.min(4) as usize, seconds.unwrap_or(2.0)));
+        assert_eq!(attached.is_ok(), seconds.is_some());
+    }
+}
+
 /// The kinds of requests until a pod was created beside others, and the second in which each came.
 async fn created_beside(server: ScriptedServer) -> Vec<String> {
     let hook = server.hook();
