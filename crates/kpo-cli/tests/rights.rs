@@ -45,6 +45,18 @@ fn without_the_right_to_create_all_rules_are_named_and_nothing_is_created() {
     until(|| cluster.pods() == 0);
 }
 
+/// What protects a pod is a finalizer: who could not take it off again would leave each pod behind.
+#[test]
+fn without_the_right_to_patch_nothing_is_protected_and_nothing_is_created() {
+    let cluster = Cluster::of(QUICK);
+    let kubeconfig = cluster.without(&[("patch", "pods")]);
+    let ran = run(&kubeconfig, "t", &["--protect"]);
+    assert!(ran.code == Some(77) && names(&ran.err, "patch", "pods"), "{:?} {}", ran.code, ran.err);
+    assert_eq!((ran.out.as_str(), cluster.pods()), ("", 0));
+    let plain = run(&kubeconfig, "t", &[]);
+    assert!(plain.code == Some(0) && cluster.pods() == 0, "{:?} {}", plain.code, plain.err);
+}
+
 /// The task itself suffers nothing by it, or less than its end.
 #[test]
 fn what_a_run_can_do_without_is_said_where_it_is_missed() {

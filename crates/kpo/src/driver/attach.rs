@@ -163,6 +163,18 @@ pub async fn in_use(
     }
 }
 
+/// Whether pods may be protected in the namespace, where the request asks for that: a finalizer that may not be taken off again would hold each of its
+/// pods for ever.
+///
+/// # Errors
+/// The patch's that is tried: whose right it is that is missing.
+pub async fn demand_protection(hook: &KubernetesHook, request: &TaskRequest, call: Call) -> Result<(), RequestError> {
+    if request.spec.protect {
+        hook.pods(&request.spec.namespace).patch_dry_run(&request.spec.task, call).await?;
+    }
+    Ok(())
+}
+
 impl InUse {
     /// A task's pod was kept when that had finished: its verdict stands on it.
     fn of(pod: &Value) -> Self {

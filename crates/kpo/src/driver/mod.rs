@@ -45,7 +45,7 @@ use logs::Logs;
 use pods::Eyes;
 use tokio::sync::{mpsc, oneshot};
 
-pub use attach::{AttachFailure, AttachRequest, InUse, attach, attach_beside, find, in_use};
+pub use attach::{AttachFailure, AttachRequest, InUse, attach, attach_beside, demand_protection, find, in_use};
 pub use logs::Piece;
 
 /// Pieces of logs that wait for the reader, at most (and each stream's within its own bytes): a slow reader slows the streams, not the task.

@@ -155,6 +155,15 @@ impl PodManager {
         self.patched(ApiRequest::merge_patch(self.namespace(), "pods", name, guarded(patch, precondition)), call).await
     }
 
+    /// Asks the server whether pods may be patched; none is (`dryRun=All`). `Gone`: they may be, and there is none of that name.
+    ///
+    /// # Errors
+    /// The server's refusal.
+    pub async fn patch_dry_run(&self, name: &str, call: Call) -> Result<Written, RequestError> {
+        let request = ApiRequest::merge_patch(self.namespace(), "pods", name, json!({})).query("dryRun", "All");
+        written(self.requests().send(&request, call).await)
+    }
+
     /// Takes one scheduling gate off, and no other, in one request (`schedulingGates` is merged by `name`). `Done` also where it was off
     /// already.
     ///
