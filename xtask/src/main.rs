@@ -49,7 +49,7 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "wheels",
-        help: "the Python package's wheels, as they are released, into target/wheels; the one for this machine is tried",
+        help: "the Python package's wheels, as they are released, into target/wheels; the one for this machine is tried (TARGET…: only these)",
         run: python::wheels,
     },
     Task {

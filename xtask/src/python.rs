@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// A wheel is smaller than this.
 const LARGEST: u64 = 6 << 20;
-/// What wheels are built for: the targets that Rust's own toolchain is installed for are built, and the others named.
+/// What wheels are built for.
 const TARGETS: [&str; 2] = ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"];
 /// The oldest system they run on: glibc 2.17.
 const PLATFORM: &str = "manylinux2014";
@@ -99,33 +99,19 @@ pub(crate) fn test_airflow(arguments: &[String]) -> Result<(), String> {
     ])
 }
 
-/// Builds the wheels, and tries the one for this machine where nothing else is installed.
-pub(crate) fn wheels(_: &[String]) -> Result<(), String> {
+/// Builds the wheels of these targets (none: all), and tries the one for this machine where nothing else is installed.
+pub(crate) fn wheels(targets: &[String]) -> Result<(), String> {
+    let wanted = |target: &&&str| targets.is_empty() || targets.iter().any(|named| named == **target);
+    // Before anything is built: each takes minutes.
+    let found = TARGETS.iter().filter(wanted).map(|target| Ok((*target, compiler(target)?)));
+    let compilers = found.collect::<Result<Vec<(&str, String)>, String>>()?;
     let (venv, place) = (Venv::of_tools()?, target()?.join("wheels"));
     // None of an older version shall be taken for this one's.
     let _ = fs::remove_dir_all(&place);
-    let out = place.display().to_string();
-    for target in TARGETS {
-        let Some(rustc) = compiler(target)? else {
-            say(&format!(
-                "{target}: not built, its standard library is not installed (rustup target add {target}; or name a compiler that has it by $KPO_RUSTC)"
-            ));
-            continue;
-        };
-        let build = [
-            "build",
-            "--profile",
-            "wheel",
-            "--locked",
-            "--zig",
-            "--compatibility",
-            PLATFORM,
-            "--target",
-            target,
-            "--out",
-            &out,
-        ];
-        all([Step::new("wheel", venv.run("maturin", &build)).env("RUSTC", &rustc)])?;
+    for (target, rustc) in compilers {
+        let mut build = venv.run("maturin", &["build", "--profile", "wheel", "--locked", "--zig"]);
+        build.args(["--compatibility", PLATFORM, "--target", target, "--out"]).arg(&place).env("RUSTC", &rustc);
+        all([Step::new("wheel", build)])?;
     }
     let wheels = files(&place)?;
     wheels.iter().try_for_each(|wheel| check(wheel))?;
@@ -138,16 +124,18 @@ pub(crate) fn wheels(_: &[String]) -> Result<(), String> {
 }
 
 /// The compiler that can build for it: the project's own; else $KPO_RUSTC's, such as Debian's rustc-web with libstd-rust-web-dev:arm64.
-fn compiler(target: &str) -> Result<Option<String>, String> {
+fn compiler(target: &str) -> Result<String, String> {
     let named = [Some("rustc".to_owned()), std::env::var("KPO_RUSTC").ok()];
     for rustc in named.into_iter().flatten() {
         let output = Command::new(&rustc).args(["--print", "target-libdir", "--target", target]).output();
         let printed = output.map_err(|error| format!("{rustc}: {error}"))?.stdout;
         if Path::new(String::from_utf8_lossy(&printed).trim()).is_dir() {
-            return Ok(Some(rustc));
+            return Ok(rustc);
         }
     }
-    Ok(None)
+    Err(format!(
+        "{target}: its standard library is not installed (rustup target add {target}; or name a compiler that has it by $KPO_RUSTC)"
+    ))
 }
 
 fn files(place: &Path) -> Result<Vec<PathBuf>, String> {
