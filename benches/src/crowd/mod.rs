@@ -62,11 +62,13 @@ async fn one(world: &World, way: &Way, count: u64) -> Result<String, Error> {
     let scene = Scene::set(world, way.name, count).await?;
     let audit = Audit::from_now(&world.folder)?;
     let received = world.received()?;
-    let given = scene.play(way).await?;
+    let given = scene.play(way).await;
     let took = began.elapsed();
     let bytes = world.received()? - received - scene.own_bytes();
     let heard = audit.heard(&scene.namespace)?;
+    // Whatever it came to: the next one needs an empty stage.
     scene.clear().await?;
+    let given = given?;
     let again = heard.preempted.len();
     judge(way, &scene, &given, &heard)?;
     let is_own = |agent: &str| {

@@ -7,6 +7,7 @@ use crate::Error;
 use http::Request;
 use serde_json::{Value, json};
 use std::cell::Cell;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// CPUs of a simulated node; a task takes one.
@@ -112,8 +113,15 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
+    /// Where the manifests of the two kinds of tasks lie, for ways that want files.
+    pub(super) fn manifests(&self) -> [PathBuf; 2] {
+        ["victim", "task"].map(|kind| std::env::temp_dir().join(format!("kpo-{}-{kind}.json", self.namespace)))
+    }
+
     /// Takes all away that it made.
     pub(super) async fn clear(&self) -> Result<(), Error> {
+        // Not every way wants them.
+        self.manifests().iter().for_each(|path| drop(std::fs::remove_file(path)));
         for namespace in [&self.namespace, &self.agents()] {
             let path = format!("/api/v1/namespaces/{namespace}");
             // Nobody is left to end them when the nodes are gone.

@@ -53,10 +53,12 @@ pub(super) const WAYS: &[Way] = &[
     },
 ];
 
-/// The manifests of the two kinds of tasks, as files.
+/// Who has not succeeded then never will.
+const MOST_TRIES: usize = 5;
+
+/// The manifests of the two kinds of tasks, as files, which [`Scene::clear`] removes.
 fn manifests(scene: &Scene<'_>) -> Result<[PathBuf; 2], Error> {
-    let path = |kind: &str| std::env::temp_dir().join(format!("kpo-{}-{kind}.json", scene.namespace));
-    let (victim, task) = (path("victim"), path("task"));
+    let [victim, task] = scene.manifests();
     std::fs::write(&victim, scene.pod(0).to_string())?;
     std::fs::write(&task, scene.pod(scene.count).to_string())?;
     Ok([victim, task])
@@ -97,7 +99,7 @@ async fn kubectl(scene: &Scene<'_>) -> Result<Given, Error> {
         };
         Box::new(move || {
             let mut all = Vec::new();
-            loop {
+            for _ in 0..MOST_TRIES {
                 all.push(call(&["run", &name, "--image=busybox:1", "--restart=Never", "--overrides", &overrides])?);
                 let pod = format!("pod/{name}");
                 all.push(call(&["wait", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s", &pod])?);
