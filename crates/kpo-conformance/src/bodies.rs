@@ -41,6 +41,11 @@ pub(crate) struct Body {
 }
 
 impl Body {
+    /// Whether a name is a part of its own, or that of the module it is in.
+    pub(crate) fn is_called(&self, name: &str) -> bool {
+        self.name.contains(name) || self.room == name
+    }
+
     /// Whether others may be played beside it: it touches nothing but its own namespace, and leaves the machine time for others.
     pub(crate) fn is_modest(&self) -> bool {
         !ALONE.contains(&self.room) && !ALONE.contains(&self.name)

@@ -1,10 +1,14 @@
 //! A namespace of a body's own: what it makes, what it waits for, and what is shown of it when the body fails.
 
 use crate::Error;
+use crate::account::Account;
 use crate::container::container;
 use crate::target::Target;
+use crate::undo::Undo;
 use http::{Method, Request};
 use serde_json::{Value, json};
+use std::cell::RefCell;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long a condition may take to come true on a cluster that is well.
@@ -20,16 +24,30 @@ pub(crate) struct Namespace<'a> {
     pub(crate) name: String,
     /// The one case of the body that is to be played; none: all.
     pub(crate) only: Option<String>,
+    /// As whom kpo runs; none, on the lab: as who has the target's kubeconfig.
+    pub(crate) account: Option<Account>,
+    /// What is to be taken back ([`Undo`]).
+    pub(crate) undo: RefCell<Vec<Undo>>,
 }
 
 impl<'a> Namespace<'a> {
-    /// One that demands of its pods what strict clusters do: Pod Security "restricted", and limits ([`container`] has both).
+    /// One that demands of its pods what strict clusters do: Pod Security "restricted", and limits ([`container`] has both). In it kpo
+    /// has the smallest Roles, where there are any.
     pub(crate) async fn create(target: &'a Target, body: &str) -> Result<Self, Error> {
         let name = format!("kpo-{}-{:x}", body.replace('_', "-"), std::process::id());
         let namespace = Self::make(target, &name, json!({ENFORCE: "restricted"})).await?;
         // So much that none is ever full.
         namespace.quota("limits", json!({"limits.cpu": "1k", "limits.memory": "1Ti"})).await?;
-        Ok(namespace)
+        if target.is_lab() {
+            return Ok(namespace);
+        }
+        let account = Some(namespace.own_account().await?);
+        Ok(Self { account, ..namespace })
+    }
+
+    /// What leads kpo to the cluster.
+    pub(crate) fn kubeconfig(&self) -> &Path {
+        self.account.as_ref().map_or(&self.target.kubeconfig, Account::path)
     }
 
     /// One that demands nothing, for what is about something else.
@@ -39,8 +57,9 @@ impl<'a> Namespace<'a> {
 
     /// Makes it, and waits for what each namespace gets: its default service account.
     async fn make(target: &'a Target, name: &str, labels: Value) -> Result<Self, Error> {
-        let namespace = Self { target, name: name.to_owned(), only: None };
+        let namespace = Self { target, name: name.to_owned(), only: None, account: None, undo: RefCell::default() };
         namespace.post("/api/v1/namespaces", &json!({"metadata": {"name": name, "labels": labels}})).await?;
+        namespace.afterwards(Undo::Delete(format!("/api/v1/namespaces/{name}")));
         let account = namespace.path("serviceaccounts/default");
         namespace.wait("the default service account", || async { Ok(namespace.get(&account).await.is_ok()) }).await?;
         Ok(namespace)
@@ -152,9 +171,9 @@ impl<'a> Namespace<'a> {
         self.is_empty().await
     }
 
-    /// Its pods and events, for a person who looks for what went wrong.
+    /// Its pods and events and the nodes, for a person who looks for what went wrong.
     pub(crate) async fn shown(&self) -> String {
-        let mut shown = String::new();
+        let mut shown = self.nodes_shown().await;
         for pod in self.pods().await.unwrap_or_default() {
             let (metadata, status) = (&pod["metadata"], &pod["status"]);
             shown +=
@@ -168,9 +187,20 @@ impl<'a> Namespace<'a> {
         shown
     }
 
-    /// Asks for its end; nobody waits for it.
-    pub(crate) async fn remove(self) -> Result<(), Error> {
-        self.delete(&format!("/api/v1/namespaces/{}", self.name), &json!({})).await?;
-        Ok(())
+    async fn nodes_shown(&self) -> String {
+        let nodes = self.get("/api/v1/nodes").await.unwrap_or_default();
+        let line = |node: &Value| {
+            let (spec, conditions) = (&node["spec"], node["status"]["conditions"].as_array());
+            let is_told = |one: &&Value| one["type"] == "Ready" || one["status"] != "False";
+            let told: Vec<String> = conditions.into_iter().flatten().filter(is_told).map(condition).collect();
+            let (name, cordoned) = (&node["metadata"]["name"], &spec["unschedulable"]);
+            format!("  node {name}: {}, taints {}, unschedulable {cordoned}\n", told.join(", "), spec["taints"])
+        };
+        nodes["items"].as_array().into_iter().flatten().map(line).collect()
     }
+}
+
+fn condition(one: &Value) -> String {
+    let text = |key: &str| one[key].as_str().unwrap_or_default();
+    format!("{} {} ({})", text("type"), text("status"), text("reason"))
 }

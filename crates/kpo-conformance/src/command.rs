@@ -23,10 +23,10 @@ pub(crate) struct Ended {
 impl Namespace<'_> {
     /// Starts `kpo COMMAND -n NAMESPACE ARGUMENTS…`.
     pub(crate) fn start(&self, command: &str, arguments: &[impl AsRef<OsStr>]) -> Result<Started, Error> {
-        self.within(&self.name, command, arguments)
+        self.start_as(self.kubeconfig(), command, arguments)
     }
 
-    /// The same in another namespace than our own.
+    /// The same in another namespace than our own, in which kpo has no rights: as who has the target's kubeconfig.
     pub(crate) fn within(
         &self,
         namespace: &str,

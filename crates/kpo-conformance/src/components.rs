@@ -2,7 +2,8 @@
 
 use crate::Error;
 use crate::cluster::Namespace;
-use serde_json::Value;
+use crate::undo::Undo;
+use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::process::Command;
@@ -129,6 +130,33 @@ impl Namespace<'_> {
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
+    }
+
+    /// Fails with [`NotHere`] on somebody else's cluster: other pods run on its nodes, and these do not share this machine's folders.
+    pub(crate) fn is_own_cluster(&self) -> Result<(), Error> {
+        if self.target.is_lab() { Ok(()) } else { Components::here().map(drop) }
+    }
+
+    /// Has a node take no more pods, or take them again.
+    pub(crate) async fn cordon(&self, node: &str, on: bool) -> Result<(), Error> {
+        self.change_node(node, json!({"spec": {"unschedulable": on}}), json!({"spec": {"unschedulable": null}})).await
+    }
+
+    /// Gives a node these taints and no others.
+    pub(crate) async fn taint(&self, node: &str, taints: &Value) -> Result<(), Error> {
+        self.change_node(node, json!({"spec": {"taints": taints}}), json!({"spec": {"taints": null}})).await
+    }
+
+    /// Labels a node, or takes the label away.
+    pub(crate) async fn label_node(&self, node: &str, key: &str, value: Value) -> Result<(), Error> {
+        let labels = |value: Value| json!({"metadata": {"labels": {key: value}}});
+        self.change_node(node, labels(value), labels(Value::Null)).await
+    }
+
+    async fn change_node(&self, node: &str, change: Value, back: Value) -> Result<(), Error> {
+        let path = format!("/api/v1/nodes/{node}");
+        self.afterwards(Undo::Merge(path.clone(), back));
+        self.merge(&path, &change).await.map(drop)
     }
 
     /// The nodes' names.

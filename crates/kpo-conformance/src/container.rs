@@ -17,6 +17,9 @@ pub(crate) fn resources(requested: &str, limit: &str) -> Value {
     json!({"requests": {"cpu": requested, "memory": "16Mi"}, "limits": {"cpu": limit, "memory": "256Mi"}})
 }
 
+/// What kpo's own sidecar is made from: any image with a shell.
+pub(crate) const SIDECAR: &str = IMAGE;
+
 /// No registry has it: it is pulled in vain, in both worlds.
 pub(crate) const NO_IMAGE: &str = "kpo.rs/missing:1";
 

@@ -38,7 +38,11 @@ impl Drop for Ledger {
 
 impl Ledger {
     /// An empty one, whose folder is the node's: from here on the namespace admits that.
+    ///
+    /// # Errors
+    /// [`crate::components::NotHere`] where the node is not this machine's.
     pub(crate) async fn open(namespace: &Namespace<'_>) -> Result<Self, Error> {
+        namespace.is_own_cluster()?;
         namespace.admit_host_paths().await?;
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);

@@ -3,6 +3,7 @@
 //! Each body has a namespace of its own and drives the command line as a user would. One that fails prints the namespace's pods and
 //! events, and what kpo said.
 
+mod account;
 mod bodies;
 mod cluster;
 mod command;
@@ -16,12 +17,13 @@ mod registry;
 #[cfg(test)]
 mod scenarios;
 mod target;
+mod undo;
 mod webhook;
 
 use bodies::{BODIES, Body, CLUSTER_ONLY};
 use cluster::Namespace;
 use components::NotHere;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -65,11 +67,11 @@ async fn all(kpo: &str, target: &str, names: &[&str]) -> Result<usize, Error> {
     failed
 }
 
-/// Runs those bodies whose names contain one of `names` (none: all), of a name `BODY:CASE` only that case; how many failed.
+/// Runs those bodies that are called by one of `names` (none: all), of a name `BODY:CASE` only that case; how many failed.
 async fn each(target: &Target, names: &[&str]) -> Result<usize, Error> {
     let only = names.iter().find_map(|name| name.split_once(':')).map(|(_, case)| case);
     let names: Vec<&str> = names.iter().filter_map(|name| name.split(':').next()).collect();
-    let wanted = |body: &&Body| names.is_empty() || names.iter().any(|name| body.name.contains(name));
+    let wanted = |body: &&Body| names.is_empty() || names.iter().any(|name| body.is_called(name));
     let cluster_only = if target.is_lab() { &[] } else { CLUSTER_ONLY };
     // Those of the cluster only take longest: they begin.
     let bodies: Vec<&Body> = cluster_only.iter().chain(BODIES).filter(wanted).collect();
@@ -80,7 +82,7 @@ async fn each(target: &Target, names: &[&str]) -> Result<usize, Error> {
     let (modest, alone): (Vec<&Body>, Vec<&Body>) = bodies.into_iter().partition(|body| body.is_modest());
     let beside = stream::iter(modest).map(|body| one(target, body, only)).buffer_unordered(AT_A_TIME);
     let mut results = beside.chain(stream::iter(alone).then(|body| one(target, body, only))).boxed_local();
-    while let Some(result) = results.try_next().await? {
+    while let Some(result) = results.next().await {
         counts.add(&result);
     }
     drop(results);
@@ -94,22 +96,29 @@ async fn each(target: &Target, names: &[&str]) -> Result<usize, Error> {
     Ok(counts.failed)
 }
 
-async fn one(target: &Target, body: &Body, only: Option<&str>) -> Result<Result<(), Error>, Error> {
+/// Plays a body in a namespace of its own, says how it came out, and takes back what it has changed.
+async fn one(target: &Target, body: &Body, only: Option<&str>) -> Result<(), Error> {
     let began = Instant::now();
-    let only = only.map(str::to_owned);
-    let namespace = Namespace { only, ..Namespace::create(target, body.name).await? };
+    let result = match Namespace::create(target, body.name).await {
+        Ok(namespace) => within(Namespace { only: only.map(str::to_owned), ..namespace }, body).await,
+        Err(error) => Err(error),
+    };
+    say(&format!("{:7.1} s  {:6}  {}", began.elapsed().as_secs_f64(), word(&result), body.name));
+    if let Err(error) = &result {
+        say(&format!("  {error}"));
+    }
+    result
+}
+
+async fn within(namespace: Namespace<'_>, body: &Body) -> Result<(), Error> {
     let limit = if is_long() { LONG_LIMIT } else { LIMIT };
     let result = tokio::time::timeout(limit, (body.run)(&namespace)).await;
-    let result = result.unwrap_or_else(|_| Err(format!("not done after {} s", limit.as_secs()).into()));
-    let word = word(&result);
-    say(&format!("{:7.1} s  {word:6}  {}", began.elapsed().as_secs_f64(), body.name));
-    match &result {
-        Ok(()) => {}
-        Err(error) if error.is::<NotHere>() => say(&format!("  {error}")),
-        Err(error) => say(&format!("  {error}\n{}", namespace.shown().await)),
-    }
-    namespace.remove().await?;
-    Ok(result)
+    let result = match result.unwrap_or_else(|_| Err(format!("not done after {} s", limit.as_secs()).into())) {
+        Err(error) if !error.is::<NotHere>() => Err(format!("{error}\n{}", namespace.shown().await.trim_end()).into()),
+        result => result,
+    };
+    let undone = namespace.undo_all().await;
+    result.and(undone)
 }
 
 fn word(result: &Result<(), Error>) -> &'static str {

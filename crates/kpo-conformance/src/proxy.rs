@@ -1,10 +1,11 @@
 //! A proxy of the test's between kpo and the API server: plain HTTP/1.1 on the loopback towards kpo, which is given a kubeconfig of the
-//! proxy's; the server's own credentials behind it. A rule says what befalls each request; a book keeps them all.
+//! proxy's; the namespace's account behind it. A rule says what befalls each request; a book keeps them all.
 
 mod wire;
 
 use crate::Error;
-use crate::target::Target;
+use crate::cluster::Namespace;
+use crate::target::forwarding_client;
 use http::{Request, Response, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -102,10 +103,10 @@ impl Drop for Proxy {
 impl Proxy {
     /// Serves until it is dropped.
     pub(crate) async fn start(
-        target: &Target,
+        namespace: &Namespace<'_>,
         rule: impl Fn(&Asked) -> Fault + Send + Sync + 'static,
     ) -> Result<Self, Error> {
-        let client = target.forwarding_client().await?;
+        let client = forwarding_client(namespace.kubeconfig()).await?;
         let shared = Arc::new(Shared {
             client,
             rule: Box::new(rule),

@@ -48,13 +48,6 @@ impl Target {
         Ok(Self { name, kpo, kubeconfig, client, patient, lab })
     }
 
-    /// A client that hands on what it is given: it waits as long as its caller, and leaves compressed bytes as they are.
-    pub(crate) async fn forwarding_client(&self) -> Result<Client, Error> {
-        let mut config = config(&self.kubeconfig).await?;
-        (config.read_timeout, config.disable_compression) = (None, true);
-        Ok(Client::try_from(config)?)
-    }
-
     /// Ends the lab, if it is one, so that it can clear away what it has made. It ends without that where this is not reached.
     pub(crate) async fn close(self) -> Result<(), Error> {
         let Some(mut lab) = self.lab else { return Ok(()) };
@@ -69,6 +62,13 @@ impl Target {
 async fn config(kubeconfig: &Path) -> Result<Config, Error> {
     let read = Kubeconfig::read_from(kubeconfig)?;
     Ok(Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await?)
+}
+
+/// A client of this kubeconfig's that hands on what it is given: it waits as long as its caller, and leaves compressed bytes as they are.
+pub(crate) async fn forwarding_client(kubeconfig: &Path) -> Result<Client, Error> {
+    let mut config = config(kubeconfig).await?;
+    (config.read_timeout, config.disable_compression) = (None, true);
+    Ok(Client::try_from(config)?)
 }
 
 /// A client of this kubeconfig's, which gives up after so long a silence.

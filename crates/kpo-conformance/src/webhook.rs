@@ -4,6 +4,7 @@ use crate::Error;
 use crate::cluster::Namespace;
 use crate::components::Components;
 use crate::container::container;
+use crate::undo::Undo;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{Request, Response};
@@ -47,6 +48,7 @@ impl Webhook {
         let address = listener.local_addr()?;
         let serves = Self(tokio::spawn(serve(listener, acceptor(&made)?, patch)));
         namespace.post(CONFIGURATIONS, &configuration(&namespace.name, address, &made.cert.pem())).await?;
+        namespace.afterwards(Undo::Delete(format!("{CONFIGURATIONS}/{}", namespace.name)));
         namespace.is_patched(more).await?;
         Ok(serves)
     }

@@ -46,7 +46,7 @@ pub(super) async fn cancelled_while_queued(namespace: &Namespace<'_>) -> Result<
 /// There is no pod, and none comes.
 pub(super) async fn cancelled_while_refused(namespace: &Namespace<'_>) -> Result<(), Error> {
     namespace.quota("full", json!({"pods": "0"})).await?;
-    let proxy = Proxy::start(namespace.target, |_| Fault::Pass).await?;
+    let proxy = Proxy::start(namespace, |_| Fault::Pass).await?;
     let task = namespace.start_as(proxy.kubeconfig(), "run", &shell(&["-o", "json"], "true"))?;
     namespace.saw(&proxy, "create pods", 1).await?;
     namespace.cancels(task, BEFORE).await
@@ -56,7 +56,7 @@ pub(super) async fn cancelled_while_refused(namespace: &Namespace<'_>) -> Result
 pub(super) async fn cancelled_while_the_create_is_tried_again(namespace: &Namespace<'_>) -> Result<(), Error> {
     let refused = Fault::Answer { code: 503, retry_after: None, words: Words::Server, moment: Moment::Before };
     let rule = move |asked: &crate::proxy::Asked| if asked.what == "create pods" { refused } else { Fault::Pass };
-    let proxy = Proxy::start(namespace.target, rule).await?;
+    let proxy = Proxy::start(namespace, rule).await?;
     let task = namespace.start_as(proxy.kubeconfig(), "run", &shell(&["-o", "json"], "true"))?;
     namespace.saw(&proxy, "create pods", 2).await?;
     namespace.cancels(task, BEFORE).await
@@ -77,7 +77,7 @@ pub(super) async fn cancelled_while_terminating(namespace: &Namespace<'_>) -> Re
 /// Who follows is told that it was cancelled, and by no stranger.
 pub(super) async fn cancelled_and_followed(namespace: &Namespace<'_>) -> Result<(), Error> {
     let task = namespace.running(&[], ENDURES).await?;
-    let proxy = Proxy::start(namespace.target, |_| Fault::Pass).await?;
+    let proxy = Proxy::start(namespace, |_| Fault::Pass).await?;
     let follower = namespace.start_as(proxy.kubeconfig(), "attach", &["task", "-o", "json"])?;
     namespace.saw(&proxy, "get pods/1/log base", 1).await?;
     namespace.cancels(task, "cancelled cancelledByUser 143").await?;

@@ -44,7 +44,7 @@ pub(super) async fn queued_by_kueue(namespace: &Namespace<'_>) -> Result<(), Err
 impl Namespace<'_> {
     /// A task for which there is no node yet, and an event of the cluster autoscaler's about it.
     async fn fits_nowhere(&self, clock: &str, event: Option<(&str, &str)>) -> Result<Started, Error> {
-        let selector = format!("spec.nodeSelector={}", json!({"kpo.rs/late": self.name}));
+        let selector = format!("spec.nodeSelector={}", self.of_late_node());
         let flags = ["-o", "json", "--schedule-timeout", clock, "--set", &selector];
         let task = self.start("run", &shell(&flags, "echo hello"))?;
         let is_so = |pod: &Value| pod["status"]["conditions"][0]["reason"] == "Unschedulable";
@@ -55,12 +55,20 @@ impl Namespace<'_> {
         Ok(task)
     }
 
+    /// A label of this namespace's own: others may wait for a node beside it.
+    fn late(&self) -> String {
+        format!("kpo.rs/{}", self.name)
+    }
+
+    /// The node selector of a task that waits for [`Namespace::late_node`].
+    pub(super) fn of_late_node(&self) -> Value {
+        json!({ self.late(): "late" })
+    }
+
     /// A node that suits a task of this namespace comes, or goes again.
     pub(super) async fn late_node(&self, comes: bool) -> Result<(), Error> {
         let node = self.nodes().await?.into_iter().next().ok_or("the cluster has no node")?;
-        let value = if comes { json!(self.name) } else { Value::Null };
-        self.merge(&format!("/api/v1/nodes/{node}"), &json!({"metadata": {"labels": {"kpo.rs/late": value}}})).await?;
-        Ok(())
+        self.label_node(&node, &self.late(), if comes { json!("late") } else { Value::Null }).await
     }
 
     /// An event about a pod, by a controller that is not here.
@@ -95,15 +103,13 @@ pub(super) async fn scale_up_is_not_charged(namespace: &Namespace<'_>) -> Result
     let task = namespace.fits_nowhere(SHORT, Some(event)).await?;
     tokio::time::sleep(PASSES).await;
     namespace.late_node(true).await?;
-    let ended = task.ended().await;
-    namespace.late_node(false).await?;
-    ended?.exits(0)?.came_to(&[SUCCEEDED])?;
+    task.ended().await?.exits(0)?.came_to(&[SUCCEEDED])?;
     namespace.is_empty().await
 }
 
 /// Nothing is known of the pod, which ends by its own deadline; the task's clock ends all the same.
 pub(super) async fn timeout_while_the_api_is_away(namespace: &Namespace<'_>) -> Result<(), Error> {
-    let proxy = Proxy::start(namespace.target, |_| Fault::Pass).await?;
+    let proxy = Proxy::start(namespace, |_| Fault::Pass).await?;
     // kpo waits for its end for the grace and a minute.
     let short = ["--set", "spec.terminationGracePeriodSeconds=1"];
     let run = shell(&[&["-o", "json", "--timeout", "10s"], &short[..]].concat(), ENDURES);

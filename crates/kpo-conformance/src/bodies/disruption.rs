@@ -6,6 +6,7 @@ use crate::cluster::Namespace;
 use crate::command::{Ended, Started};
 use crate::container::{container, resources};
 use crate::ledger::Ledger;
+use crate::undo::Undo;
 use serde_json::{Value, json};
 
 pub(super) const TRAPS: &str = "trap 'echo term; exit 0' TERM; while true; do sleep 1; done";
@@ -76,14 +77,10 @@ impl Namespace<'_> {
         Ok((name, format!("{}m", node_cpu(node)? * 6 / 10)))
     }
 
-    /// A DaemonSet of higher priority arrives on a node; takes away what it left in the cluster when it is told to.
+    /// A DaemonSet of higher priority arrives on a node.
     pub(super) async fn daemonset(&self, node: &str, cpu: &str) -> Result<(), Error> {
         let (name, label) = (&self.name, json!({"app": "agent"}));
-        self.post(
-            "/apis/scheduling.k8s.io/v1/priorityclasses",
-            &json!({"metadata": {"name": name}, "value": 1_000_000}),
-        )
-        .await?;
+        self.priority_class().await?;
         let mut container = container("agent", "exec sleep 100000");
         container["resources"] = resources(cpu, cpu);
         let spec = json!({"priorityClassName": name, "terminationGracePeriodSeconds": 0, "nodeSelector": {"kpo.rs/conformance": name}, "containers": [container]});
@@ -91,20 +88,19 @@ impl Namespace<'_> {
         let set = json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "agent"},
             "spec": {"selector": {"matchLabels": label}, "template": template}});
         self.post(&format!("/apis/apps/v1/namespaces/{name}/daemonsets"), &set).await?;
-        self.merge(&format!("/api/v1/nodes/{node}"), &json!({"metadata": {"labels": {"kpo.rs/conformance": name}}}))
-            .await?;
-        Ok(())
+        self.label_node(node, "kpo.rs/conformance", json!(name)).await
     }
 
-    pub(super) async fn no_daemonset(&self, node: &str) -> Result<(), Error> {
-        let name = &self.name;
-        self.delete(&format!("/apis/apps/v1/namespaces/{name}/daemonsets/agent"), &json!({})).await?;
-        self.delete(&format!("/apis/scheduling.k8s.io/v1/priorityclasses/{name}"), &json!({})).await?;
-        self.merge(
-            &format!("/api/v1/nodes/{node}"),
-            &json!({"metadata": {"labels": {"kpo.rs/conformance": Value::Null}}}),
-        )
-        .await?;
+    /// It goes again. A node's label and the priority go with the body.
+    pub(super) async fn no_daemonset(&self) -> Result<(), Error> {
+        self.delete(&format!("/apis/apps/v1/namespaces/{}/daemonsets/agent", self.name), &json!({})).await.map(drop)
+    }
+
+    /// A priority above a task's, by the name of the namespace.
+    pub(super) async fn priority_class(&self) -> Result<(), Error> {
+        let classes = "/apis/scheduling.k8s.io/v1/priorityclasses";
+        self.post(classes, &json!({"metadata": {"name": self.name}, "value": 1_000_000})).await?;
+        self.afterwards(Undo::Delete(format!("{classes}/{}", self.name)));
         Ok(())
     }
 }
@@ -117,13 +113,14 @@ fn most_of(node: &str, cpu: &str) -> [String; 2] {
 
 /// The request that this project began with.
 pub(super) async fn preempted_before_start(namespace: &Namespace<'_>) -> Result<(), Error> {
+    namespace.is_own_cluster()?;
     let (node, cpu) = namespace.most_of_a_node().await?;
     let [wants, there] = most_of(&node, &cpu);
     let task = namespace.waiting(&["--set", &wants, "--set", &there]).await?;
     namespace.daemonset(&node, &cpu).await?;
     namespace.pod("task-2", "takes its place", |_| true).await?;
     namespace.give_settings().await?;
-    namespace.no_daemonset(&node).await?;
+    namespace.no_daemonset().await?;
     let ended = task.ended().await?.exits(0)?;
     disrupted(&ended, "preemption", "never")?;
     same("hellos", &json!(ended.stderr.matches("hello\n").count()), &json!(1))?;
@@ -131,12 +128,13 @@ pub(super) async fn preempted_before_start(namespace: &Namespace<'_>) -> Result<
 }
 
 pub(super) async fn preempted_while_running(namespace: &Namespace<'_>) -> Result<(), Error> {
+    namespace.is_own_cluster()?;
     let (node, cpu) = namespace.most_of_a_node().await?;
     let [wants, there] = most_of(&node, &cpu);
     let task = namespace.running(&["--set", &wants, "--set", &there], ENDURES).await?;
     namespace.daemonset(&node, &cpu).await?;
     let ended = task.ended().await?.exits(75)?;
-    namespace.no_daemonset(&node).await?;
+    namespace.no_daemonset().await?;
     disrupted(&ended, "preemption", "started")?;
     namespace.is_empty().await
 }

@@ -4,6 +4,7 @@ use super::preempted::SUCCEEDED;
 use super::{ENDURES, WAITS_FOR_SETTINGS, is_running, is_waiting, same, shell};
 use crate::Error;
 use crate::cluster::Namespace;
+use crate::container::SIDECAR;
 use crate::ledger::Ledger;
 use crate::proxy::{Asked, Fault, Moment, Proxy, Words};
 use serde_json::{Value, json};
@@ -30,7 +31,7 @@ impl Namespace<'_> {
         let switch = Switch::default();
         let asked = switch.clone();
         let rule = move |now: &Asked| if now.what.starts_with(what) && asked.is_on() { fault } else { Fault::Pass };
-        Ok((Proxy::start(self.target, rule).await?, switch))
+        Ok((Proxy::start(self, rule).await?, switch))
     }
 }
 
@@ -42,7 +43,7 @@ pub(super) fn refused(code: u16, retry_after: Option<u32>) -> Fault {
 pub(super) async fn api_down_at_the_create(namespace: &Namespace<'_>) -> Result<(), Error> {
     let count = AtomicUsize::new(0);
     let rule = move |_: &Asked| if count.fetch_add(1, Ordering::Relaxed) < 3 { Fault::Lose } else { Fault::Pass };
-    let proxy = Proxy::start(namespace.target, rule).await?;
+    let proxy = Proxy::start(namespace, rule).await?;
     let ended = namespace.start_as(proxy.kubeconfig(), "run", &shell(&["-o", "json"], "echo hello"))?.ended().await?;
     ended.exits(0)?.came_to(&[SUCCEEDED])?.has_line("hello", 1)?;
     same("requests that were lost", &json!(proxy.befallen()), &json!(3))?;
@@ -54,7 +55,7 @@ pub(super) async fn create_reply_is_lost(namespace: &Namespace<'_>) -> Result<()
     let ledger = Ledger::open(namespace).await?;
     let is_it = |asked: &Asked| asked.what == "create pods" && asked.nth == 1;
     let rule = move |asked: &Asked| if is_it(asked) { Fault::Cut { after: 0, reset: false } } else { Fault::Pass };
-    let proxy = Proxy::start(namespace.target, rule).await?;
+    let proxy = Proxy::start(namespace, rule).await?;
     let run = ledger.run("task", &["-o", "json"], "echo hello");
     let ended = namespace.start_as(proxy.kubeconfig(), "run", &run)?.ended().await?;
     ended.exits(0)?.came_to(&[SUCCEEDED])?.has_line("hello", 1)?;
@@ -67,7 +68,7 @@ pub(super) async fn create_reply_is_lost(namespace: &Namespace<'_>) -> Result<()
 pub(super) async fn storm_of_429(namespace: &Namespace<'_>) -> Result<(), Error> {
     let is_it = |asked: &Asked| asked.what == "create pods" && asked.nth <= 5;
     let rule = move |asked: &Asked| if is_it(asked) { refused(429, Some(1)) } else { Fault::Pass };
-    let proxy = Proxy::start(namespace.target, rule).await?;
+    let proxy = Proxy::start(namespace, rule).await?;
     let ended = namespace.start_as(proxy.kubeconfig(), "run", &shell(&["-o", "json"], "echo hello"))?.ended().await?;
     ended.exits(0)?.came_to(&[SUCCEEDED])?.has_line("hello", 1)?;
     same("creates", &json!(proxy.count("create pods")), &json!(6))?;
@@ -81,7 +82,7 @@ pub(super) async fn log_is_cut_in_a_line(namespace: &Namespace<'_>) -> Result<()
         ("get pods/1/log base", nth) if nth <= 4 => Fault::Cut { after: 1000, reset: nth % 2 == 0 },
         _ => Fault::Pass,
     };
-    let proxy = Proxy::start(namespace.target, rule).await?;
+    let proxy = Proxy::start(namespace, rule).await?;
     let words = "x".repeat(80);
     let script = format!("i=0; while [ $i -lt 100 ]; do echo {words} $i; i=$((i+1)); sleep 0.1; done");
     let ended = namespace.start_as(proxy.kubeconfig(), "run", &shell(&[], &script))?.ended().await?;
@@ -113,7 +114,7 @@ pub(super) async fn watch_ends_at_once(namespace: &Namespace<'_>) -> Result<(), 
 /// It succeeds while the watch is broken, and others delete the finished pod at once: read from the history, a success all the same, and its result with
 /// it where the kubelet has written it down.
 pub(super) async fn collected_right_after_success(namespace: &Namespace<'_>) -> Result<(), Error> {
-    let by = |how: &'static str| vec!["--result", "--results", how, "--results-image", "kpo.rs/sidecar:1"];
+    let by = |how: &'static str| vec!["--result", "--results", how, "--results-image", SIDECAR];
     for (flags, result) in [(vec![], Value::Null), (by("message"), json!([1, 2, 3])), (by("sidecar"), json!([1, 2, 3]))]
     {
         let ended = collected(namespace, &flags).await?.exits(0)?.came_to(&[SUCCEEDED])?;

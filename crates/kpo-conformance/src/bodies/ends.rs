@@ -109,13 +109,14 @@ pub(super) async fn not_kept_after_success(namespace: &Namespace<'_>) -> Result<
     comes_to(namespace, &["--on-finish", "keep-failed"], "true", 0, SUCCEEDED).await
 }
 
-/// It was to be kept, and the cluster keeps no ended pods: what PodGC does when there are too many.
+/// It is kept, and the cluster keeps no ended pods: what PodGC does when there are too many. Who comes then is told that there is none.
 pub(super) async fn collected_over_the_threshold(namespace: &Namespace<'_>) -> Result<(), Error> {
     let task = namespace.start("run", &shell(&["-o", "json", "--on-finish", "keep-failed"], "sleep 1; exit 3"))?;
-    namespace.pod("task-1", "has failed", |pod| pod["status"]["phase"] == "Failed").await?;
-    namespace.delete(&namespace.path("pods/task-1"), &json!({"gracePeriodSeconds": 0})).await?;
     task.ended().await?.exits(3)?.came_to(&["failed programFailed 3"])?;
-    namespace.is_empty().await
+    namespace.are_left(&["task-1"]).await?;
+    namespace.delete(&namespace.path("pods/task-1"), &json!({"gracePeriodSeconds": 0})).await?;
+    namespace.is_empty().await?;
+    namespace.kpo("attach", &["task"]).await?.exits(66)?.says("finished and cleaned up, or lost").map(drop)
 }
 
 /// All is said in the last moment.

@@ -151,7 +151,7 @@ fn chosen(runs: Vec<(Kind, Vec<Request>)>) -> Vec<(Kind, Asked)> {
 
 impl Case<'_> {
     async fn proxy(&self, rule: impl Fn(&Asked) -> Fault + Send + Sync + 'static) -> Result<Proxy, Error> {
-        Proxy::start(self.namespace.target, rule).await
+        Proxy::start(self.namespace, rule).await
     }
 
     /// Starts the task through the proxy.

@@ -5,7 +5,7 @@ use super::{WAITS_FOR_SETTINGS, disruption, is_without_image, same, shell};
 use crate::Error;
 use crate::cluster::Namespace;
 use crate::components::Components;
-use crate::container::container;
+use crate::container::{SIDECAR, container};
 use crate::ledger::Ledger;
 use crate::webhook::Webhook;
 use serde_json::{Value, json};
@@ -131,7 +131,7 @@ pub(super) async fn result_that_is_cut(namespace: &Namespace<'_>) -> Result<(), 
     let webhook = Webhook::start_for(namespace, patch, more).await?;
     let writes = r#"mkdir -p /airflow/xcom; (printf '"'; head -c 2900 /dev/zero | tr '\0' x; printf '"') > /airflow/xcom/return.json"#;
     let short = ["--set", "spec.terminationGracePeriodSeconds=2"];
-    let flags = [&["-o", "json", "--result", "--results-image", "kpo.rs/sidecar:1"], &short[..]].concat();
+    let flags = [&["-o", "json", "--result", "--results-image", SIDECAR], &short[..]].concat();
     let ended = namespace.kpo("run", &shell(&flags, writes)).await?;
     webhook.end(namespace).await?;
     let ended = ended.exits(0)?.came_to(&[SUCCEEDED])?;

@@ -11,6 +11,7 @@ use crate::components::{Broken, Components, Fault};
 use crate::container::{container, resources};
 use crate::ledger::Ledger;
 use crate::proxy::{self, Asked, Proxy};
+use crate::undo::Undo;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -49,7 +50,7 @@ pub(super) async fn rejected_for_its_node(namespace: &Namespace<'_>) -> Result<(
 /// runs.
 pub(super) async fn rejected_then_it_runs(namespace: &Namespace<'_>) -> Result<(), Error> {
     let node = namespace.first_node().await?;
-    let selector = format!("spec.nodeSelector={}", json!({"kpo.rs/late": namespace.name}));
+    let selector = format!("spec.nodeSelector={}", namespace.of_late_node());
     let flags = ["-o", "json", "--set", "spec.schedulerName=the-body", "--set", &selector];
     let task = namespace.start("run", &shell(&flags, "echo hello"))?;
     namespace.bind("task-1", &node).await?;
@@ -57,9 +58,7 @@ pub(super) async fn rejected_then_it_runs(namespace: &Namespace<'_>) -> Result<(
     namespace.late_node(true).await?;
     namespace.pod("task-2", "is held no more", |pod| pod["spec"]["schedulingGates"].is_null()).await?;
     namespace.bind("task-2", &node).await?;
-    let ended = task.ended().await;
-    namespace.late_node(false).await?;
-    ended?.exits(0)?.came_to(&[REJECTED, SUCCEEDED])?.has_line("hello", 1)?;
+    task.ended().await?.exits(0)?.came_to(&[REJECTED, SUCCEEDED])?.has_line("hello", 1)?;
     namespace.is_empty().await
 }
 
@@ -94,6 +93,7 @@ const KUBE_SYSTEM: &str = "/api/v1/namespaces/kube-system/pods";
 
 /// A critical pod is put onto the node, and its kubelet makes room for it.
 pub(super) async fn critical_pod_preempts(namespace: &Namespace<'_>) -> Result<(), Error> {
+    namespace.is_own_cluster()?;
     let node = namespace.first_node().await?;
     let cpu = node_cpu(&namespace.get(&format!("/api/v1/nodes/{node}")).await?)? * 6 / 10;
     let most = resources(&format!("{cpu}m"), &format!("{cpu}m"));
@@ -103,15 +103,14 @@ pub(super) async fn critical_pod_preempts(namespace: &Namespace<'_>) -> Result<(
     container["resources"] = most;
     let spec = json!({"nodeName": node, "priorityClassName": "system-node-critical", "terminationGracePeriodSeconds": 0, "containers": [container]});
     namespace.post(KUBE_SYSTEM, &json!({"metadata": {"name": namespace.name}, "spec": spec})).await?;
-    let ended = task.ended().await;
-    let critical = format!("{KUBE_SYSTEM}/{}", namespace.name);
-    namespace.delete(&critical, &json!({"gracePeriodSeconds": 0})).await?;
-    ended?.exits(75)?.came_to(&["disrupted critical-pod started preemptedByCriticalPod 143"])?;
+    namespace.afterwards(Undo::Delete(format!("{KUBE_SYSTEM}/{}", namespace.name)));
+    task.ended().await?.exits(75)?.came_to(&["disrupted critical-pod started preemptedByCriticalPod 143"])?;
     namespace.is_empty().await
 }
 
 /// A NoExecute taint goes before the toleration is over: the taint manager cancels, in words that begin like an eviction's.
 pub(super) async fn taint_eviction_is_cancelled(namespace: &Namespace<'_>) -> Result<(), Error> {
+    namespace.is_own_cluster()?;
     let node = namespace.first_node().await?;
     let tolerates =
         json!([{"key": "kpo.rs/conformance", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}]);
@@ -134,11 +133,10 @@ pub(super) async fn node_under_pressure(namespace: &Namespace<'_>) -> Result<(),
     let components = Components::here()?;
     namespace.is_well().await?;
     let evicted = namespace.there(NODE, &[]).await?;
+    namespace.afterwards(Undo::Script(vec!["evict-below"]));
     components.run(&["evict-below", "memory.available", "99%"]).await?;
-    let under = under_pressure(namespace, &components, evicted).await;
-    components.run(&["evict-below"]).await?;
+    under_pressure(namespace, &components, evicted).await?;
     namespace.is_well().await?;
-    under?;
     namespace.is_empty().await
 }
 
@@ -199,7 +197,7 @@ pub(super) async fn rejected_after_all(namespace: &Namespace<'_>) -> Result<(), 
     let components = Components::here()?;
     namespace.is_well().await?;
     namespace.late_node(true).await?;
-    let selector = format!("spec.nodeSelector={}", json!({"kpo.rs/late": namespace.name}));
+    let selector = format!("spec.nodeSelector={}", namespace.of_late_node());
     let task = namespace.running(&["--set", &selector], ENDURES).await?;
     namespace.late_node(false).await?;
     components.suffer("kubelet", Fault::Killed(Duration::ZERO)).await?;
@@ -238,9 +236,9 @@ pub(super) async fn rejected_between_two_reads(namespace: &Namespace<'_>) -> Res
     namespace.is_well().await?;
     let ledger = Ledger::open(namespace).await?;
     let blind = Switch::default();
-    let proxy = Proxy::start(namespace.target, forbids(blind.clone())).await?;
+    let proxy = Proxy::start(namespace, forbids(blind.clone())).await?;
     namespace.late_node(true).await?;
-    let selector = format!("spec.nodeSelector={}", json!({"kpo.rs/late": namespace.name}));
+    let selector = format!("spec.nodeSelector={}", namespace.of_late_node());
     let flags = ["-o", "json", "--set", WAITS_FOR_SETTINGS, "--set", &selector];
     let task = namespace.start_as(proxy.kubeconfig(), "run", &ledger.run("task", &flags, ENDURES))?;
     namespace.pod("task-1", "waits for its settings", is_waiting).await?;

@@ -34,7 +34,7 @@ fn request(namespace: &str, arguments: Vec<String>) -> Result<TaskRequest, Error
 
 impl Namespace<'_> {
     async fn hook(&self) -> Result<KubernetesHook, Error> {
-        let source = Source::File(self.target.kubeconfig.clone());
+        let source = Source::File(self.kubeconfig().to_owned());
         Ok(KubernetesHook::connect(ConnectOptions { source, ..ConnectOptions::default() }).await?)
     }
 }

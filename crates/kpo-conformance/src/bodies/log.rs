@@ -3,10 +3,12 @@
 use super::shell;
 use crate::Error;
 use crate::cluster::Namespace;
+use crate::command::Ended;
 use crate::container::container;
 use crate::is_long;
 use crate::ledger::Ledger;
 use crate::proxy::Fault;
+use std::ops::RangeInclusive;
 
 /// More than the 10 MiB at which a kubelet rotates, which it looks at every 10 s (`containerLogMonitorInterval`).
 const LINES: usize = 500_000;
@@ -44,23 +46,15 @@ pub(super) async fn rotated_under_way(namespace: &Namespace<'_>) -> Result<(), E
     let script = format!(
         "sleep 2; i=0; while [ $i -lt {bursts} ]; do seq $((i*{BURST}+1)) $(((i+1)*{BURST})); i=$((i+1)); sleep {pause}; done"
     );
-    let task = namespace.start("run", &shell(&["--on-finish", "keep"], &script))?;
-    let ended = task.ended().await?.exits(0)?;
-    let holes = holes(&ended.stdout, bursts * BURST)?;
-    let gaps = ended.stderr.matches("gap: ").count();
-    if holes.len() > gaps {
-        return Err(format!(
-            "lines are missing after {holes:?}, and {gaps} gaps were named; kpo said: {}",
-            ended.stderr
-        )
-        .into());
-    }
+    let task = namespace.start("run", &shell(&["-o", "json", "--on-finish", "keep"], &script))?;
+    let counted = Counted::of(task.ended().await?.exits(0)?);
+    counted.holes(bursts * BURST)?;
     let held = namespace.log("task-1", "base").await?;
     if held.starts_with("1\n") {
         return Err("the log was never rotated: this shows nothing".into());
     }
-    if !ended.stdout.ends_with(&held) {
-        return Err(format!("the node holds lines that were not shown; kpo said: {}", ended.stderr).into());
+    if !counted.text.ends_with(&held) {
+        return Err(format!("the node holds lines that were not shown; kpo said: {}", counted.said).into());
     }
     namespace.remove_leftovers().await
 }
@@ -74,7 +68,7 @@ pub(super) async fn log_rotates_behind_a_cut(namespace: &Namespace<'_>) -> Resul
         "seq 1 100; until [ -e /ledger/burst ]; do sleep 0.1; done; seq 101 {BURST}; i={BURST}; \
         until [ -e /ledger/end ]; do i=$((i+1)); echo $i; sleep 0.5; done"
     );
-    let task = namespace.start_as(proxy.kubeconfig(), "run", &ledger.run("task", &[], &script))?;
+    let task = namespace.start_as(proxy.kubeconfig(), "run", &ledger.run("task", &["-o", "json"], &script))?;
     let shown = || async { Ok(proxy.exchanges().iter().any(|one| one.asked.what == LOG && one.written() > FIRST)) };
     namespace.wait("the first lines are shown", shown).await?;
     cut.set(true);
@@ -85,30 +79,77 @@ pub(super) async fn log_rotates_behind_a_cut(namespace: &Namespace<'_>) -> Resul
     cut.set(false);
     namespace.saw(&proxy, LOG, proxy.count(LOG) + 1).await?;
     ledger.allow("end")?;
-    let ended = task.ended().await?.exits(0)?.says("gap: ")?;
-    let last = ended.stdout.lines().last().unwrap_or_default().parse()?;
-    let holes = holes(&ended.stdout, last)?;
+    let counted = Counted::of(task.ended().await?.exits(0)?);
+    let last = counted.text.lines().last().unwrap_or_default().parse()?;
+    let holes = counted.holes(last)?;
     if holes.len() != 1 {
-        return Err(format!("lines are missing after {holes:?}, not at one place; kpo said: {}", ended.stderr).into());
+        return Err(format!("lines are missing after {holes:?}, not at one place; kpo said: {}", counted.said).into());
     }
     namespace.is_empty().await
 }
 
-/// After which numbers some are missing. Each line has to be a number above the one before, and the last one the last; only where some are missing may a
-/// line be the beginning of one and the end of another, since the runtime cuts a line at a rotation.
-fn holes(text: &str, last: usize) -> Result<Vec<usize>, Error> {
+/// What a program that counts has printed, as `-o json` shows it: beside what kpo says, each in its place.
+struct Counted {
+    text: String,
+    /// How many lines were printed before each gap that was named.
+    gaps: Vec<usize>,
+    said: String,
+}
+
+impl Counted {
+    fn of(ended: Ended) -> Self {
+        let (mut counted, mut count) = (Self { text: String::new(), gaps: Vec::new(), said: String::new() }, 0);
+        for line in ended.stderr.lines() {
+            if !line.is_empty() && line.bytes().all(|byte| byte.is_ascii_digit()) {
+                (counted.text, count) = (counted.text + line + "\n", count + 1);
+                continue;
+            }
+            // Behind the time that it was seen at.
+            if line.trim_start_matches(|c: char| c.is_ascii_digit() || "hms. ".contains(c)).starts_with("gap: ") {
+                counted.gaps.push(count);
+            }
+            counted.said += &format!("\n{line}");
+        }
+        counted
+    }
+
+    /// After which numbers some are missing; an error unless a gap was named at each of these places, and a number follows the one before at all
+    /// others.
+    fn holes(&self, last: usize) -> Result<Vec<usize>, Error> {
+        let holes = holes(&self.text, last)?;
+        let is_named = |hole: &&Hole| self.gaps.iter().any(|gap| hole.between.contains(gap));
+        match holes.iter().find(|hole| !is_named(hole)) {
+            None => Ok(holes.into_iter().map(|hole| hole.after).collect()),
+            Some(hole) => {
+                let (gaps, said) = (&self.gaps, &self.said);
+                Err(format!("no gap was named at {hole:?}, but behind lines {gaps:?}; kpo said: {said}").into())
+            }
+        }
+    }
+}
+
+/// Some numbers are missing.
+#[derive(Debug, PartialEq, Eq)]
+struct Hole {
+    after: usize,
+    /// Behind so many lines. The runtime cuts a line at a rotation, so one may be the beginning of one and the end of another: the hole is in it.
+    between: RangeInclusive<usize>,
+}
+
+/// Each line has to be a number above the one before, and the last one the last.
+fn holes(text: &str, last: usize) -> Result<Vec<Hole>, Error> {
     let (mut before, mut holes) = (0, Vec::new());
-    let mut lines = text.lines().peekable();
-    while let Some(line) = lines.next() {
-        let next = lines.peek().and_then(|line| line.parse::<usize>().ok());
+    let mut lines = text.lines().enumerate().peekable();
+    while let Some((index, line)) = lines.next() {
+        let next = lines.peek().and_then(|(_, line)| line.parse::<usize>().ok());
         match line.parse::<usize>() {
             Ok(number) if number == before + 1 => before = number,
-            _ if next.is_some_and(|next| is_glued(line, before + 1, next - 1)) => {
-                holes.push(before);
+            _ if next.is_some_and(|next| next > before + 2 && is_glued(line, before + 1, next - 1)) => {
+                holes.push(Hole { after: before, between: index..=index + 1 });
                 before = next.unwrap_or_default() - 1;
             }
             Ok(number) if (before + 1..=last).contains(&number) => {
-                holes.push(before);
+                holes.push(Hole { after: before, between: index..=index });
                 before = number;
             }
             _ => return Err(format!("{line:?} after {before}").into()),
@@ -121,4 +162,47 @@ fn is_glued(line: &str, begun: usize, ended: usize) -> bool {
     let (begun, ended) = (begun.to_string(), ended.to_string());
     (0..=line.len())
         .any(|at| line.is_char_boundary(at) && begun.starts_with(&line[..at]) && ended.ends_with(&line[at..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted(stderr: &str) -> Counted {
+        Counted::of(Ended { code: Some(0), stdout: String::new(), stderr: stderr.to_owned() })
+    }
+
+    #[test]
+    fn a_hole_is_forgiven_only_where_a_gap_is_named() {
+        let cases = [
+            ("1\n2\n3\n", Ok(vec![])),
+            ("1\ngap: so\n3\n", Ok(vec![1])),
+            ("gap: so\n3\n", Ok(vec![0])),
+            ("1\n2\ngap: so\n3\n", Ok(vec![])),
+            ("1\n3\n", Err("no gap was named at Hole { after: 1")),
+            ("gap: so\n1\n3\n", Err("no gap was named at Hole { after: 1")),
+            ("1\n3\ngap: so\n", Err("no gap was named at Hole { after: 1")),
+            ("1\n2\n", Err("the last line is 2, not 3")),
+            ("1\n1\n2\n3\n", Err("\"1\" after 1")),
+        ];
+        for (stderr, expected) in cases {
+            match (counted(stderr).holes(3), expected) {
+                (Ok(holes), Ok(expected)) => assert_eq!(holes, expected, "{stderr:?}"),
+                (Err(error), Err(expected)) => assert!(error.to_string().contains(expected), "{stderr:?}: {error}"),
+                (is, expected) => panic!("{stderr:?}: {is:?}, not {expected:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_that_a_rotation_has_cut_lies_in_its_hole() {
+        for stderr in ["9\n10\ngap: so\n116\n17\n", "9\n10\n116\ngap: so\n17\n"] {
+            assert_eq!(
+                counted(&format!("{}{stderr}", (1..9).map(|n| format!("{n}\n")).collect::<String>()))
+                    .holes(17)
+                    .expect("it is named"),
+                [10]
+            );
+        }
+    }
 }

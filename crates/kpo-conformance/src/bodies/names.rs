@@ -4,7 +4,7 @@ use super::preempted::{HELD, SUCCEEDED};
 use super::{WAITS_FOR_SETTINGS, is_running, is_waiting, same, shell};
 use crate::Error;
 use crate::cluster::Namespace;
-use crate::container::container;
+use crate::container::{SIDECAR, container};
 use crate::ledger::Ledger;
 use crate::proxy::{Fault, Proxy};
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ pub(super) async fn name_is_taken(namespace: &Namespace<'_>) -> Result<(), Error
 
 /// The next attempt's name belongs to a foreign pod that is on its way out: it is waited for.
 pub(super) async fn next_name_is_taken_for_a_while(namespace: &Namespace<'_>) -> Result<(), Error> {
-    let proxy = Proxy::start(namespace.target, |_| Fault::Pass).await?;
+    let proxy = Proxy::start(namespace, |_| Fault::Pass).await?;
     let flags = ["-o", "json", "--set", WAITS_FOR_SETTINGS];
     let task = namespace.start_as(proxy.kubeconfig(), "run", &shell(&flags, "echo hello"))?;
     namespace.pod("task-1", "waits for its settings", is_waiting).await?;
@@ -66,7 +66,7 @@ pub(super) async fn label_stripped_from_a_live_pod(namespace: &Namespace<'_>) ->
     let ledger = Ledger::open(namespace).await?;
     let task = namespace.start("run", &ledger.run("task", &["-o", "json"], ENDS))?;
     namespace.pod("task-1", "runs", is_running).await?;
-    let proxy = Proxy::start(namespace.target, |_| Fault::Pass).await?;
+    let proxy = Proxy::start(namespace, |_| Fault::Pass).await?;
     let follower = namespace.start_as(proxy.kubeconfig(), "attach", &["task", "-o", "json"])?;
     namespace.saw(&proxy, "get pods/1/log base", 1).await?;
     namespace.label("task-1", Value::Null).await?;
@@ -86,13 +86,13 @@ pub(super) async fn label_stripped_while_a_result_is_awaited(namespace: &Namespa
     let mut side = container("side", "until [ -e /ledger/side ]; do sleep 0.1; done");
     side["volumeMounts"] = json!([{"name": "ledger", "mountPath": "/ledger"}]);
     let side = format!("spec.containers[1]={side}");
-    let flags = ["--result", "--results-image", "kpo.rs/sidecar:1", "--set", &side];
+    let flags = ["--result", "--results-image", SIDECAR, "--set", &side];
     let script = "until [ -e /ledger/stop ]; do sleep 0.1; done; mkdir -p /airflow/xcom; echo [1,2,3] > /airflow/xcom/return.json";
     let task = namespace.start("run", &ledger.run("task", &flags, script))?;
     namespace.pod("task-1", "runs", is_running).await?;
     task.signal("KILL").await?;
     task.ended().await?;
-    let proxy = Proxy::start(namespace.target, |_| Fault::Pass).await?;
+    let proxy = Proxy::start(namespace, |_| Fault::Pass).await?;
     let follower = namespace.start_as(proxy.kubeconfig(), "attach", &["task", "-o", "json"])?;
     namespace.saw(&proxy, "get pods/1/log base", 1).await?;
     ledger.allow("stop")?;

@@ -193,7 +193,7 @@ pub(super) async fn containerd_killed(namespace: &Namespace<'_>) -> Result<(), E
 
 /// The scheduler and the controllers are away: what waits for them waits.
 pub(super) async fn controllers_killed(namespace: &Namespace<'_>) -> Result<(), Error> {
-    for_each(namespace, "kube-controller-manager", Fault::Killed, &[], &[10]).await?;
+    for_each(namespace, "kube-controller-manager", Fault::Killed, &[1], &[10]).await?;
     for_each(namespace, "kube-scheduler", Fault::Killed, &[1], &[10]).await
 }
 

@@ -149,7 +149,7 @@ pub(super) async fn observer_dies_and_the_pod_is_preempted(namespace: &Namespace
 pub(super) async fn two_observers_and_a_preemption(namespace: &Namespace<'_>) -> Result<(), Error> {
     with_slot(namespace, async |slot| {
         let first = slot.waiting(&[]).await?;
-        let proxy = Proxy::start(namespace.target, |_| Fault::Pass).await?;
+        let proxy = Proxy::start(namespace, |_| Fault::Pass).await?;
         let second = namespace.start_as(proxy.kubeconfig(), "attach", &["task"])?;
         // It looks, watches, and looks again: from then on it has seen the pod.
         namespace.saw(&proxy, "list pods", 2).await?;

@@ -3,6 +3,7 @@
 use super::shell;
 use crate::Error;
 use crate::cluster::Namespace;
+use crate::proxy::{Fault, Proxy};
 use serde_json::json;
 
 pub(super) async fn pod_security_refuses(namespace: &Namespace<'_>) -> Result<(), Error> {
@@ -16,9 +17,15 @@ pub(super) async fn quota_is_full(namespace: &Namespace<'_>) -> Result<(), Error
     let flags = ["-o", "json", "--queue-timeout", "5s"];
     let ended = namespace.kpo("run", &shell(&flags, "echo hello")).await?.exits(126)?;
     ended.came_to(&["launchFailed quotaExceeded"])?.because("quotaExceeded", "exceeded quota")?.has_line("hello", 0)?;
-    let task = namespace.start("run", &shell(&[], "echo hello"))?;
+    let proxy = Proxy::start(namespace, |_| Fault::Pass).await?;
+    let task = namespace.start_as(proxy.kubeconfig(), "run", &shell(&[], "echo hello"))?;
+    namespace.saw(&proxy, "create pods", 1).await?;
     namespace.merge(&namespace.path("resourcequotas/full"), &json!({"spec": {"hard": {"pods": "5"}}})).await?;
     task.ended().await?.exits(0)?.prints("hello\n")?;
+    let (creates, refused) = (proxy.count("create pods"), "creates, of which all but one are refused");
+    if creates < 2 {
+        return Err(format!("{creates} {refused}").into());
+    }
     namespace.is_empty().await
 }
 

@@ -40,7 +40,7 @@ pub(super) async fn force_deleted_while_waiting(namespace: &Namespace<'_>) -> Re
 
 /// Deleted before it had a node, and held by kpo's finalizer: PodGC writes a phase that no kubelet wrote; it never had a node.
 pub(super) async fn unscheduled_and_held(namespace: &Namespace<'_>) -> Result<(), Error> {
-    let selector = format!("spec.nodeSelector={}", json!({"kpo.rs/late": namespace.name}));
+    let selector = format!("spec.nodeSelector={}", namespace.of_late_node());
     let flags = ["-o", "json", "--protect", "--on-unsigned-delete", "recreate", "--set", &selector];
     let task = namespace.start("run", &shell(&flags, "echo hello"))?;
     let is_so = |pod: &Value| pod["status"]["conditions"][0]["reason"] == "Unschedulable";
@@ -48,9 +48,7 @@ pub(super) async fn unscheduled_and_held(namespace: &Namespace<'_>) -> Result<()
     namespace.delete(&namespace.path("pods/task-1"), &json!({})).await?;
     namespace.pod("task-2", "takes its place", |_| true).await?;
     namespace.late_node(true).await?;
-    let ended = task.ended().await;
-    namespace.late_node(false).await?;
-    ended?.exits(0)?.came_to(&[DELETED, SUCCEEDED])?.has_line("hello", 1)?;
+    task.ended().await?.exits(0)?.came_to(&[DELETED, SUCCEEDED])?.has_line("hello", 1)?;
     namespace.is_empty().await
 }
 

@@ -3,7 +3,7 @@
 use super::{same, shell};
 use crate::Error;
 use crate::cluster::Namespace;
-use crate::container::container;
+use crate::container::{SIDECAR, container};
 use serde_json::{Value, json};
 
 const WRITES: &str = r#"mkdir -p /airflow/xcom; echo '{"a": 1}' > /airflow/xcom/return.json"#;
@@ -11,7 +11,7 @@ const WRITES: &str = r#"mkdir -p /airflow/xcom; echo '{"a": 1}' > /airflow/xcom/
 const WRITES_MUCH: &str = r#"mkdir -p /airflow/xcom; (printf '"'; head -c 300000 /dev/zero | tr '\0' x; printf '"') > /airflow/xcom/return.json"#;
 
 async fn result(namespace: &Namespace<'_>, how: &str, script: &str) -> Result<Value, Error> {
-    let flags = ["-o", "json", "--result", "--results", how, "--results-image", "kpo.rs/sidecar:1"];
+    let flags = ["-o", "json", "--result", "--results", how, "--results-image", SIDECAR];
     let outcome = namespace.kpo("run", &shell(&flags, script)).await?.exits(0)?.outcome()?;
     namespace.is_empty().await?;
     Ok(outcome["result"].clone())
@@ -31,12 +31,13 @@ pub(super) async fn by_message(namespace: &Namespace<'_>) -> Result<(), Error> {
 }
 
 pub(super) async fn by_exec(namespace: &Namespace<'_>) -> Result<(), Error> {
+    namespace.may_also("kpo-exec").await?;
     same("result", &result(namespace, "exec", WRITES).await?, &json!({"a": 1}))
 }
 
 /// The program ended well; what was asked for beside is missing, and that is said.
 pub(super) async fn missing(namespace: &Namespace<'_>) -> Result<(), Error> {
-    let flags = ["-o", "json", "--result", "--results-image", "kpo.rs/sidecar:1"];
+    let flags = ["-o", "json", "--result", "--results-image", SIDECAR];
     let ended = namespace.kpo("run", &shell(&flags, "true")).await?.exits(65)?.came_to(&["succeeded succeeded 0"])?;
     let outcome = ended.because("resultMissing", "the program left no result")?.outcome()?;
     same("result", &outcome["result"], &Value::Null)?;
@@ -52,7 +53,7 @@ const SPOILT: &[(&str, &str, &str)] = &[
 
 pub(super) async fn spoilt_results(namespace: &Namespace<'_>) -> Result<(), Error> {
     for (how, writes, words) in SPOILT {
-        let flags = ["-o", "json", "--result", "--results", how, "--results-image", "kpo.rs/sidecar:1"];
+        let flags = ["-o", "json", "--result", "--results", how, "--results-image", SIDECAR];
         let script = format!("mkdir -p /airflow/xcom; ({writes}) > /airflow/xcom/return.json");
         let ended = namespace.kpo("run", &shell(&flags, &script)).await?.exits(65)?;
         let outcome = ended.came_to(&["succeeded succeeded 0"])?.because("resultMissing", words)?.outcome()?;
@@ -66,7 +67,7 @@ pub(super) async fn spoilt_results(namespace: &Namespace<'_>) -> Result<(), Erro
 pub(super) async fn beside_one_that_runs_on(namespace: &Namespace<'_>) -> Result<(), Error> {
     let side = container("side", "trap 'exit 0' TERM; while true; do sleep 0.2; done");
     let other = format!("spec.containers[1]={side}");
-    let flags = ["-o", "json", "--set", &other, "--result", "--results-image", "kpo.rs/sidecar:1"];
+    let flags = ["-o", "json", "--set", &other, "--result", "--results-image", SIDECAR];
     let outcome = namespace.kpo("run", &shell(&flags, WRITES)).await?.exits(0)?.outcome()?;
     same("result", &outcome["result"], &json!({"a": 1}))?;
     namespace.is_empty().await

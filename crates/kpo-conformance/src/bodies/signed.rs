@@ -7,6 +7,7 @@ use crate::cluster::Namespace;
 use crate::components::Components;
 use crate::ledger::Ledger;
 use crate::registry::{OTHER_SLOW_IMAGE, Registry};
+use crate::undo::Undo;
 use serde_json::json;
 
 const EVICTED: &str = "disrupted eviction started evicted 143";
@@ -28,10 +29,6 @@ impl Namespace<'_> {
         let words = "Preempted to accommodate a workload in the ClusterQueue";
         self.condition("kueue", "TerminationTarget", "True", "StoppedByKueue", words).await?;
         self.delete(&self.path("pods/task-1"), &json!({})).await.map(drop)
-    }
-
-    async fn cordon(&self, node: &str, on: bool) -> Result<(), Error> {
-        self.merge(&format!("/api/v1/nodes/{node}"), &json!({"spec": {"unschedulable": on}})).await.map(drop)
     }
 }
 
@@ -63,6 +60,7 @@ pub(super) async fn evicted_while_pulling(namespace: &Namespace<'_>) -> Result<(
 
 /// Its event comes before the eviction, and the node takes nobody any more.
 pub(super) async fn evicted_by_the_cluster_autoscaler(namespace: &Namespace<'_>) -> Result<(), Error> {
+    namespace.is_own_cluster()?;
     let task = namespace.waiting(&[]).await?;
     let pod = namespace.get(&namespace.path("pods/task-1")).await?;
     let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
@@ -70,9 +68,7 @@ pub(super) async fn evicted_by_the_cluster_autoscaler(namespace: &Namespace<'_>)
     namespace.cordon(node, true).await?;
     namespace.evict("task-1").await?;
     namespace.give_settings().await?;
-    let ended = task.ended().await;
-    namespace.cordon(node, false).await?;
-    let outcome = ended?.exits(0)?.came_to(&["disrupted eviction never evicted", SUCCEEDED])?.outcome()?;
+    let outcome = task.ended().await?.exits(0)?.came_to(&["disrupted eviction never evicted", SUCCEEDED])?.outcome()?;
     same("on another node", &json!(outcome["attempts"][1]["pod"]["node"] != node), &json!(true))?;
     namespace.is_empty().await
 }
@@ -140,14 +136,9 @@ pub(super) async fn provider_fails(namespace: &Namespace<'_>) -> Result<(), Erro
     let node = format!("/api/v1/nodes/{}", namespace.name);
     let object = json!({"metadata": {"name": namespace.name}, "spec": {"taints": [{"key": "kpo.rs/virtual", "effect": "NoSchedule"}]}});
     namespace.post("/api/v1/nodes", &object).await?;
+    namespace.afterwards(Undo::Delete(node.clone()));
     let ready = json!([{"type": "Ready", "status": "True", "reason": "KubeletReady"}]);
     namespace.merge(&format!("{node}/status"), &json!({"status": {"conditions": ready}})).await?;
-    let failed = provider_failed(namespace).await;
-    namespace.delete(&node, &json!({})).await?;
-    failed
-}
-
-async fn provider_failed(namespace: &Namespace<'_>) -> Result<(), Error> {
     let there = format!("spec.nodeName={}", namespace.name);
     let task = namespace.start("run", &super::shell(&["-o", "json", "--set", &there], "true"))?;
     namespace.pod("task-1", "is made", |_| true).await?;

@@ -37,7 +37,7 @@ impl There {
             let flags = [&["-o", "json", "--set", LEAVES], flags].concat();
             namespace.start("run", &ledger.run(task, &flags, script))
         };
-        namespace.is_cordoned(other, true).await?;
+        namespace.cordon(other, true).await?;
         let stays = run("stays", &[], ENDURES)?;
         let waits = run("waits", &["--set", WAITS_FOR_SETTINGS], "echo hello")?;
         let again = run("again", &["--rerun", "idempotent"], ENDS_ELSEWHERE)?;
@@ -46,18 +46,12 @@ impl There {
         let moves =
             [("moves", run("moves", &replaced, ENDS_ELSEWHERE)?), ("twice", run("twice", &twice, ENDS_ELSEWHERE)?)];
         let began = namespace.are_there().await;
-        namespace.is_cordoned(other, false).await?;
+        namespace.cordon(other, false).await?;
         began.map(|()| Self { ledger, stays, waits, again, moves })
     }
 }
 
 impl Namespace<'_> {
-    /// Pods go to other nodes only, or to this one too.
-    async fn is_cordoned(&self, node: &str, cordoned: bool) -> Result<(), Error> {
-        self.merge(&format!("/api/v1/nodes/{node}"), &json!({"spec": {"unschedulable": cordoned}})).await?;
-        Ok(())
-    }
-
     async fn are_there(&self) -> Result<(), Error> {
         for pod in ["stays-1", "again-1", "moves-1", "twice-1"] {
             self.pod(pod, "runs", is_running).await?;
@@ -218,13 +212,13 @@ pub(super) async fn node_gone_for_good(namespace: &Namespace<'_>) -> Result<(), 
         let flags = [&["-o", "json", "--set", "spec.terminationGracePeriodSeconds=2"], flags].concat();
         namespace.start("run", &ledger.run(task, &flags, &format!("echo begun; {ENDS_ELSEWHERE}")))
     };
-    namespace.is_cordoned(&other, true).await?;
+    namespace.cordon(&other, true).await?;
     let (ends, twice) = (run("ends", &[])?, run("twice", &["--rerun", "idempotent"])?);
     let commits = run("commits", &["--rerun", "until-commit"])?;
     for pod in ["ends-1", "twice-1", "commits-1"] {
         namespace.pod(pod, "runs", is_running).await?;
     }
-    namespace.is_cordoned(&other, false).await?;
+    namespace.cordon(&other, false).await?;
     let (_, kubelet) = namespace.victim().await?;
     let broken = Broken::begin(&components, &kubelet, Fault::Killed(Duration::ZERO)).await?;
     namespace.cloud_deletes(&victim).await?;

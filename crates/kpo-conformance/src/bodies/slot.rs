@@ -5,6 +5,7 @@ use crate::Error;
 use crate::cluster::Namespace;
 use crate::command::Started;
 use crate::container::{container, resources};
+use crate::undo::Undo;
 use serde_json::{Value, json};
 
 /// A resource of the body's own, of which one node has one: who wants it too, and is of higher priority, preempts who has it.
@@ -14,15 +15,14 @@ pub(super) struct Slot<'a> {
     resource: String,
 }
 
-/// Plays with a slot, and takes it away again; no pod may be left then.
+/// Plays with a slot; no pod may be left then.
 pub(super) async fn with_slot(
     namespace: &Namespace<'_>,
     play: impl AsyncFnOnce(&Slot<'_>) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let slot = Slot::open(namespace).await?;
-    let played = play(&slot).await;
-    let closed = slot.close().await;
-    played.and(closed)?;
+    play(&slot).await?;
+    slot.give_way().await?;
     namespace.is_empty().await
 }
 
@@ -30,26 +30,17 @@ impl<'a> Slot<'a> {
     async fn open(namespace: &'a Namespace<'a>) -> Result<Self, Error> {
         let node = namespace.nodes().await?.into_iter().next().ok_or("the cluster has no node")?;
         let slot = Self { namespace, node, resource: format!("kpo.rs/{}", namespace.name) };
-        slot.has(json!("1")).await?;
-        let class = json!({"metadata": {"name": namespace.name}, "value": 1_000_000});
-        namespace.post("/apis/scheduling.k8s.io/v1/priorityclasses", &class).await?;
+        // The node's kubelet keeps what somebody says that it has besides.
+        let path = format!("/api/v1/nodes/{}/status", slot.node);
+        namespace.merge(&path, &slot.amount(json!("1"))).await?;
+        namespace.afterwards(Undo::Merge(path, slot.amount(Value::Null)));
+        namespace.priority_class().await?;
         Ok(slot)
     }
 
-    /// The node's kubelet keeps what somebody says that it has besides.
-    async fn has(&self, count: Value) -> Result<(), Error> {
+    fn amount(&self, count: Value) -> Value {
         let amount = json!({ &self.resource: count });
-        let status = json!({"status": {"capacity": amount, "allocatable": amount}});
-        self.namespace.merge(&format!("/api/v1/nodes/{}/status", self.node), &status).await?;
-        Ok(())
-    }
-
-    async fn close(self) -> Result<(), Error> {
-        self.give_way().await?;
-        self.has(Value::Null).await?;
-        let class = format!("/apis/scheduling.k8s.io/v1/priorityclasses/{}", self.namespace.name);
-        self.namespace.delete(&class, &json!({})).await?;
-        Ok(())
+        json!({"status": {"capacity": amount, "allocatable": amount}})
     }
 
     fn resources(&self) -> Value {

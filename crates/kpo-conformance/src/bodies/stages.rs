@@ -262,7 +262,7 @@ pub(super) async fn preempted_at_each_stage(namespace: &Namespace<'_>) -> Result
         let cpu = node_cpu(&namespace.get(&format!("/api/v1/nodes/{node}")).await?)?;
         namespace.daemonset(&node, &format!("{}m", cpu * 95 / 100)).await?;
         let struck = namespace.are_struck(pods).await;
-        namespace.no_daemonset(&node).await?;
+        namespace.no_daemonset().await?;
         struck
     };
     strike(namespace, Preempted, falls).await
@@ -279,6 +279,7 @@ pub(super) async fn evicted_at_each_stage(namespace: &Namespace<'_>) -> Result<(
 }
 
 pub(super) async fn tainted_at_each_stage(namespace: &Namespace<'_>) -> Result<(), Error> {
+    namespace.is_own_cluster()?;
     let taint = &json!([{"key": "kpo.rs/conformance", "effect": "NoExecute"}]);
     let (node, _) = namespace.victim().await?;
     let falls = |node: String, pods: Vec<String>| async move {
@@ -313,11 +314,6 @@ pub(super) async fn force_deleted_at_each_stage(namespace: &Namespace<'_>) -> Re
 }
 
 impl Namespace<'_> {
-    pub(super) async fn taint(&self, node: &str, taints: &Value) -> Result<(), Error> {
-        self.merge(&format!("/api/v1/nodes/{node}"), &json!({"spec": {"taints": taints}})).await?;
-        Ok(())
-    }
-
     /// Waits until each of them carries the disruption's mark, or is gone.
     async fn are_struck(&self, pods: Vec<String>) -> Result<(), Error> {
         let is_marked = |pod: &Value| {

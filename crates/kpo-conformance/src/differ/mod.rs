@@ -58,9 +58,9 @@ impl<'a> Both<'a> {
         Ok(Self { lab: crate::Namespace::named(lab, &name).await?, real: crate::Namespace::named(real, &name).await? })
     }
 
-    async fn remove(self) -> Result<(), Error> {
-        self.lab.remove().await?;
-        self.real.remove().await
+    async fn remove(&self) -> Result<(), Error> {
+        self.lab.undo_all().await?;
+        self.real.undo_all().await
     }
 
     /// Takes away what a sequence has left that was broken off.

@@ -4,6 +4,7 @@ use super::Case;
 use crate::Error;
 use crate::bodies::is_waiting;
 use crate::command::Ended;
+use crate::container::SIDECAR;
 use futures::future::{FutureExt, LocalBoxFuture, ready};
 use serde_json::{Value, json};
 
@@ -84,7 +85,7 @@ impl Kind {
         let flags = match self.course {
             Course::Fails => vec![],
             Course::Succeeds => by_message.to_vec(),
-            Course::LargeResult => vec!["-o", "json", "--result", "--results-image", "kpo.rs/sidecar:1"],
+            Course::LargeResult => vec!["-o", "json", "--result", "--results-image", SIDECAR],
             Course::Evicted => [&by_message[..], &["--set", &waits]].concat(),
             Course::Retried => [&by_message[..], &["--retries", "1"]].concat(),
         };
