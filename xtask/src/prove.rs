@@ -59,6 +59,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
         return Err(format!("there is no stage {unknown}; there are {}", known.join(", ")));
     }
     commit()?;
+    tell_all()?;
     for folder in [LOGS, PROOF] {
         fs::create_dir_all(folder).map_err(|error| format!("{folder}: {error}"))?;
     }
@@ -97,7 +98,7 @@ impl Stage {
     /// The commit on which it passed last.
     fn proved(&self) -> Option<String> {
         let text = fs::read_to_string(self.proof()).ok()?;
-        Some(text.lines().find_map(|line| line.strip_prefix("commit "))?.split(' ').next()?.to_owned())
+        Some(text.lines().find_map(|line| line.strip_prefix("commit "))?.split([' ', ',']).next()?.to_owned())
     }
 
     /// Whether it has passed on what is there now: nothing but documents was changed since.
@@ -126,7 +127,21 @@ impl Stage {
             return Err(format!("{} proves nothing: what it ran on was changed under way", self.name));
         }
         let told = self.told(&before, began.elapsed().as_secs(), &said)?;
-        fs::write(self.proof(), told).map_err(|error| format!("{}: {error}", self.proof().display()))
+        fs::write(self.proof(), told).map_err(|error| format!("{}: {error}", self.proof().display()))?;
+        tell_all()
+    }
+
+    /// Its line in the table of all.
+    fn line(&self) -> String {
+        let text = fs::read_to_string(self.proof()).unwrap_or_default();
+        let said = |prefix: &str| text.lines().find_map(|line| line.strip_prefix(prefix)).map(str::to_owned);
+        match (said("commit "), said("`")) {
+            (Some(commit), Some(command)) => {
+                let (command, took) = command.split_once("`: ").unwrap_or((&command, ""));
+                format!("| [{0}]({0}.md) | `{command}` | {took} | {commit} |\n", self.name)
+            }
+            _ => format!("| {} | | never passed | |\n", self.name),
+        }
     }
 
     fn clear(&self) -> Result<(), String> {
@@ -142,10 +157,10 @@ impl Stage {
     }
 
     fn told(&self, commit: &str, seconds: u64, log: &str) -> Result<String, String> {
-        let date = git(&["show", "--no-patch", "--format=%cs", "HEAD"])?;
+        let date = today()?;
         let env: String = self.env.iter().map(|(key, value)| format!("{key}={value} ")).collect();
         Ok(format!(
-            "# {}\n\n`{env}cargo xtask {}`: passed in {seconds} s\n\ncommit {commit} of {date}, on {}\n\n{}",
+            "# {}\n\n`{env}cargo xtask {}`: passed in {seconds} s\n\ncommit {commit}, on {date}, on {}\n\n{}",
             self.name,
             self.arguments.join(" "),
             machine(),
@@ -162,7 +177,22 @@ impl Stage {
     }
 }
 
-/// The lines of a run that count something: tests, bodies, sequences, and the tables of figures.
+/// What there is to be read first: which stage passed when.
+fn tell_all() -> Result<(), String> {
+    let path = format!("{PROOF}/README.md");
+    let before = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
+    let head = before.split_once("\n| ").map_or(before.trim_end(), |(head, _)| head.trim_end());
+    let lines: String = STAGES.iter().map(Stage::line).collect();
+    let table = format!("{head}\n\n| stage | command | | commit, day, machine |\n|---|---|---|---|\n{lines}");
+    fs::write(&path, table).map_err(|error| format!("{path}: {error}"))
+}
+
+fn today() -> Result<String, String> {
+    let output = Command::new("date").args(["-u", "+%F"]).output().map_err(|error| format!("date: {error}"))?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// The lines of a run that count something: tests, bodies and their names, sequences, and the tables of figures.
 fn counts(log: &str) -> String {
     let passed: Vec<u64> = log
         .lines()
@@ -184,7 +214,9 @@ fn counts(log: &str) -> String {
             told += &format!("- {}\n\n", line.trim());
         }
     }
-    told
+    let bodies: Vec<&str> =
+        log.lines().filter_map(|line| line.split_once(" s  ok ")).map(|(_, name)| name.trim()).collect();
+    if bodies.is_empty() { told } else { told + &format!("Bodies: {}\n", bodies.join(" ")) }
 }
 
 fn machine() -> String {
@@ -201,9 +233,9 @@ mod tests {
 
     #[test]
     fn what_counts_is_kept() {
-        let log = "running 3 tests\ntest result: ok. 3 passed; 0 failed\ntest result: ok. 4 passed; 0 failed\n  0.1 s  ok  burst\n\
+        let log = "running 3 tests\ntest result: ok. 3 passed; 0 failed\ntest result: ok. 4 passed; 0 failed\n  0.1 s  ok      burst\n\
             cluster v1.34.4: 35 passed, 0 failed\n| a | b |\nlab and cluster: 2000 sequences, 0 differ\n";
-        let told = "- 7 tests passed\n- cluster v1.34.4: 35 passed, 0 failed\n\n| a | b |\n- lab and cluster: 2000 sequences, 0 differ\n\n";
+        let told = "- 7 tests passed\n- cluster v1.34.4: 35 passed, 0 failed\n\n| a | b |\n- lab and cluster: 2000 sequences, 0 differ\n\nBodies: burst\n";
         assert_eq!(counts(log), told);
     }
 

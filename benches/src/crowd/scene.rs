@@ -78,6 +78,7 @@ impl<'a> Scene<'a> {
                 Ok(audit.heard(&self.namespace)?.preempted.len() as u64 >= self.victims())
             })
             .await?;
+            self.leave("early", self.count.div_ceil(TASKS_OF_A_NODE)).await?;
             self.nodes("late", self.victims().div_ceil(TASKS_OF_A_NODE)).await
         };
         let (given, ()) = futures::future::try_join((way.run)(self, &audit), disturb).await?;
@@ -89,7 +90,19 @@ impl<'a> Scene<'a> {
             let mut pod = self.pod(self.count);
             pod["metadata"] = json!({"name": format!("agent-{number}")});
             pod["spec"]["priorityClassName"] = json!("crowd-high");
+            // As a DaemonSet's pod does.
+            pod["spec"]["tolerations"] = json!([{"key": "node.kubernetes.io/unschedulable", "operator": "Exists"}]);
             self.post(&format!("/api/v1/namespaces/{}/pods", self.agents()), &pod).await?;
+        }
+        Ok(())
+    }
+
+    /// Nobody comes to these nodes any more: a victim that did would wait there for a preemption that is over.
+    async fn leave(&self, age: &str, count: u64) -> Result<(), Error> {
+        for number in 0..count {
+            let request = Request::patch(format!("/api/v1/nodes/{age}-{number}"));
+            let body = serde_json::to_vec(&json!({"spec": {"unschedulable": true}}))?;
+            self.send(request.header("content-type", "application/merge-patch+json").body(body)?).await?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use clap::Args;
 /// End a task: delete its pod, with grace
 ///
 /// This process takes the task over from its observer, wherever that is, so that it is not run again. It waits for the pod's end, and exits
-/// with 0 when the task has ended, even if it had ended before.
+/// with 0 when the task has ended, even if it had ended before; with 66 where no pod of it is left.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CancelArgs {

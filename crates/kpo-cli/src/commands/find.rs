@@ -8,9 +8,11 @@ use kpo::request::{Call, RequestError};
 use kpo_core::marks;
 use serde_json::Value;
 
-/// What keeps a trace of a task that nobody watches.
-pub(super) const PROTECT: &str =
-    "A pod that is taken away while nobody watches leaves no trace, unless its task was run with --protect.";
+/// What would have left a trace of a task without a pod.
+pub(super) const TRACES: [&str; 2] = [
+    "A task that has ended is cleaned up: --on-finish=keep-failed keeps the last pod of a failure, with its log.",
+    "A pod that is taken away while nobody watches leaves no trace, unless its task was run with --protect.",
+];
 
 /// The newest pod of a task of that name.
 pub(super) async fn newest(pods: &PodManager, task: &str, call: Call) -> Result<Option<Value>, RequestError> {
@@ -28,7 +30,8 @@ pub(super) async fn no_pod(pods: &PodManager, command: &str, task: &str, again: 
             .hint(format!("{program} {command} {owner}{again}"));
     }
     let text = format!("no pod of task {task} in namespace {}: finished and cleaned up, or lost", pods.namespace());
-    CliError::new(ErrorKind::NotFound, text).hint(format!("Those that have one: {program} ls{again}")).hint(PROTECT)
+    let error = CliError::new(ErrorKind::NotFound, text).hint(format!("Those that have one: {program} ls{again}"));
+    TRACES.into_iter().fold(error, CliError::hint)
 }
 
 /// The task of the pod of that name. `None`: there is no such pod, or it cannot be looked at.

@@ -108,7 +108,7 @@ pub(crate) fn record_page(record: &AttemptRecord, known: Known<'_>, then: &str) 
 }
 
 /// The page of a pod that is gone, and of which only events are left.
-pub(crate) fn events_page(pod: &str, events: &[ClusterEvent], next: &str) -> String {
+pub(crate) fn events_page(pod: &str, events: &[ClusterEvent], next: &[&str]) -> String {
     let mut told: Vec<&ClusterEvent> = events.iter().collect();
     told.sort_by_key(|event| event.time());
     // Another pod may have had the name before.
@@ -123,7 +123,10 @@ pub(crate) fn events_page(pod: &str, events: &[ClusterEvent], next: &str) -> Str
     let seen = told.iter().map(line).collect();
     let proof = vec!["none: these are events only, which may be incomplete, and no verdict rests on them".to_owned()];
     let headline = format!("gone: what became of it is not known   (pod {pod})");
-    sections(&headline, [("proof", proof), ("seen", seen), ("next", vec![next.to_owned()])])
+    sections(
+        &headline,
+        [("proof", proof), ("seen", seen), ("next", next.iter().map(|line| (*line).to_owned()).collect())],
+    )
 }
 
 fn sections<const N: usize>(headline: &str, sections: [(&str, Vec<String>); N]) -> String {

@@ -24,6 +24,8 @@ impl Namespace<'_> {
 
     /// Takes over a task that this account may only look at.
     async fn is_only_followed(&self, kubeconfig: &Path) -> Result<Ended, Error> {
+        // The name is in use until then.
+        self.is_empty().await?;
         let task = self.start("run", &shell(&["--on-finish", "keep"], "sleep 3; echo hello"))?;
         self.pod("task-1", "runs", super::is_running).await?;
         let ended = self.start_as(kubeconfig, "attach", &["task", "--take-over"])?.ended().await?;

@@ -322,14 +322,29 @@ fn webhook(line: &mut Line) -> Result<Statement, ScriptError> {
     Ok(Statement::Webhook(injection))
 }
 
+/// What a rule may allow; all of it: `*`.
+const VERBS: [&str; 9] = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", "*"];
+
+/// Each of a list that is written with commas has to be known by what `part` takes of it: a rule with another one would allow nothing by it.
+fn each_is(list: &Word, known: &[&str], part: impl Fn(&str) -> &str) -> Result<(), ScriptError> {
+    let Some(unknown) = list.text.split(',').find(|one| !known.contains(&part(one))) else { return Ok(()) };
+    let mut word = list.clone();
+    word.text = unknown.to_owned();
+    Err(Line::unknown(&word, known))
+}
+
 /// `token runner may get,watch on pods,pods/log [in team-a]`.
 fn token(line: &mut Line) -> Result<Statement, ScriptError> {
     let word = line.next("the user's name")?;
     let name = token_name(&word)?;
     line.expect("may")?;
-    let verbs = line.next("the verbs, as get,watch")?.text;
+    let verbs = line.next("the verbs, as get,watch")?;
+    each_is(&verbs, &VERBS, |verb| verb)?;
     line.expect("on")?;
-    let rule = Rule::new(&verbs, &line.next("the resources, as pods,pods/log")?.text);
+    let resources = line.next("the resources, as pods,pods/log")?;
+    let served: Vec<&str> = Resource::ALL.iter().map(|resource| resource.plural()).chain(["*"]).collect();
+    each_is(&resources, &served, |resource| resource.split('/').next().unwrap_or_default())?;
+    let rule = Rule::new(&verbs.text, &resources.text);
     let rule = if line.take("in") { rule.within(&line.next("the namespace")?.text) } else { rule };
     Ok(Statement::Token(name, rule))
 }

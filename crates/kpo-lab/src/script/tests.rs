@@ -110,6 +110,11 @@ fn errors_say_where_and_what_to_do() {
         ),
         ("token lab may get on pods", "1:7: \"lab\" is the administrator's own name; choose another"),
         (
+            "token r may get,fly on pods",
+            "1:13: \"fly\" is not understood here; write one of: get, list, watch, create, update, patch, delete, deletecollection, *",
+        ),
+        ("token r may get on pods/log,pod", "1:20: \"pod\" is not understood here; did you mean \"pods\"?"),
+        (
             "token \"a: b\" may get on pods",
             "1:7: \"a: b\" is no name for a token; write small letters, digits, \"-\" and \".\"",
         ),

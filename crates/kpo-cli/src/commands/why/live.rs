@@ -38,10 +38,11 @@ pub(super) async fn explain(args: &WhyArgs) -> Result<String, CliError> {
         return Ok(page);
     }
     let again = args.connection.again(&namespace);
-    Err(CliError::new(ErrorKind::NotFound, format!("{none}, no task of that name has one, and no event tells of one"))
-        .hint("To record the next: kubectl get pods -w -o json --output-watch-events")
-        .hint(format!("Tasks that have a pod: {} ls{again}", render::program()))
-        .hint(find::PROTECT))
+    let error =
+        CliError::new(ErrorKind::NotFound, format!("{none}, no task of that name has one, and no event tells of one"))
+            .hint("To record the next: kubectl get pods -w -o json --output-watch-events")
+            .hint(format!("Tasks that have a pod: {} ls{again}", render::program()));
+    Err(find::TRACES.into_iter().fold(error, CliError::hint))
 }
 
 /// What the events tell of a pod of that name, or of a task's first, that is gone. `None`: there are none, or they may not be read.
@@ -54,7 +55,7 @@ async fn of_events(pods: &PodManager, name: &str) -> Result<Option<String>, CliE
         };
         let told: Vec<ClusterEvent> = events.iter().filter_map(|event| ClusterEvent::deserialize(event).ok()).collect();
         if !told.is_empty() {
-            return Ok(Some(render::events_page(&pod, &told, find::PROTECT)));
+            return Ok(Some(render::events_page(&pod, &told, &find::TRACES)));
         }
     }
     Ok(None)
