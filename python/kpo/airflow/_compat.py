@@ -5,16 +5,35 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, AirflowTaskTimeout
+    from airflow.sdk.exceptions import (
+        AirflowException,
+        AirflowFailException,
+        AirflowSkipException,
+        AirflowTaskTerminated,
+        AirflowTaskTimeout,
+    )
 else:
     try:
         from airflow.sdk.exceptions import (
             AirflowException,
             AirflowFailException,
             AirflowSkipException,
+            AirflowTaskTerminated,
             AirflowTaskTimeout,
         )
     except ImportError:
-        from airflow.exceptions import AirflowException, AirflowFailException, AirflowSkipException, AirflowTaskTimeout
+        from airflow.exceptions import (
+            AirflowException,
+            AirflowFailException,
+            AirflowSkipException,
+            AirflowTaskTerminated,
+            AirflowTaskTimeout,
+        )
 
-__all__ = ["AirflowException", "AirflowFailException", "AirflowSkipException", "AirflowTaskTimeout"]
+__all__ = [
+    "AirflowException",
+    "AirflowFailException",
+    "AirflowSkipException",
+    "AirflowTaskTerminated",
+    "AirflowTaskTimeout",
+]

@@ -17,7 +17,7 @@ import kpo
 from kpo import events
 from kpo.airflow import _connection, _event, _log, _options, _params, _pod, _read, _stop, exceptions
 from kpo.airflow._callbacks import Callbacks, wants_lines
-from kpo.airflow._compat import AirflowException, AirflowSkipException, AirflowTaskTimeout
+from kpo.airflow._compat import AirflowException, AirflowSkipException, AirflowTaskTerminated, AirflowTaskTimeout
 from kpo.airflow.pod_manager import PodManager
 from kpo.airflow.trigger import KpoPodTrigger
 
@@ -178,7 +178,7 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         with self._client() as client:
             task = self._adopted(found, client, context, callbacks) or self._new_task(client, protect=True)
             until = _IS_THERE if self._is_protected() else (events.Running,)
-            with self._under_way(task):
+            with self._under_way(task, context, callbacks):
                 outcome = self._follow(task, context, callbacks, until=until)
                 if outcome is not None:
                     return self._end(outcome, context, callbacks)
@@ -223,7 +223,7 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
             return None
         name = found.metadata.labels[_TASK_LABEL]
         if not self.reattach_on_restart:
-            self._clear(name, client)
+            self._clear(name, client, context, callbacks)
             return None
         if found.status is not None and found.status.phase == "Failed":
             outcome = self._finish(self._attach(name, client, []), context, callbacks)
@@ -233,17 +233,17 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         self.log.info("[kpo] task %s of an earlier try is there: going on with it", name)
         return self._attach(name, client, _options.followed(self, self.pod_request_obj))
 
-    def _clear(self, name: str, client: kpo.Client) -> None:
+    def _clear(self, name: str, client: kpo.Client, context: Any, callbacks: Callbacks) -> None:
         """Stops a task of an earlier try: never two live pods of one task instance."""
         self.log.warning("[kpo] task %s of an earlier try is there, and durable is off: it is stopped first", name)
         task = self._attach(name, client, [])
-        with self._under_way(task):
+        with self._under_way(task, context, callbacks):
             task.cancel()
             task.outcome()
 
     def _finish(self, task: kpo.Task, context: Any, callbacks: Callbacks) -> kpo.Outcome | None:
         """Ends a task that has failed. None: it has not, and lives on."""
-        with self._under_way(task):
+        with self._under_way(task, context, callbacks):
             while not task.ended:
                 event = task.next_event(_STEP)
                 if isinstance(event, events.OutcomeReady):
@@ -262,8 +262,8 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         return kpo.attach(name, client=client, namespace=namespace, take_over=True, logs=logs, on_interrupt="detach")
 
     @contextmanager
-    def _under_way(self, task: kpo.Task) -> Iterator[None]:
-        """For as long as this process observes the task: when its time is up, its pod goes."""
+    def _under_way(self, task: kpo.Task, context: Any, callbacks: Callbacks) -> Iterator[None]:
+        """For as long as this process observes the task: when its time is up, or a user stops it, its pod goes."""
         self._task = task
         try:
             with task:
@@ -272,11 +272,14 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
                 except AirflowTaskTimeout:
                     self._expire(task)
                     raise
+                except AirflowTaskTerminated:
+                    self._end_terminated(task, context, callbacks)
+                    raise
         finally:
             self._task = None
 
     def _run(self, task: kpo.Task, context: Any, callbacks: Callbacks) -> Any:
-        with self._under_way(task):
+        with self._under_way(task, context, callbacks):
             return self._end(self._follow(task, context, callbacks), context, callbacks)
 
     def _follow(
@@ -407,7 +410,7 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         with self._client() as client:
             try:
                 task = self._attach(name, client, logs)
-                with self._under_way(task):
+                with self._under_way(task, context, callbacks):
                     outcome = _event.told(event, self._follow(task, context, callbacks))
                     return self._end(outcome, context, callbacks)
             except kpo.NotFoundError:
@@ -456,6 +459,16 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         raise exceptions.PodLeft(
             f"the worker is being stopped, and {why}: pod {self._current} is left as it is, for the next try to go on with"
         )
+
+    def _end_terminated(self, task: kpo.Task, context: Any, callbacks: Callbacks) -> None:
+        """Airflow 2 raises that wherever the task is, right after ``on_kill``, and ends the process when it is told: what becomes of the pod is seen to
+        before."""
+        self._stop(task, context)
+        if self._outcome is None:
+            self._end(self._follow(task, context, callbacks), context, callbacks)
+        else:
+            # Its program had ended before, and the user wants none of it.
+            self._take()
 
     def _expire(self, task: kpo.Task) -> None:
         """The task's execution_timeout is over."""
