@@ -89,6 +89,8 @@ class Task:
         take_over: bool,
         pod: PodLike | None,
         logs: Any,
+        nonce: str | None,
+        over: bool,
     ) -> Self:
         self = cls.__new__(cls)
         manifest = None if pod is None else _pod.manifest(pod)
@@ -96,7 +98,14 @@ class Task:
 
         def begin(native: _kpo.Client, default: str | None) -> _kpo.Job:
             return _kpo.attach(
-                native, task, namespace=namespace or default, take_over=take_over, manifest=manifest, logs=wanted
+                native,
+                task,
+                namespace=namespace or default,
+                take_over=take_over,
+                manifest=manifest,
+                logs=wanted,
+                nonce=nonce,
+                over=over,
             )
 
         self._prepare(client, on_interrupt, begin)
@@ -125,6 +134,11 @@ class Task:
     def container(self) -> str:
         """The task's own container. Known once it has begun."""
         return self._followed().container
+
+    @property
+    def nonce(self) -> str:
+        """What tells it from other tasks of the same id: ``attach`` takes it. Known once it has begun."""
+        return self._followed().nonce
 
     def _followed(self) -> _kpo.Followed:
         if self._native is None:
@@ -411,6 +425,8 @@ def attach(
     pod: PodLike | None = None,
     logs: bool | list[str] = True,
     on_interrupt: OnInterrupt = "detach",
+    nonce: str | None = None,
+    over: bool = False,
 ) -> Task:
     """Goes on with a task that was left, or whose process is gone: its log comes from the start.
 
@@ -418,8 +434,10 @@ def attach(
         take_over: whether this process becomes the task's observer, which makes the next attempt where one is due, and cleans up. Else it only
             follows.
         pod: the manifest, where it was too large to travel with the pod.
+        nonce: the task's (``Task.nonce``): pods of others of the same id are left alone. None: all pods of that id must be of one task.
+        over: whether its outcome is known: it is only cleaned up, and no other attempt made, whatever is found of it.
 
     Raises:
         NotFoundError: when it begins: there is no pod of it.
     """
-    return Task._attaching(task, client, on_interrupt, namespace, take_over, pod, logs)
+    return Task._attaching(task, client, on_interrupt, namespace, take_over, pod, logs, nonce, over)

@@ -128,6 +128,8 @@ class Adopted(Event):
     follows: bool
     #: Whether the manifest is known here: without it no other attempt is ever made from here.
     recreates: bool
+    #: What it was found as. ``ending``: it has ended, or is being ended, since before it was found; ``over``: its outcome was taken, and its pod is kept.
+    found: Literal["living", "ending", "over"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -404,6 +404,8 @@ pub enum Event {
         follows: bool,
         /// Whether the manifest as submitted is known here: without it no other attempt is ever made from here.
         recreates: bool,
+        /// What it was found as.
+        found: Found,
     },
     /// Its gate was lifted.
     Ungated {
@@ -493,6 +495,18 @@ pub enum Event {
     },
     /// The outcome was taken by the caller and everything is cleaned up.
     Finished,
+}
+
+/// What an attempt is found as by who attaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Found {
+    /// It waits, or runs.
+    Living,
+    /// It has ended, or is being ended: that began before it was found, so that it concerns who observed it then.
+    Ending,
+    /// The task is over, its outcome was taken, and its pod is kept.
+    Over,
 }
 
 /// What follows an attempt's verdict.

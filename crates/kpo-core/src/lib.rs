@@ -17,8 +17,8 @@ pub mod time;
 pub mod verdict;
 
 pub use contract::{
-    Because, Carried, Command, CommandId, Create, Event, Hindrance, Input, Next, NoRerun, Output, Refusal, Reply,
-    Sight, Stop, Wait,
+    Because, Carried, Command, CommandId, Create, Event, Found, Hindrance, Input, Next, NoRerun, Output, Refusal,
+    Reply, Sight, Stop, Wait,
 };
 pub use ledger::{Absence, End, Entry, Fact, Ledger, Sign, Situation};
 pub use outcome::{AttemptRecord, AttemptVerdict, Outcome, PodRef, Times};

@@ -30,6 +30,7 @@ struct Following {
     task: String,
     namespace: String,
     container: String,
+    nonce: String,
 }
 
 impl Drop for Following {
@@ -75,9 +76,9 @@ fn run(open: &Open, request: TaskRequest) -> Result<Running, Error> {
     }
 }
 
-/// Attaches to a task: `manifest` is the one it was started with, where it was too large to travel with the pod.
+/// Attaches to a task: `manifest` is the one it was started with, where it was too large to travel with the pod. `over`: no other attempt is made.
 #[pyfunction]
-#[pyo3(signature = (client, task, *, namespace, take_over, manifest, logs))]
+#[pyo3(signature = (client, task, *, namespace, take_over, manifest, logs, nonce, over))]
 pub(crate) fn attach(
     client: &Client,
     task: String,
@@ -85,6 +86,8 @@ pub(crate) fn attach(
     take_over: bool,
     manifest: Option<String>,
     logs: Option<Vec<String>>,
+    nonce: Option<String>,
+    over: bool,
 ) -> PyResult<Job> {
     let open = client.open()?;
     let namespace = namespace.unwrap_or_else(|| open.hook.default_namespace().to_owned());
@@ -93,7 +96,7 @@ pub(crate) fn attach(
     let (own, wanted) = (Arc::clone(&engine), Wanted::of(logs));
     let attaching = async move {
         let role = if take_over { Role::TakesOver } else { Role::Follows };
-        let request = AttachRequest { task, namespace, take_over, template };
+        let request = AttachRequest { task, namespace, take_over, template, nonce, over };
         let running = attached(&open, request).await?;
         Ok(follow(running, role, &[], wanted, &own))
     };
@@ -147,6 +150,7 @@ fn follow(mut running: Running, role: Role, unused: &[String], wanted: Wanted, e
         task: spec.task,
         namespace: spec.namespace,
         container: spec.template.container,
+        nonce: spec.nonce,
     }))
 }
 
@@ -221,5 +225,11 @@ impl Followed {
     #[getter]
     fn container(&self) -> PyResult<String> {
         Ok(self.0.get()?.container.clone())
+    }
+
+    /// What tells the task from others of the same id.
+    #[getter]
+    fn nonce(&self) -> PyResult<String> {
+        Ok(self.0.get()?.nonce.clone())
     }
 }

@@ -393,6 +393,7 @@ impl<'s> Runner<'s> {
             take_over,
             has_manifest: true,
             nonce: None,
+            over: false,
         };
         let (namespace, task) = (spec.namespace.clone(), spec.task.clone());
         if self.sabotage == Some(Sabotage::RefuseAttach) {

@@ -62,9 +62,9 @@ pub use chain::chain;
 pub use hook::KubernetesHook;
 pub use kpo_core::{
     AttachError, AttemptRecord, AttemptVerdict, Because, Carried, Cause, Class, Clocks, Create, Event as TaskEvent,
-    Hindrance, Input, Naming, Next, NoRerun, OnFinish, OnUnsignedDelete, Outcome, Pod, PodRef, Proof, Reason, Rerun,
-    RerunPolicy, ResultBy, Sight, Spec, Started, Stop, Template as SpecTemplate, Time, Times, Verdict, exit, pod,
-    spec::ExitZeroAfterTerm, sweep::Due,
+    Found, Hindrance, Input, Naming, Next, NoRerun, OnFinish, OnUnsignedDelete, Outcome, Pod, PodRef, Proof, Reason,
+    Rerun, RerunPolicy, ResultBy, Sight, Spec, Started, Stop, Template as SpecTemplate, Time, Times, Verdict, exit,
+    pod, spec::ExitZeroAfterTerm, sweep::Due,
 };
 pub use manager::PodManager;
 

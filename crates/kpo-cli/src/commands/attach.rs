@@ -121,7 +121,7 @@ impl Attaching<'_> {
     fn request(&self, namespace: &str, template: Option<Template>) -> AttachRequest {
         let (task, namespace) = (self.task.to_owned(), namespace.to_owned());
         let take_over = matches!(self.errand, Errand::TakeOver | Errand::Cancel);
-        AttachRequest { task, namespace, take_over, template }
+        AttachRequest { task, namespace, take_over, template, nonce: None, over: false }
     }
 
     /// Who takes a task over and may not delete its pod has only sent its observer away: that right is asked about before.

@@ -5,8 +5,8 @@ use crate::printer::Tone;
 use crate::retries::Retry;
 use crate::session::Errand;
 use kpo_core::{
-    AttemptRecord, AttemptVerdict, Because, Cause, Class, Event, Hindrance, Next, NoRerun, Outcome, PodRef, Proof,
-    Reason, Spec, Started, Stop, Time, Times, Verdict,
+    AttemptRecord, AttemptVerdict, Because, Cause, Class, Event, Found, Hindrance, Next, NoRerun, Outcome, PodRef,
+    Proof, Reason, Spec, Started, Stop, Time, Times, Verdict,
 };
 use std::time::Duration;
 

@@ -85,7 +85,7 @@ fn samples() -> Vec<Event> {
     let ended = |next| Event::Ended { attempt: 1, verdict: Box::new(verdict()), next };
     let mut events = vec![
         Event::Created { attempt: 1, pod: pod(), uid: uid(), at_most: 9, backoff: Some(span) },
-        Event::Adopted { attempt: 1, pod: pod(), uid: uid(), follows: true, recreates: false },
+        Event::Adopted { attempt: 1, pod: pod(), uid: uid(), follows: true, recreates: false, found: Found::Ending },
         Event::Ungated { attempt: 1 },
         Event::Assigned { attempt: 1, node: node() },
         Event::Running { attempt: 1, node: node() },

@@ -2,7 +2,8 @@
 
 use super::hold::{STOP_MARGIN, is_gated};
 use super::{Attempt, Leaving, Observer, Stage, State, Task};
-use crate::contract::{Carried, Command, Event, Hindrance, NoRerun, Output, Reply, Sight};
+use crate::contract::{Carried, Command, Event, Found, Hindrance, NoRerun, Output, Reply, Sight};
+use crate::ledger::Situation;
 use crate::outcome::{AttemptRecord, Times};
 use crate::pod::Pod;
 use crate::spec::Template;
@@ -70,6 +71,8 @@ pub struct Attach {
     pub has_manifest: bool,
     /// The nonce, where it is known. `None`: the pods must agree on one.
     pub nonce: Option<String>,
+    /// Whether the task is known to be over: whatever is found of it, no other attempt is made.
+    pub over: bool,
 }
 
 impl Task {
@@ -92,18 +95,33 @@ impl Task {
         task.state.current.ledger.observe(now, Sight::Present, &current);
         task.state.current.times = found_times(&current, &task.state.spec.template);
         task.hold_found_gate();
+        let found = task.found_as(over.is_some(), is_newest);
         task.say(Event::Adopted {
             attempt: task.state.current.number,
             pod: task.state.current.name.clone(),
             uid: task.state.current.uid(),
             follows: !how.take_over,
             recreates: how.has_manifest,
+            found,
         });
         if !is_newest {
             task.miss_successor(&current, over);
         }
         task.advance();
         Ok(task)
+    }
+
+    /// What the current attempt is to who has just found it. The newest pod may be that of an attempt before.
+    fn found_as(&self, is_over: bool, is_newest: bool) -> Found {
+        let current = &self.state.current;
+        let has_ended =
+            self.state.situation() == Situation::Ended || current.ledger.own_is_over(&self.state.spec.template);
+        let is_ending = has_ended || current.is_terminating() || self.wish_of_another().is_some();
+        match is_over {
+            true => Found::Over,
+            false if is_ending || !is_newest => Found::Ending,
+            false => Found::Living,
+        }
     }
 
     /// The newest pod says that there was an attempt after its own, which was about to run, and perhaps what became of it: it is gone, and else
@@ -260,6 +278,7 @@ impl Task {
             uid: self.state.current.uid(),
             follows: true,
             recreates: self.state.barred.is_none(),
+            found: Found::Living,
         });
         self.go(Stage::Following);
     }
@@ -374,6 +393,7 @@ fn found(now: Time, how: &Attach, pod: &Pod, carried: Carried) -> State {
     // With a verdict on the pod (it was kept) the task is over, and its outcome was taken.
     state.barred = match carried.verdict {
         Some(_) => Some(NoRerun::Over),
+        None if how.over => Some(NoRerun::Over),
         None => (!how.has_manifest).then_some(NoRerun::NoManifest),
     };
     state

@@ -122,7 +122,7 @@ impl Task {
     // --- stopping -----------------------------------------------------------------------------------------------------------------
 
     /// What another observer was about to stop it for, when it died: the user's wish stands, and so does a deadline.
-    fn wish_of_another(&self) -> Option<Reason> {
+    pub(super) fn wish_of_another(&self) -> Option<Reason> {
         let signed = self.state.current.ledger.signed().filter(|_| !self.state.current.is_terminating());
         signed.filter(|reason| matches!(reason, Reason::CancelledByUser | Reason::Timeout))
     }
@@ -202,9 +202,27 @@ impl Task {
     }
 
     /// Writes onto the pod why it is about to be deleted: who else observes the task need not take it for somebody's whim, and who takes it over
-    /// goes on with it. Nobody signs for an observer that may not write.
+    /// goes on with it. Nobody signs for an observer that may not write, nor on a pod that has changed: it may be another observer's by now, who
+    /// would take it for the user's wish.
     fn sign(&mut self, reason: Reason) {
-        self.command(self.state.current.annotate(marks::STOPPING, reason.code().to_owned()));
+        let current = &self.state.current;
+        let annotate = Command::Annotate {
+            name: current.name.clone(),
+            uid: current.uid(),
+            annotations: vec![(marks::STOPPING.to_owned(), reason.code().to_owned())],
+            active_deadline_seconds: None,
+            resource_version: Some(current.resource_version()),
+        };
+        self.command(annotate);
+    }
+
+    /// The answer to its signature. Where the pod has changed meanwhile, that is looked at, and it is signed again.
+    pub(super) fn was_signed(&mut self, uid: &str, reply: Reply) {
+        if reply == Reply::Conflict && self.state.current.ledger.uid() == Some(uid) {
+            self.state.current.said.signed = false;
+            self.state.current.met_conflict(self.state.now);
+        }
+        self.annotated(uid, reply);
     }
 
     pub(super) fn deleted(&mut self, uid: &str, reply: Reply) {
@@ -243,4 +261,9 @@ impl Task {
         let class = if reason.is_launch_failure() { Class::LaunchFailed } else { Class::Cancelled };
         self.conclude(bare_verdict(class, reason, Some(why)))
     }
+}
+
+/// Whether these annotations say why the pod is about to be deleted.
+pub(super) fn is_signature(annotations: &[(String, String)]) -> bool {
+    annotations.iter().any(|(key, _)| key == marks::STOPPING)
 }

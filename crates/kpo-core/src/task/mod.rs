@@ -303,6 +303,9 @@ impl Task {
             Command::Annotate { uid, annotations, .. } if self.is_telling(&uid, &annotations) => {
                 self.told_predecessor(&uid, reply);
             }
+            Command::Annotate { uid, annotations, .. } if following::is_signature(&annotations) => {
+                self.was_signed(&uid, reply)
+            }
             Command::Annotate { uid, .. } => self.annotated(&uid, reply),
             Command::Protect { uid, .. } => self.protected(&uid, reply),
             Command::ListEvents { uid, .. } => self.told(&uid, reply),

@@ -13,7 +13,7 @@ mod successors;
 mod unwatched;
 
 use super::*;
-use crate::contract::{Create, Next, NoRerun};
+use crate::contract::{Carried, Create, Found, Next, NoRerun};
 use crate::outcome::Outcome;
 use crate::spec::{Clocks, Naming, OnFinish, RerunPolicy};
 use crate::verdict::{Class, Proof, Started, Verdict};
@@ -253,7 +253,7 @@ impl Bench {
     /// That it is about to delete the current pod, and why, answered.
     fn signed(&mut self, reason: Reason) {
         let (id, command) = self.command();
-        let Command::Annotate { annotations, resource_version: None, .. } = command else {
+        let Command::Annotate { annotations, resource_version: Some(_), .. } = command else {
             panic!("a signature is expected: {command:?}")
         };
         assert_eq!(annotations, [(marks::STOPPING.to_owned(), reason.code().to_owned())]);
@@ -301,7 +301,7 @@ fn attached(take_over: bool, shown: impl Fn(Shown) -> Vec<Shown>) -> Bench {
 
 fn attaching(take_over: bool) -> Attach {
     let (task, observer) = ("t".to_owned(), "you".to_owned());
-    Attach { task, observer, take_over, has_manifest: true, nonce: None }
+    Attach { task, observer, take_over, has_manifest: true, nonce: None, over: false }
 }
 
 /// The pods that one who attaches finds, made from the first attempt's.

@@ -29,6 +29,10 @@ pub struct AttachRequest {
     pub take_over: bool,
     /// The manifest, where the caller has it. `None`: the one that travels with the pod.
     pub template: Option<Template>,
+    /// The task's nonce, where it is known: pods of a namesake are left alone. `None`: all pods of that id must be of one task.
+    pub nonce: Option<String>,
+    /// Whether the task is known to be over: whatever is found of it, no other attempt is made. Default: it may go on.
+    pub over: bool,
 }
 
 /// Why a task could not be attached to.
@@ -56,7 +60,8 @@ pub enum AttachFailure {
 /// ```no_run
 /// # async fn example(hook: kpo::KubernetesHook) -> Result<(), Box<dyn std::error::Error>> {
 /// use kpo::driver::{self, AttachRequest, What};
-/// let request = AttachRequest { task: "nightly".into(), namespace: "batch".into(), take_over: true, template: None };
+/// let (task, namespace) = ("nightly".into(), "batch".into());
+/// let request = AttachRequest { task, namespace, take_over: true, template: None, nonce: None, over: false };
 /// let mut running = driver::attach(&hook, request).await?;
 /// println!("asked for with {} reruns", running.spec().rerun.never_started);
 /// while let Some(event) = running.next().await {
@@ -91,7 +96,11 @@ pub async fn attach_beside(
     // Looking begins before the list, so that nothing falls in between. Where it cannot begin, that is told, and the list says why.
     eyes.said().await;
     let relists = eyes.relists();
-    let found = found(&pods, &request.task).await?;
+    let mut found = found(&pods, &request.task).await?;
+    let of_another = |pod: &Value| {
+        request.nonce.as_deref().is_some_and(|nonce| pod["metadata"]["annotations"][marks::NONCE] != nonce)
+    };
+    found.retain(|pod| !of_another(pod));
     let template = request.template.or_else(|| found.iter().rev().find_map(carried_template));
     let seen: Vec<Pod> = found.into_iter().filter_map(|pod| serde_json::from_value(pod).ok()).collect();
     seen.iter().for_each(|pod| eyes.expect_since(relists, &PodVersion::of(pod)));
@@ -102,7 +111,8 @@ pub async fn attach_beside(
         observer: identity::observer(),
         take_over: request.take_over,
         has_manifest: template.is_some(),
-        nonce: None,
+        nonce: request.nonce,
+        over: request.over,
     };
     let core = Task::attach(clock.now(), &how, seen)?;
     let request = template.map(|template| asked_for(core.spec().clone(), template));

@@ -97,7 +97,8 @@ fn moved_on(to: Option<Value>, mut fails: bool) -> ScriptedServer {
 
 /// What a follower learns of the first attempt.
 async fn follow(server: &ScriptedServer) -> Option<Class> {
-    let request = AttachRequest { task: "t".into(), namespace: "default".into(), take_over: false, template: None };
+    let (task, namespace) = ("t".into(), "default".into());
+    let request = AttachRequest { task, namespace, take_over: false, template: None, nonce: None, over: false };
     let mut running = attach(&server.hook(), request).await.expect("it is there");
     let ended = async {
         while let Some(event) = running.next().await {

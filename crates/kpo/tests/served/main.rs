@@ -71,7 +71,8 @@ fn request() -> TaskRequest {
 }
 
 async fn attach(hook: &KubernetesHook, take_over: bool) -> Running {
-    let request = AttachRequest { task: "t".into(), namespace: "default".into(), take_over, template: None };
+    let (task, namespace) = ("t".into(), "default".into());
+    let request = AttachRequest { task, namespace, take_over, template: None, nonce: None, over: false };
     driver::attach(hook, request).await.expect("it is there")
 }
 

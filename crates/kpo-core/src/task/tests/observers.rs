@@ -291,3 +291,72 @@ fn one_who_finds_a_pod_that_has_ended_tells_its_own_times() {
     let span = times.ended.unwrap().since(times.started.unwrap());
     assert_eq!(span, Duration::from_secs(2));
 }
+
+/// Who signs may have been taken over without having seen it yet: who took over would take the signature for the user's wish.
+#[test]
+fn no_signature_is_put_on_a_pod_that_was_taken_over() {
+    let mut bench = Bench::default();
+    let shown = bench.run(Shown::new("t-1", 1));
+    bench.stop(Stop::User);
+    let (sign, Command::Annotate { resource_version, .. }) = bench.command() else { panic!("a signature is expected") };
+    assert!(resource_version.is_some());
+    bench.reply(sign, Reply::Conflict);
+    let (read, Command::Read { .. }) = bench.command() else { panic!("it is looked at") };
+    let taken = shown.with("/metadata/annotations/kpo.rs~1observer", json!("you/2"));
+    bench.reply(read, Reply::Pod(Box::new(taken.with("/metadata/resourceVersion", json!("9")).pod())));
+    bench.silence();
+    assert!(bench.events.contains(&Event::TakenOver { by: "you/2".to_owned() }));
+}
+
+#[test]
+fn a_pod_that_has_changed_is_signed_as_it_is_then() {
+    let mut bench = Bench::default();
+    let shown = bench.run(Shown::new("t-1", 1));
+    bench.stop(Stop::User);
+    let (sign, _) = bench.command();
+    bench.reply(sign, Reply::Conflict);
+    let (read, _) = bench.command();
+    bench.reply(read, Reply::Pod(Box::new(shown.on("node-1").with("/metadata/resourceVersion", json!("9")).pod())));
+    bench.stopped(Reason::CancelledByUser);
+}
+
+#[test]
+fn who_attaches_is_told_what_it_was_found_as() {
+    let found_as = |shown: &dyn Fn(Shown) -> Shown| {
+        let mut bench = attached(true, |pod| vec![shown(pod.on("node-1").running())]);
+        bench.commands();
+        let found = bench.events.iter().find_map(|event| match event {
+            Event::Adopted { found, .. } => Some(*found),
+            _ => None,
+        });
+        found.unwrap()
+    };
+    let signed = |pod: Shown, reason: Reason| pod.with("/metadata/annotations/kpo.rs~1stopping", json!(reason.code()));
+    assert_eq!(found_as(&|pod| pod), Found::Living);
+    assert_eq!(found_as(&|pod| signed(pod, Reason::StartTimeout)), Found::Living);
+    assert_eq!(found_as(&|pod| signed(pod, Reason::CancelledByUser)), Found::Ending);
+    assert_eq!(found_as(&Shown::terminating), Found::Ending);
+    assert_eq!(found_as(&|pod| pod.exited(0)), Found::Ending);
+    assert_eq!(found_as(&|pod| pod.exited(3)), Found::Ending);
+    let over = |pod: Shown| {
+        let mut carried = Carried::from_json(pod.pod().annotation(marks::STATE).unwrap()).unwrap();
+        carried.verdict = Some(never_started());
+        pod.with("/metadata/annotations/kpo.rs~1state", json!(carried.to_json()))
+    };
+    assert_eq!(found_as(&over), Found::Over);
+}
+
+/// Who knows what a task came to, and cleans it up, runs nothing again: what is found may be judged otherwise than by who saw it happen.
+#[test]
+fn a_task_that_is_known_to_be_over_is_not_run_again() {
+    let how = Attach { over: true, ..attaching(true) };
+    let pods = found(|shown| vec![shown.on("node-1")]);
+    let mut bench = Bench::of(Task::attach(Time::from_secs(1_000), &how, pods).unwrap(), Time::from_secs(1_000));
+    let (mark, _) = bench.command();
+    let taken = Shown::new("t-1", 1).on("node-1").with("/metadata/annotations/kpo.rs~1observer", json!("you/2"));
+    bench.reply(mark, Reply::Pod(Box::new(taken.pod())));
+    bench.gone(&taken.preempted().never_ran());
+    bench.tell(vec![]);
+    bench.finish();
+    assert_eq!(bench.ended()[0].1, &Next::End { why: Some(NoRerun::Over) });
+}
