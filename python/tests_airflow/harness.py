@@ -166,11 +166,16 @@ class Shell:
 
 def pods(lab: kpo.Lab, namespace: str = "default") -> list[Any]:
     """What is in the cluster, when all that is on its way out has gone: the kubelet takes a pod away a moment after its delete."""
+    while True:
+        found = all_pods(lab, namespace)
+        if not any(pod.metadata.deletion_timestamp for pod in found):
+            return found
+
+
+def all_pods(lab: kpo.Lab, namespace: str = "default") -> list[Any]:
+    """What is in the cluster now."""
     configuration = kubernetes_client.Configuration()
     kubernetes_config.load_kube_config(lab.kubeconfig_path, client_configuration=configuration)
     with kubernetes_client.ApiClient(configuration) as api:
-        core = kubernetes_client.CoreV1Api(api)
-        while True:
-            found: list[Any] = core.list_namespaced_pod(namespace).items
-            if not any(pod.metadata.deletion_timestamp for pod in found):
-                return found
+        found: list[Any] = kubernetes_client.CoreV1Api(api).list_namespaced_pod(namespace).items
+        return found

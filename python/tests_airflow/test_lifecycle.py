@@ -14,7 +14,7 @@ from typing import Any
 import pendulum
 import pytest
 import yaml
-from harness import DAG, Ran, Shell, pods
+from harness import DAG, Ran, Shell, all_pods, pods
 from kubernetes import client as kubernetes_client
 from kubernetes.client import models as k8s
 
@@ -171,6 +171,46 @@ def test_a_success_beside_a_container_that_failed_is_taken(sync: Shell) -> None:
         assert pods(lab) == []
     assert ran.state == "success"
     assert ran.xcom["return_value"] == 7
+
+
+def test_a_pod_that_is_ending_is_waited_for_and_not_gone_on_with(sync: Shell) -> None:
+    """A clear while the pod that a user's stop has deleted is still there: the new try makes its own, and never are there two."""
+
+    class Cleared(FirstTryLeaves):
+        def execute(self, context: Any) -> Any:
+            if context["ti"].try_number > 1:
+                [pod] = pods(lab)
+                stop(lab, pod.metadata.labels["kpo.rs/task"])
+            return super().execute(context)
+
+        def _was_that_trys(self, *rest: Any) -> bool:
+            # What was long is short from now on.
+            [pod] = all_pods(lab)
+            self.client.delete_namespaced_pod(pod.metadata.name, "default", grace_period_seconds=1)
+            return super()._was_that_trys(*rest)
+
+        def _at_attempt(self, event: Any, *rest: Any) -> None:
+            assert [pod.metadata.name for pod in all_pods(lab)] == [event.pod]
+            super()._at_attempt(event, *rest)
+
+    with kpo.lab("quiet") as lab:
+        script = '[ "$TRY" = 2 ] && exit 0; trap "" TERM; while true; do sleep 0.1; done'
+        ran = sync(lab, script, Cleared, env_vars={"TRY": "{{ ti.try_number }}"}, termination_grace_period=60)
+        assert lab.requests()["create pods"] == 2
+        assert pods(lab) == []
+    assert ran.state == "success"
+    assert ran.has("is ending: its end is waited for")
+
+
+def stop(lab: kpo.Lab, name: str) -> None:
+    """As the observer before does it that a user has stopped, until its deletion is under way."""
+    with kpo.attach(name, client=lab.client(), take_over=True) as task:
+        task.cancel()
+        for event in task:
+            if isinstance(event, kpo.events.Deleting):
+                break
+        _wait_until(lambda: all_pods(lab)[0].metadata.deletion_timestamp)
+        task.detach()
 
 
 def test_without_durable_the_earlier_trys_pod_is_stopped_first(sync: Shell) -> None:
@@ -371,6 +411,7 @@ def test_a_trigger_serialises_all_it_takes() -> None:
         "deadline": 5.0,
         "cancels": False,
         "trigger_kwargs": {"a": 1},
+        "try_number": 2,
     }
     path, serialised = KpoPodTrigger(**arguments).serialize()
     assert path == f"{KpoPodTrigger.__module__}.{KpoPodTrigger.__qualname__}"
@@ -451,29 +492,76 @@ def test_before_airflow_3_3_a_trigger_asks_who_stopped_it(
         assert len(pods(lab)) == left
 
 
+class Notes(KpoPodTrigger):
+    """Tells when it has found its task."""
+
+    async def until_adopted(self) -> asyncio.Future[Any]:
+        self.adopted = asyncio.Event()
+        running = asyncio.ensure_future(first(self))
+        await self.adopted.wait()
+        return running
+
+    async def _outcome(self, task: Any, log: Any) -> Any:
+        await task.__anext__()
+        self.adopted.set()
+        return await super()._outcome(task, log)
+
+
+async def cancelled(running: asyncio.Future[Any]) -> None:
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
 def test_a_trigger_that_ends_leaves_the_pod() -> None:
     """A restart of the triggerer."""
 
-    async def cancelled(of: Notes) -> None:
-        running = asyncio.ensure_future(first(of))
-        await of.adopted.wait()
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
-
-    class Notes(KpoPodTrigger):
-        adopted = asyncio.Event()
-
-        async def _outcome(self, task: Any, log: Any) -> Any:
-            await task.__anext__()
-            self.adopted.set()
-            return await super()._outcome(task, log)
+    async def restarted(of: Notes) -> None:
+        await cancelled(await of.until_adopted())
+        await of.cleanup()
 
     with kpo.lab("quiet") as lab:
         begun(lab)
-        arguments = trigger(lab).serialize()[1]
-        asyncio.run(cancelled(Notes(**arguments)))
+        asyncio.run(restarted(Notes(**trigger(lab).serialize()[1])))
         assert [pod.status.phase for pod in pods(lab)] != []
+
+
+@pytest.mark.parametrize("is_taken_over", [False, True])
+def test_a_user_who_stops_a_task_under_way(is_taken_over: bool) -> None:
+    """A clear stops the old try's trigger, and the new try may have gone on with the pod by then: it is that one's."""
+
+    async def killed(lab: kpo.Lab, of: Notes) -> None:
+        running = await of.until_adopted()
+        if is_taken_over:
+            await asyncio.to_thread(go_on, lab)
+        await cancelled(running)
+        await of.on_kill()
+        await of.cleanup()
+
+    with kpo.lab("quiet") as lab:
+        begun(lab)
+        asyncio.run(killed(lab, Notes(**trigger(lab).serialize()[1])))
+        assert len(pods(lab)) == (1 if is_taken_over else 0)
+
+
+def go_on(lab: kpo.Lab) -> None:
+    """As a newer try's worker, until the pod is its own."""
+
+    def mark() -> Any:
+        return all_pods(lab)[0].metadata.annotations["kpo.rs/observer"]
+
+    before = mark()
+    with kpo.attach("juice", client=lab.client(), take_over=True) as task:
+        _wait_until(lambda: task.next_event(0.05) is None and mark() != before)
+        task.detach()
+
+
+@pytest.mark.parametrize(("label", "left"), [("1", 0), ("2", 1)])
+def test_a_trigger_that_has_not_begun_goes_by_the_label(label: str, left: int) -> None:
+    with kpo.lab("quiet") as lab:
+        begun(lab, set={"metadata.labels.try_number": label})
+        asyncio.run(trigger(lab, try_number=1).on_kill())
+        assert len(pods(lab)) == left
 
 
 # --- secrets -----------------------------------------------------------------------------------------------------------------------------

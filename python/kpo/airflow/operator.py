@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
@@ -160,32 +160,57 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         return self.execute_async(context) if self.deferrable else self.execute_sync(context)
 
     def execute_sync(self, context: Any) -> Any:
-        callbacks = self._prepare(context)
-        found = self._predecessor(context)
-        if found is not None and not _is_ours(found):
-            self._tell_of_upstreams(found)
-            return super().execute_sync(context)
-        with self._client() as client:
-            task = self._adopted(found, client, context, callbacks) or self._new_task(client, protect=False)
-            return self._run(task, context, callbacks)
+        return self._execute(context, super().execute_sync, self._run)
 
     def execute_async(self, context: Any) -> Any:
+        return self._execute(context, super().execute_async, self._begin)
+
+    def _execute(self, context: Any, upstreams: Callable[[Any], Any], run: Callable[..., Any]) -> Any:
         callbacks = self._prepare(context)
         found = self._predecessor(context)
         if found is not None and not _is_ours(found):
             self._tell_of_upstreams(found)
-            return super().execute_async(context)
+            return upstreams(context)
         with self._client() as client:
-            task = self._adopted(found, client, context, callbacks) or self._new_task(client, protect=True)
-            until = _IS_THERE if self._is_protected() else (events.Running,)
-            with self._under_way(task, context, callbacks):
-                outcome = self._follow(task, context, callbacks, until=until)
-                if outcome is not None:
-                    return self._end(outcome, context, callbacks)
-                name = task.name
-                task.detach()
-        self._defer(name, context)
-        return None
+            if found is None:
+                return run(self._new_task(client), context, callbacks)
+            return self._go_on(found, client, context, callbacks, run)
+
+    def _go_on(
+        self, found: V1Pod, client: kpo.Client, context: Any, callbacks: Callbacks, run: Callable[..., Any]
+    ) -> Any:
+        """Goes on with the task of an earlier try; where there is nothing to go on with, this one has its own."""
+        name = found.metadata.labels[_TASK_LABEL]
+        logs = _options.followed(self, self.pod_request_obj)
+        is_there = False
+        try:
+            if not self.reattach_on_restart:
+                self._clear(name, client, context, callbacks)
+            else:
+                self.log.info("[kpo] task %s of an earlier try is there: going on with it", name)
+                self._label_try(found, context)
+                return run(self._attach(name, client, logs), context, callbacks, only_living=True)
+        except kpo.NotFoundError:
+            self.log.warning("[kpo] pod %s of an earlier try has vanished", found.metadata.name)
+        except _NotLivingError as found_as:
+            is_there = not found_as.is_over and not self._was_that_trys(name, client, context, callbacks)
+        return run(self._attach(name, client, logs) if is_there else self._new_task(client), context, callbacks)
+
+    def _run(self, task: kpo.Task, context: Any, callbacks: Callbacks, *, only_living: bool = False) -> Any:
+        with self._under_way(task, context, callbacks):
+            outcome = self._follow(task, context, callbacks, only_living=only_living)
+            return self._end(outcome, context, callbacks)
+
+    def _begin(self, task: kpo.Task, context: Any, callbacks: Callbacks, *, only_living: bool = False) -> Any:
+        """The same in a worker that hands it over to a trigger as soon as nothing is lost by that."""
+        until = _IS_THERE if self._is_protected() else (events.Running,)
+        with self._under_way(task, context, callbacks):
+            outcome = self._follow(task, context, callbacks, until=until, only_living=only_living)
+            if outcome is not None:
+                return self._end(outcome, context, callbacks)
+            name = task.name
+            task.detach()
+        return self._defer(name, context)
 
     def _predecessor(self, context: Any) -> V1Pod | None:
         """The pod of an earlier try, whose worker is gone. One of upstream's only where this try may go on with it."""
@@ -213,62 +238,52 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         self._refresh_cached_properties()  # type: ignore[no-untyped-call]
         return self.client.api_client.configuration
 
-    def _new_task(self, client: kpo.Client, *, protect: bool) -> kpo.Task:
-        options = _options.of(self, self.pod_request_obj, protect=protect)
+    def _new_task(self, client: kpo.Client) -> kpo.Task:
+        options = _options.of(self, self.pod_request_obj, protect=self.deferrable)
         return kpo.Task(self.pod_request_obj, client=client, on_interrupt="detach", **options)
-
-    def _adopted(self, found: V1Pod | None, client: kpo.Client, context: Any, callbacks: Callbacks) -> kpo.Task | None:
-        """The task of an earlier try. None: there is none, or it has failed, which was that try's: this one has its own."""
-        if found is None:
-            return None
-        name = found.metadata.labels[_TASK_LABEL]
-        if not self.reattach_on_restart:
-            self._clear(name, client, context, callbacks)
-            return None
-        if found.status is not None and found.status.phase == "Failed":
-            outcome = self._finish(self._attach(name, client, []), context, callbacks)
-            if outcome is not None:
-                self.log.warning("[kpo] the earlier try's task %s: %s", name, outcome.message)
-                return None
-        self.log.info("[kpo] task %s of an earlier try is there: going on with it", name)
-        return self._attach(name, client, _options.followed(self, self.pod_request_obj))
 
     def _clear(self, name: str, client: kpo.Client, context: Any, callbacks: Callbacks) -> None:
         """Stops a task of an earlier try: never two live pods of one task instance."""
         self.log.warning("[kpo] task %s of an earlier try is there, and durable is off: it is stopped first", name)
-        task = self._attach(name, client, [])
-        with self._under_way(task, context, callbacks):
+        with self._under_way(self._attach(name, client, []), context, callbacks) as task:
             task.cancel()
-            task.outcome()
-
-    def _finish(self, task: kpo.Task, context: Any, callbacks: Callbacks) -> kpo.Outcome | None:
-        """Ends a task that has failed. None: it has not, and lives on."""
-        with self._under_way(task, context, callbacks):
-            while not task.ended:
-                event = task.next_event(_STEP)
+            for event in self._events(task, context):
                 if isinstance(event, events.OutcomeReady):
-                    if not event.outcome.succeeded:
-                        return event.outcome
-                    # Left as it is, and its result with it: who goes on takes it.
-                    task.close()
-                    return None
+                    return
+
+    def _was_that_trys(self, name: str, client: kpo.Client, context: Any, callbacks: Callbacks) -> bool:
+        """Waits for the end of what was ending when it was found: two at once there are never. What it comes to is the earlier try's, but for a success,
+        and for another attempt in which it lives on."""
+        self.log.info("[kpo] task %s is ending: its end is waited for", name)
+        with self._under_way(self._attach(name, client, []), context, callbacks) as task:
+            for event in self._events(task, context):
+                if isinstance(event, events.OutcomeReady):
+                    return self._is_no_success(task, event.outcome)
                 if isinstance(event, events.Created):
-                    break
-            task.detach()
-            return None
+                    task.detach()
+                    return False
+        return True
+
+    def _is_no_success(self, task: kpo.Task, outcome: kpo.Outcome) -> bool:
+        if outcome.succeeded:
+            # Left as it is, and its result with it: who goes on takes it.
+            task.close()
+            return False
+        self.log.warning("[kpo] the earlier try's task %s: %s", outcome.task, outcome.message)
+        return True
 
     def _attach(self, name: str, client: kpo.Client, logs: list[str]) -> kpo.Task:
         namespace = (self.pod_request_obj or self._under_name).metadata.namespace
         return kpo.attach(name, client=client, namespace=namespace, take_over=True, logs=logs, on_interrupt="detach")
 
     @contextmanager
-    def _under_way(self, task: kpo.Task, context: Any, callbacks: Callbacks) -> Iterator[None]:
+    def _under_way(self, task: kpo.Task, context: Any, callbacks: Callbacks) -> Iterator[kpo.Task]:
         """For as long as this process observes the task: when its time is up, or a user stops it, its pod goes."""
         self._task = task
         try:
             with task:
                 try:
-                    yield
+                    yield task
                 except AirflowTaskTimeout:
                     self._expire(task)
                     raise
@@ -278,23 +293,35 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         finally:
             self._task = None
 
-    def _run(self, task: kpo.Task, context: Any, callbacks: Callbacks) -> Any:
-        with self._under_way(task, context, callbacks):
-            return self._end(self._follow(task, context, callbacks), context, callbacks)
-
-    def _follow(
-        self, task: kpo.Task, context: Any, callbacks: Callbacks, until: tuple[type[events.Event], ...] = ()
-    ) -> Any:
-        """Tells what happens, until the outcome is there, or one of those events."""
-        log = self._task_log(callbacks)
+    def _events(self, task: kpo.Task, context: Any) -> Iterator[events.Event]:
+        """What happens to it, until nothing comes any more. Whoever stops this worker is heard in between."""
         while True:
             event = task.next_event(_STEP)
             if self._killed:
                 self._stop(task, context)
-            if event is None:
-                if task.ended:
-                    return task.outcome()
-                continue
+            if event is not None:
+                yield event
+            elif task.ended:
+                return
+
+    def _follow(
+        self,
+        task: kpo.Task,
+        context: Any,
+        callbacks: Callbacks,
+        *,
+        until: tuple[type[events.Event], ...] = (),
+        only_living: bool = False,
+    ) -> Any:
+        """Tells what happens, until the outcome is there, or one of those events.
+
+        Raises:
+            _NotLivingError: with ``only_living``, of a task that was found as anything else.
+        """
+        log = self._task_log(callbacks)
+        for event in self._events(task, context):
+            if only_living and isinstance(event, events.Adopted) and event.found != "living":
+                raise _NotLivingError(is_over=event.found == "over")
             log.tell(event)
             if isinstance(event, (events.Created, events.Adopted)):
                 self._at_attempt(event, task, context, callbacks)
@@ -304,6 +331,7 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
                 return event.outcome
             if isinstance(event, until):
                 return None
+        return task.outcome()
 
     def _task_log(self, callbacks: Callbacks) -> _log.TaskLog:
         return _log.TaskLog(
@@ -326,18 +354,19 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         context["ti"].xcom_push(key="pod_namespace", value=task.namespace)
         if self.reattach_on_restart:
             self._remember(event, task.namespace, context)
-        if isinstance(event, events.Adopted) and self.pod_request_obj is not None:
-            self._label_try(event, task.namespace, context)
         if is_first:
             callbacks.tell_of_pod("on_pod_creation")
 
-    def _label_try(self, event: events.Adopted, namespace: str, context: Any) -> None:
-        """``airflow kubernetes cleanup-pods`` goes by that label."""
+    def _label_try(self, found: V1Pod, context: Any) -> None:
+        """Before it is gone on with: a trigger of an earlier try goes by that label, and so does ``airflow kubernetes cleanup-pods``."""
+        meta = found.metadata
         labels = {"try_number": str(context["ti"].try_number)}
         try:
-            self.client.patch_namespaced_pod(event.pod, namespace, {"metadata": {"uid": event.uid, "labels": labels}})
+            self.client.patch_namespaced_pod(
+                meta.name, meta.namespace, {"metadata": {"uid": meta.uid, "labels": labels}}
+            )
         except Exception:
-            self.log.warning("[kpo] the label try_number of pod %s could not be set", event.pod)
+            self.log.warning("[kpo] the label try_number of pod %s could not be set", meta.name)
 
     def _at_start(self, callbacks: Callbacks) -> None:
         """Its program runs: told once a task, whichever attempt it is."""
@@ -371,6 +400,7 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
             deadline=deadline,
             cancels=self.on_kill_action.value == "delete_pod",
             trigger_kwargs=more,
+            try_number=context["ti"].try_number,
         )
         left = None if deadline is None else timedelta(seconds=max(0.0, deadline - time.time()) + _BACKSTOP)
         self.defer(trigger=trigger, method_name="trigger_reentry", timeout=left)
@@ -558,6 +588,14 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         error = exceptions.of(outcome, strict=self.strict)("\n".join(lines))
         error.outcome = outcome  # type: ignore[attr-defined]
         return error
+
+
+class _NotLivingError(Exception):
+    """What was found of a task is over, or ending: nothing to go on with before its end."""
+
+    def __init__(self, *, is_over: bool) -> None:
+        super().__init__()
+        self.is_over = is_over
 
 
 def _is_ours(pod: V1Pod) -> bool:

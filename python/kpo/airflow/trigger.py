@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
@@ -19,6 +20,9 @@ from kpo.airflow import _connection, _event, _log, _shared
 
 #: Whether the triggerer tells of a user's stop: Airflow 3.3 and later.
 _HAS_ON_KILL = hasattr(BaseTrigger, "on_kill")
+
+#: How long a pod is asked for of which it is to be known whose it is, in seconds: Airflow waits half a minute for ``on_kill``.
+_PATIENCE = 10.0
 
 #: The reason of a task that was stopped because its time was up.
 _TIME_IS_UP = "timeout"
@@ -37,6 +41,7 @@ class KpoPodTrigger(BaseTrigger):
         deadline: when the task's time is up, in seconds since 1970. None: never.
         cancels: whether a user's stop deletes the pod.
         trigger_kwargs: handed on in the event.
+        try_number: the try that has deferred it. None: not known.
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class KpoPodTrigger(BaseTrigger):
         deadline: float | None = None,
         cancels: bool = True,
         trigger_kwargs: dict[str, Any] | None = None,
+        try_number: int | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         # BaseTrigger has a property ``task``.
@@ -69,7 +75,10 @@ class KpoPodTrigger(BaseTrigger):
         self.deadline = deadline
         self.cancels = cancels
         self.trigger_kwargs = dict(trigger_kwargs or {})
+        self.try_number = try_number
         self._has_ended = False
+        #: The task that was followed when the trigger was cancelled, and what keeps it.
+        self._held: tuple[kpo.Task, AsyncExitStack] | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
@@ -87,6 +96,7 @@ class KpoPodTrigger(BaseTrigger):
                 "deadline": self.deadline,
                 "cancels": self.cancels,
                 "trigger_kwargs": self.trigger_kwargs,
+                "try_number": self.try_number,
             },
         )
 
@@ -111,15 +121,19 @@ class KpoPodTrigger(BaseTrigger):
 
     async def _follow(self) -> dict[str, Any]:
         log = _log.TaskLog(self.log, prefix=self.prefix)
-        async with _shared.client(self._key(), self._client) as client:
+        async with AsyncExitStack() as opened:
+            client = await opened.enter_async_context(_shared.client(self._key(), self._client))
             task = self._attach(client, self.logs)
+            # Left as it is: the outcome is not taken here.
+            opened.callback(task.close)
+            await task.__aenter__()
             try:
-                await task.__aenter__()
                 with _Deadline(self.deadline, task):
                     outcome = await self._outcome(task, log)
-            finally:
-                # Left as it is: the outcome is not taken here.
-                task.close()
+            except asyncio.CancelledError:
+                # Whether by a user is told next, if at all: until then it is observed.
+                self._held = task, opened.pop_all()
+                raise
         return _event.of(outcome, more=self.trigger_kwargs)
 
     def _attach(self, client: kpo.Client, logs: list[str]) -> kpo.Task:
@@ -145,19 +159,47 @@ class KpoPodTrigger(BaseTrigger):
             log.tell(event)
 
     async def on_kill(self) -> None:
-        """A user has stopped the task while it was deferred (Airflow 3.3 and later)."""
+        """A user has stopped the task while it was deferred (Airflow 3.3 and later). The pod of a newer try, which has taken it over, stays."""
         if self._has_ended or not self.cancels:
+            return
+        if self._held is not None:
+            await self._stop(self._held[0])
             return
         async with _shared.client(("kill", self._key()), self._client) as client:
             try:
-                async with self._attach(client, []) as task:
-                    task.cancel()
-                    await task
+                if not await self._is_newer_trys(client):
+                    async with self._attach(client, []) as task:
+                        await self._stop(task)
             except kpo.NotFoundError:
                 # It is gone already.
                 return
 
+    async def _stop(self, task: kpo.Task) -> None:
+        """As the observer that it is. One that was taken over only leaves by that."""
+        task.cancel()
+        async for event in task:
+            if isinstance(event, events.TakenOver):
+                self.log.info("[kpo] %s is a newer try's by now: its pod stays", self.task_name)
+
+    async def _is_newer_trys(self, client: kpo.Client) -> bool:
+        """By the label which whoever goes on with a pod puts there before."""
+        names = await client.find_async(self.task_name, namespace=self.namespace)
+        if self.try_number is None or not names:
+            return False
+        pod = await client.read_pod_async(names[-1], namespace=self.namespace, within=_PATIENCE)
+        label = pod["metadata"]["labels"].get("try_number", "")
+        return label.isdigit() and int(label) > self.try_number
+
     async def cleanup(self) -> None:
+        """The last that is called, whatever has happened."""
+        try:
+            await self._ask_who_stops_it()
+        finally:
+            if self._held is not None:
+                await self._held[1].aclose()
+                self._held = None
+
+    async def _ask_who_stops_it(self) -> None:
         """Before Airflow 3.3 nobody calls ``on_kill``: whether a user has stopped the task, and not only somebody the triggerer, is asked."""
         if _HAS_ON_KILL or self._has_ended:
             return
