@@ -9,7 +9,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import pendulum
 import pytest
@@ -211,6 +211,73 @@ def stop(lab: kpo.Lab, name: str) -> None:
                 break
         _wait_until(lambda: all_pods(lab)[0].metadata.deletion_timestamp)
         task.detach()
+
+
+class Store:
+    """Airflow's store of a task's state (3.3), which stays when the task is tried again."""
+
+    kept: ClassVar[dict[str, Any]] = {}
+
+    get = kept.get
+
+    def set(self, key: str, value: Any) -> None:
+        self.kept[key] = json.loads(json.dumps(value))
+
+    def delete(self, key: str) -> None:
+        self.kept.pop(key, None)
+
+
+class Stored(FirstTryLeaves):
+    """The same with a store, also where Airflow has none."""
+
+    def execute(self, context: Any) -> Any:
+        if context["ti"].try_number == 1:
+            Store.kept.clear()
+        context["task_state_store"] = Store()
+        return super().execute(context)
+
+
+LIVES_ON = "echo begun; i=0; while [ $i -lt 20 ]; do sleep 0.1; i=$((i+1)); done"
+
+
+def test_a_label_that_changes_from_try_to_try_hides_no_pod(sync: Shell) -> None:
+    with kpo.lab("quiet") as lab:
+        ran = sync(lab, LIVES_ON, FirstTryLeaves, labels={"try": "{{ ti.try_number }}"})
+        assert lab.requests()["create pods"] == 1
+    assert ran.state == "success"
+
+
+def test_a_pod_that_lost_its_labels_is_found_by_what_was_written_down(sync: Shell) -> None:
+    class Unlabelled(Stored):
+        def execute(self, context: Any) -> Any:
+            if context["ti"].try_number > 1:
+                [pod] = pods(lab)
+                assert Store.kept["pod_identifier"]["uid"] == pod.metadata.uid
+                lost = {"dag_id": None, "task_id": "another", "run_id": None}
+                self.client.patch_namespaced_pod(pod.metadata.name, "default", {"metadata": {"labels": lost}})
+            return super().execute(context)
+
+    with kpo.lab("quiet") as lab:
+        ran = sync(lab, LIVES_ON, Unlabelled)
+        assert lab.requests()["create pods"] == 1
+        assert pods(lab) == []
+    assert ran.state == "success"
+
+
+def test_a_namesake_of_what_was_written_down_is_left_alone(sync: Shell) -> None:
+    class Replaced(Stored):
+        def execute(self, context: Any) -> Any:
+            if context["ti"].try_number > 1:
+                name = pods(lab)[0].metadata.name
+                self.client.delete_namespaced_pod(name, "default", grace_period_seconds=0)
+                spec = {"containers": [{"name": "c", "image": "busybox", "command": ["sleep", "60"]}]}
+                self.client.create_namespaced_pod("default", {"metadata": {"name": name}, "spec": spec})
+            return super().execute(context)
+
+    with kpo.lab("quiet") as lab:
+        ran = sync(lab, '[ "$TRY" = 2 ] || sleep 60', Replaced, env_vars={"TRY": "{{ ti.try_number }}"})
+        assert [pod.metadata.labels for pod in pods(lab)] == [None]
+    assert ran.state == "success"
 
 
 def test_without_durable_the_earlier_trys_pod_is_stopped_first(sync: Shell) -> None:

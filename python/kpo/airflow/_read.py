@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+from airflow.providers.cncf.kubernetes.kubernetes_helper_functions import generic_api_retry
 from airflow.providers.cncf.kubernetes.utils.pod_manager import PodNotFoundException
 
 from kpo import _kpo, _pod
@@ -15,6 +17,15 @@ DELAYS: tuple[float, ...] = tuple(_kpo.read_delays())
 
 #: Pods whose last sight is remembered for the message.
 _REMEMBERED = 256
+
+
+T = TypeVar("T")
+
+
+def again(call: Callable[[], T]) -> T:
+    """What it gives. Transport errors, 409, 429 and 5xx are tried again, as upstream does it; never a 404."""
+    retried: Callable[[], T] = generic_api_retry(call)  # type: ignore[no-untyped-call]
+    return retried()
 
 
 def is_not_found(error: BaseException) -> bool:

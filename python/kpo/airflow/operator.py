@@ -15,7 +15,7 @@ from kubernetes.client import models as k8s
 
 import kpo
 from kpo import events
-from kpo.airflow import _connection, _event, _log, _options, _params, _pod, _read, _stop, exceptions
+from kpo.airflow import _connection, _earlier, _event, _log, _options, _params, _pod, _read, _stop, exceptions
 from kpo.airflow._callbacks import Callbacks, wants_lines
 from kpo.airflow._compat import AirflowException, AirflowSkipException, AirflowTaskTerminated, AirflowTaskTimeout
 from kpo.airflow.pod_manager import PodManager
@@ -37,10 +37,6 @@ _BACKSTOP = 60
 
 #: How often a trigger that has lost sight is followed by another, before the worker looks itself.
 _REDEFERRALS = 3
-
-#: The label by which a task's pods are found.
-_TASK_LABEL = "kpo.rs/task"
-_ATTEMPT_LABEL = "kpo.rs/attempt"
 
 
 class KubernetesPodOperator(upstream.KubernetesPodOperator):
@@ -123,8 +119,7 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
     def find_pod(self, namespace: str, context: Any, *, exclude_checked: bool = True) -> V1Pod | None:
         """The newest pod of this task instance: a task may have several at a time, one of each attempt."""
         selector = self._build_find_pod_label_selector(context, exclude_checked=exclude_checked)
-        pods = self.client.list_namespaced_pod(namespace=namespace, label_selector=selector).items
-        return max(pods, key=_age, default=None)
+        return _earlier.newest_of(_earlier.listed(self, namespace, selector))
 
     def current_pod(self, context: Any) -> V1Pod | None:
         """The pod of the attempt under way, as it is now; as it was seen last where it is gone."""
@@ -168,7 +163,7 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
     def _execute(self, context: Any, upstreams: Callable[[Any], Any], run: Callable[..., Any]) -> Any:
         callbacks = self._prepare(context)
         found = self._predecessor(context)
-        if found is not None and not _is_ours(found):
+        if found is not None and not _earlier.is_ours(found):
             self._tell_of_upstreams(found)
             return upstreams(context)
         with self._client() as client:
@@ -180,7 +175,7 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         self, found: V1Pod, client: kpo.Client, context: Any, callbacks: Callbacks, run: Callable[..., Any]
     ) -> Any:
         """Goes on with the task of an earlier try; where there is nothing to go on with, this one has its own."""
-        name = found.metadata.labels[_TASK_LABEL]
+        name = found.metadata.labels[_earlier.TASK_LABEL]
         logs = _options.followed(self, self.pod_request_obj)
         is_there = False
         try:
@@ -214,8 +209,8 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
 
     def _predecessor(self, context: Any) -> V1Pod | None:
         """The pod of an earlier try, whose worker is gone. One of upstream's only where this try may go on with it."""
-        found = self.find_pod(self._requested.metadata.namespace, context)
-        return found if found is None or _is_ours(found) or self.reattach_on_restart else None
+        found = _earlier.find(self, context)
+        return found if found is None or _earlier.is_ours(found) or self.reattach_on_restart else None
 
     def _tell_of_upstreams(self, found: V1Pod) -> None:
         self.log.warning("[kpo] pod %s was begun by upstream's operator, which ends it, too", found.metadata.name)
@@ -353,7 +348,7 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         context["ti"].xcom_push(key="pod_name", value=event.pod)
         context["ti"].xcom_push(key="pod_namespace", value=task.namespace)
         if self.reattach_on_restart:
-            self._remember(event, task.namespace, context)
+            _earlier.write_down(self, context, event, task)
         if is_first:
             callbacks.tell_of_pod("on_pod_creation")
 
@@ -373,12 +368,6 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         if not self._was_started:
             self._was_started = True
             callbacks.tell_of_pod("on_pod_starting")
-
-    def _remember(self, event: events.Created | events.Adopted, namespace: str, context: Any) -> None:
-        """As upstream does it, so that upstream's can go on with it; and the UID."""
-        store = context.get("task_state_store") if hasattr(context, "get") else None
-        if store is not None:
-            store.set(upstream.POD_IDENTIFIER_STATE_KEY, {"name": event.pod, "namespace": namespace, "uid": event.uid})
 
     # --- deferred ------------------------------------------------------------------------------------------------------------------------
 
@@ -596,13 +585,3 @@ class _NotLivingError(Exception):
     def __init__(self, *, is_over: bool) -> None:
         super().__init__()
         self.is_over = is_over
-
-
-def _is_ours(pod: V1Pod) -> bool:
-    return _TASK_LABEL in (pod.metadata.labels or {})
-
-
-def _age(pod: V1Pod) -> tuple[Any, int]:
-    labels = pod.metadata.labels or {}
-    attempt = labels.get(_ATTEMPT_LABEL, "0")
-    return pod.metadata.creation_timestamp, int(attempt) if attempt.isdigit() else 0
