@@ -469,6 +469,7 @@ def test_a_trigger_serialises_all_it_takes() -> None:
         "task": "juice",
         "namespace": "ns",
         "pod": "juice-2",
+        "nonce": "n",
         "kubernetes_conn_id": "conn",
         "in_cluster": False,
         "cluster_context": "context",
@@ -532,6 +533,33 @@ def test_a_cluster_that_is_not_there_is_no_failure_of_the_task(tmp_path: Any) ->
         gone.config_file = str(tmp_path / "none.yaml")
         event = asyncio.run(first(gone))
     assert event["status"] == "error"
+
+
+def test_another_run_of_the_same_name_is_not_followed() -> None:
+    """A fixed name is that of all runs."""
+    with kpo.lab("quiet") as lab:
+        begun(lab)
+        event = asyncio.run(first(trigger(lab, nonce="of-a-run-that-is-gone")))
+        asyncio.run(trigger(lab, nonce="of-a-run-that-is-gone").on_kill())
+        assert len(pods(lab)) == 1
+    assert event["status"] == "failed"
+    assert event["message"].startswith("no pod of task juice")
+    assert event["kpo"]["nonce"] == "of-a-run-that-is-gone"
+
+
+def test_another_run_of_the_same_name_is_not_resumed(deferred: Shell) -> None:
+    """It has come between the trigger's event and the resumption."""
+
+    class Another(GoneByThen):
+        def trigger_reentry(self, context: Any, event: dict[str, Any]) -> Any:
+            event["kpo"]["nonce"] = "of-a-run-that-is-gone"
+            return KubernetesPodOperator.trigger_reentry(self, context, event)
+
+    with kpo.lab("quiet") as lab:
+        ran = deferred(lab, "exit 3", Another, random_name_suffix=False)
+        assert len(pods(lab)) == 1
+    assert str(ran.error).startswith("failed: the program exited 3")
+    assert "remote_pod" not in str(ran.error)
 
 
 @pytest.mark.parametrize("cancels", [True, False])

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow.providers.cncf.kubernetes.operators import pod as upstream
 
@@ -22,6 +22,19 @@ ATTEMPT_LABEL = "kpo.rs/attempt"
 NONCE = "kpo.rs/nonce"
 
 _KEY = upstream.POD_IDENTIFIER_STATE_KEY
+
+
+class Known(NamedTuple):
+    """Which task is meant."""
+
+    task: str
+    namespace: str
+    #: What tells it from others of that id: a name that the user fixed is that of all his runs. None: not known.
+    nonce: str | None
+
+
+def known_by(pod: V1Pod) -> Known:
+    return Known(pod.metadata.labels[TASK_LABEL], pod.metadata.namespace, nonce_of(pod))
 
 
 def is_ours(pod: V1Pod) -> bool:

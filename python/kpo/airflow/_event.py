@@ -7,28 +7,26 @@ from dataclasses import replace
 from typing import Any
 
 from kpo import Outcome, _decode
+from kpo.airflow import _earlier
 
 #: Where ours is in an event.
 KEY = "kpo"
 
 
-def of(outcome: Outcome, *, more: dict[str, Any]) -> dict[str, Any]:
+def of(outcome: Outcome, known: _earlier.Known, *, more: dict[str, Any]) -> dict[str, Any]:
     """The event of a task that has ended. ``more``: ``trigger_kwargs``."""
     pod = outcome.attempts[-1].pod.name if outcome.attempts else outcome.task
     has_started = any(attempt.times.started for attempt in outcome.attempts)
-    return _event(
-        outcome.task, outcome.namespace, pod, _status(outcome), outcome.message, more, _encode(outcome), has_started
-    )
+    return _event(known, pod, _status(outcome), outcome.message, more, _encode(outcome), has_started)
 
 
-def of_error(task: str, namespace: str, pod: str, message: str, *, more: dict[str, Any]) -> dict[str, Any]:
+def of_error(known: _earlier.Known, pod: str, message: str, *, more: dict[str, Any]) -> dict[str, Any]:
     """The event of a task that the trigger could not follow any more."""
-    return _event(task, namespace, pod, "error", message, more, None, False)
+    return _event(known, pod, "error", message, more, None, False)
 
 
 def _event(
-    task: str,
-    namespace: str,
+    known: _earlier.Known,
     pod: str,
     status: str,
     message: str,
@@ -40,12 +38,18 @@ def _event(
         # Upstream copies them last, so that one of them could overwrite the status.
         **more,
         "status": status,
-        "namespace": namespace,
+        "namespace": known.namespace,
         "name": pod,
         "message": message,
         "last_log_time": None,
-        KEY: {"task": task, "outcome": outcome, "hasStarted": has_started},
+        KEY: {"task": known.task, "nonce": known.nonce, "outcome": outcome, "hasStarted": has_started},
     }
+
+
+def task_of(event: dict[str, Any]) -> _earlier.Known:
+    """Whose event it is. One of an earlier version has no nonce."""
+    own = event[KEY]
+    return _earlier.Known(own["task"], event["namespace"], own.get("nonce"))
 
 
 def _status(outcome: Outcome) -> str:

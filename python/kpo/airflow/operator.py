@@ -15,7 +15,7 @@ from kubernetes.client import models as k8s
 
 import kpo
 from kpo import events
-from kpo.airflow import _connection, _earlier, _event, _log, _options, _params, _pod, _read, _stop, exceptions
+from kpo.airflow import _connection, _earlier, _event, _log, _options, _params, _pod, _stop, exceptions
 from kpo.airflow._callbacks import Callbacks, wants_lines
 from kpo.airflow._compat import AirflowException, AirflowSkipException, AirflowTaskTerminated, AirflowTaskTimeout
 from kpo.airflow.pod_manager import PodManager
@@ -90,6 +90,8 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         self._given = {name for name in _pod.FALSY if name in kwargs}
         self._task: kpo.Task | None = None
         self._outcome: kpo.Outcome | None = None
+        #: What tells the task from namesakes.
+        self._nonce: str | None = None
         #: The pod of the attempt under way.
         self._current: str | None = None
         #: Whether this process knows of an attempt already.
@@ -124,7 +126,7 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
     def current_pod(self, context: Any) -> V1Pod | None:
         """The pod of the attempt under way, as it is now; as it was seen last where it is gone."""
         found = self.find_pod(self.pod.metadata.namespace, context, exclude_checked=False) if self.pod else None
-        if found is not None:
+        if found is not None and self._nonce in (None, _earlier.nonce_of(found)):
             self.remote_pod = found
         return self.remote_pod
 
@@ -175,21 +177,21 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         self, found: V1Pod, client: kpo.Client, context: Any, callbacks: Callbacks, run: Callable[..., Any]
     ) -> Any:
         """Goes on with the task of an earlier try; where there is nothing to go on with, this one has its own."""
-        name = found.metadata.labels[_earlier.TASK_LABEL]
+        known = _earlier.known_by(found)
         logs = _options.followed(self, self.pod_request_obj)
         is_there = False
         try:
             if not self.reattach_on_restart:
-                self._clear(name, client, context, callbacks)
+                self._clear(known, client, context, callbacks)
             else:
-                self.log.info("[kpo] task %s of an earlier try is there: going on with it", name)
+                self.log.info("[kpo] task %s of an earlier try is there: going on with it", known.task)
                 self._label_try(found, context)
-                return run(self._attach(name, client, logs), context, callbacks, only_living=True)
+                return run(self._attach(known, client, logs), context, callbacks, only_living=True)
         except kpo.NotFoundError:
             self.log.warning("[kpo] pod %s of an earlier try has vanished", found.metadata.name)
         except _NotLivingError as found_as:
-            is_there = not found_as.is_over and not self._was_that_trys(name, client, context, callbacks)
-        return run(self._attach(name, client, logs) if is_there else self._new_task(client), context, callbacks)
+            is_there = not found_as.is_over and not self._was_that_trys(known, client, context, callbacks)
+        return run(self._attach(known, client, logs) if is_there else self._new_task(client), context, callbacks)
 
     def _run(self, task: kpo.Task, context: Any, callbacks: Callbacks, *, only_living: bool = False) -> Any:
         with self._under_way(task, context, callbacks):
@@ -203,9 +205,9 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
             outcome = self._follow(task, context, callbacks, until=until, only_living=only_living)
             if outcome is not None:
                 return self._end(outcome, context, callbacks)
-            name = task.name
+            known = _earlier.Known(task.name, task.namespace, task.nonce)
             task.detach()
-        return self._defer(name, context)
+        return self._defer(known, context)
 
     def _predecessor(self, context: Any) -> V1Pod | None:
         """The pod of an earlier try, whose worker is gone. One of upstream's only where this try may go on with it."""
@@ -237,20 +239,22 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         options = _options.of(self, self.pod_request_obj, protect=self.deferrable)
         return kpo.Task(self.pod_request_obj, client=client, on_interrupt="detach", **options)
 
-    def _clear(self, name: str, client: kpo.Client, context: Any, callbacks: Callbacks) -> None:
+    def _clear(self, known: _earlier.Known, client: kpo.Client, context: Any, callbacks: Callbacks) -> None:
         """Stops a task of an earlier try: never two live pods of one task instance."""
-        self.log.warning("[kpo] task %s of an earlier try is there, and durable is off: it is stopped first", name)
-        with self._under_way(self._attach(name, client, []), context, callbacks) as task:
+        self.log.warning(
+            "[kpo] task %s of an earlier try is there, and durable is off: it is stopped first", known.task
+        )
+        with self._under_way(self._attach(known, client, []), context, callbacks) as task:
             task.cancel()
             for event in self._events(task, context):
                 if isinstance(event, events.OutcomeReady):
                     return
 
-    def _was_that_trys(self, name: str, client: kpo.Client, context: Any, callbacks: Callbacks) -> bool:
+    def _was_that_trys(self, known: _earlier.Known, client: kpo.Client, context: Any, callbacks: Callbacks) -> bool:
         """Waits for the end of what was ending when it was found: two at once there are never. What it comes to is the earlier try's, but for a success,
         and for another attempt in which it lives on."""
-        self.log.info("[kpo] task %s is ending: its end is waited for", name)
-        with self._under_way(self._attach(name, client, []), context, callbacks) as task:
+        self.log.info("[kpo] task %s is ending: its end is waited for", known.task)
+        with self._under_way(self._attach(known, client, []), context, callbacks) as task:
             for event in self._events(task, context):
                 if isinstance(event, events.OutcomeReady):
                     return self._is_no_success(task, event.outcome)
@@ -267,9 +271,16 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         self.log.warning("[kpo] the earlier try's task %s: %s", outcome.task, outcome.message)
         return True
 
-    def _attach(self, name: str, client: kpo.Client, logs: list[str]) -> kpo.Task:
-        namespace = (self.pod_request_obj or self._under_name).metadata.namespace
-        return kpo.attach(name, client=client, namespace=namespace, take_over=True, logs=logs, on_interrupt="detach")
+    def _attach(self, known: _earlier.Known, client: kpo.Client, logs: list[str]) -> kpo.Task:
+        return kpo.attach(
+            known.task,
+            client=client,
+            namespace=known.namespace,
+            nonce=known.nonce,
+            take_over=True,
+            logs=logs,
+            on_interrupt="detach",
+        )
 
     @contextmanager
     def _under_way(self, task: kpo.Task, context: Any, callbacks: Callbacks) -> Iterator[kpo.Task]:
@@ -341,7 +352,7 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         self, event: events.Created | events.Adopted, task: kpo.Task, context: Any, callbacks: Callbacks
     ) -> None:
         is_first, self._was_created = not self._was_created, True
-        self._current = event.pod
+        self._current, self._nonce = event.pod, task.nonce
         if self.pod_request_obj is not None:
             self.pod = _pod.named(self.pod_request_obj, event.pod)
             self.pod.metadata.namespace = task.namespace
@@ -371,15 +382,16 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
 
     # --- deferred ------------------------------------------------------------------------------------------------------------------------
 
-    def _defer(self, name: str, context: Any, again: int = 0) -> None:
+    def _defer(self, known: _earlier.Known, context: Any, again: int = 0) -> None:
         deadline = self._deadline(context)
         more = dict(self.trigger_kwargs or {})
         if again:
             more["_redefer_count"] = again
         trigger = KpoPodTrigger(
-            task=name,
-            namespace=self._under_name.metadata.namespace,
-            pod=self._current or name,
+            task=known.task,
+            namespace=known.namespace,
+            nonce=known.nonce,
+            pod=self._current or known.task,
             kubernetes_conn_id=self.kubernetes_conn_id,
             in_cluster=self.in_cluster,
             cluster_context=self.cluster_context,
@@ -415,12 +427,14 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         if _event.KEY not in event:
             # Of a trigger of upstream's, from before an upgrade.
             return super().trigger_reentry(context, event)
-        name, callbacks = event[_event.KEY]["task"], Callbacks(self, context)
+        known, callbacks = _event.task_of(event), Callbacks(self, context)
         again = event.get("_redefer_count", 0)
         self._resume(event)
         if event["status"] == "error" and again < _REDEFERRALS:
-            self.log.warning("[kpo] the trigger has lost sight of %s (%s); another one goes on", name, event["message"])
-            return self._defer(name, context, again + 1)
+            self.log.warning(
+                "[kpo] the trigger has lost sight of %s (%s); another one goes on", known.task, event["message"]
+            )
+            return self._defer(known, context, again + 1)
         self._is_resumed = event["status"] != "error"
         callbacks.tell_of_pod("on_operator_resuming", event=event)
         if _event.has_started(event):
@@ -428,7 +442,7 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         logs = _options.followed(self, self.remote_pod) if self._logs_when_resumed() and self.remote_pod else []
         with self._client() as client:
             try:
-                task = self._attach(name, client, logs)
+                task = self._attach(known, client, logs)
                 with self._under_way(task, context, callbacks):
                     outcome = _event.told(event, self._follow(task, context, callbacks))
                     return self._end(outcome, context, callbacks)
@@ -440,13 +454,10 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         self._current, self.remote_pod = event["name"], None
         self._was_created = True
         self.pod = k8s.V1Pod(metadata=k8s.V1ObjectMeta(name=event["name"], namespace=event["namespace"]))
-        try:
-            self.remote_pod = self.client.read_namespaced_pod(event["name"], event["namespace"])
-        except Exception as error:
-            if not _read.is_not_found(error):
-                raise
-            return
-        self.pod = self.remote_pod
+        self._nonce = _event.task_of(event).nonce
+        found = _earlier.read(self, event["name"], event["namespace"])
+        if found is not None and self._nonce in (None, _earlier.nonce_of(found)):
+            self.pod = self.remote_pod = found
 
     def _end_without_pod(self, event: dict[str, Any], context: Any, callbacks: Callbacks) -> Any:
         """The pod is gone: the event says what it came to."""

@@ -16,7 +16,7 @@ from asgiref.sync import sync_to_async
 
 import kpo
 from kpo import events
-from kpo.airflow import _connection, _event, _log, _shared
+from kpo.airflow import _connection, _earlier, _event, _log, _shared
 
 #: Whether the triggerer tells of a user's stop: Airflow 3.3 and later.
 _HAS_ON_KILL = hasattr(BaseTrigger, "on_kill")
@@ -35,6 +35,7 @@ class KpoPodTrigger(BaseTrigger):
         task: the task's id; its pods carry everything else.
         namespace: of its pods.
         pod: the attempt under way.
+        nonce: what tells the task from others of that id. None: not known.
         kubernetes_conn_id, in_cluster, cluster_context, config_file: the connection, resolved here.
         logs: the containers whose logs are written here.
         prefix: whether a line begins with its container's name.
@@ -50,6 +51,7 @@ class KpoPodTrigger(BaseTrigger):
         task: str,
         namespace: str,
         pod: str,
+        nonce: str | None = None,
         kubernetes_conn_id: str | None = None,
         in_cluster: bool | None = None,
         cluster_context: str | None = None,
@@ -66,6 +68,7 @@ class KpoPodTrigger(BaseTrigger):
         self.task_name = task
         self.namespace = namespace
         self.pod = pod
+        self.nonce = nonce
         self.kubernetes_conn_id = kubernetes_conn_id
         self.in_cluster = in_cluster
         self.cluster_context = cluster_context
@@ -87,6 +90,7 @@ class KpoPodTrigger(BaseTrigger):
                 "task": self.task_name,
                 "namespace": self.namespace,
                 "pod": self.pod,
+                "nonce": self.nonce,
                 "kubernetes_conn_id": self.kubernetes_conn_id,
                 "in_cluster": self.in_cluster,
                 "cluster_context": self.cluster_context,
@@ -116,7 +120,7 @@ class KpoPodTrigger(BaseTrigger):
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     def _error(self, message: str, status: str = "error") -> dict[str, Any]:
-        event = _event.of_error(self.task_name, self.namespace, self.pod, message, more=self.trigger_kwargs)
+        event = _event.of_error(self._known(), self.pod, message, more=self.trigger_kwargs)
         return event | {"status": status}
 
     async def _follow(self) -> dict[str, Any]:
@@ -134,11 +138,20 @@ class KpoPodTrigger(BaseTrigger):
                 # Whether by a user is told next, if at all: until then it is observed.
                 self._held = task, opened.pop_all()
                 raise
-        return _event.of(outcome, more=self.trigger_kwargs)
+        return _event.of(outcome, self._known(), more=self.trigger_kwargs)
+
+    def _known(self) -> _earlier.Known:
+        return _earlier.Known(self.task_name, self.namespace, self.nonce)
 
     def _attach(self, client: kpo.Client, logs: list[str]) -> kpo.Task:
         return kpo.attach(
-            self.task_name, client=client, namespace=self.namespace, take_over=True, logs=logs, on_interrupt="detach"
+            self.task_name,
+            client=client,
+            namespace=self.namespace,
+            nonce=self.nonce,
+            take_over=True,
+            logs=logs,
+            on_interrupt="detach",
         )
 
     async def _outcome(self, task: kpo.Task, log: _log.TaskLog) -> kpo.Outcome:
