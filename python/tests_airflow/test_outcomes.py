@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, ClassVar
 
 import pytest
+from airflow.providers.cncf.kubernetes import kubernetes_helper_functions
 from airflow.providers.cncf.kubernetes.callbacks import KubernetesPodOperatorCallback
 from airflow.providers.cncf.kubernetes.utils.pod_manager import (
     PodLaunchFailedException,
@@ -13,9 +15,10 @@ from airflow.providers.cncf.kubernetes.utils.pod_manager import (
     XComRetrievalError,
 )
 from harness import AIRFLOW_2, Shell, pods
+from kubernetes.client.exceptions import ApiException
 
 import kpo
-from kpo.airflow import exceptions
+from kpo.airflow import KubernetesPodOperator, exceptions
 from kpo.airflow._compat import AirflowException, AirflowFailException
 
 ONE_NODE = "node node-1\n"
@@ -308,3 +311,74 @@ def test_whose_log_is_shown(shell: Shell) -> None:
     assert lines & set(none.log) == set()
     assert formatted.has("base>ERROR: main")
     assert "main" in plain.log
+
+
+class Unsteady(KubernetesPodOperator):
+    """The API server fails so many requests of each kind that upstream's client makes."""
+
+    times = 0
+    #: Only when the task is resumed.
+    only_resumed = False
+
+    @cached_property
+    def client(self) -> Any:
+        api = KubernetesPodOperator.client.func(self)
+        for name in ("list_namespaced_pod", "read_namespaced_pod"):
+            setattr(api, name, self._failing(getattr(api, name)))
+        return api
+
+    def _failing(self, call: Any) -> Any:
+        left = [self.times]
+
+        def failing(*args: Any, **kwargs: Any) -> Any:
+            if left[0] > 0 and not self.only_resumed:
+                left[0] -= 1
+                raise ApiException(status=503, reason="unavailable")
+            return call(*args, **kwargs)
+
+        return failing
+
+    def trigger_reentry(self, context: Any, event: dict[str, Any]) -> Any:
+        self.only_resumed = False
+        self.__dict__.pop("client", None)
+        return super().trigger_reentry(context, event)
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Upstream's retry does not wait."""
+    monkeypatch.setattr(kubernetes_helper_functions.WaitRetryAfterOrExponential, "__call__", lambda *_: 0.0)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_an_api_server_that_fails_now_and_then_fails_no_task(shell: Shell) -> None:
+    with kpo.lab("quiet") as lab:
+        ran = shell(lab, "true", type("Twice", (Unsteady,), {"times": 2}), callbacks=KubernetesPodOperatorCallback)
+        assert pods(lab) == []
+    assert ran.state == "success"
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("code", [0, 3])
+def test_one_that_fails_to_the_end_hides_no_outcome(run: Any, code: int) -> None:
+    """The engine has its own way to it."""
+    for_ever = type("ForEver", (Unsteady,), {"times": 99, "only_resumed": True})
+    with kpo.lab("quiet") as lab:
+        ran = Shell(run, deferrable=True)(lab, f"exit {code}", for_ever, callbacks=KubernetesPodOperatorCallback)
+        assert pods(lab) == []
+    assert ran.state == ("failed" if code else "success")
+    assert code == 0 or str(ran.error).startswith("failed: the program exited 3")
+
+
+def test_a_client_that_cannot_be_made_for_a_callback_hides_no_outcome(run: Any) -> None:
+    class Clientless(KubernetesPodOperator):
+        def extract_xcom(self, pod: Any, **kwargs: Any) -> Any:
+            # What comes after has no client.
+            type(self).client = property(lambda self: 1 / 0)
+            return super().extract_xcom(pod, **kwargs)
+
+    with kpo.lab("quiet") as lab:
+        arguments = {"callbacks": KubernetesPodOperatorCallback, "do_xcom_push": True}
+        ran = Shell(run, deferrable=False)(lab, f"echo 1 > {RESULT}", Clientless, **arguments)
+    assert ran.state == "success"
+    assert ran.xcom["return_value"] == 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pendulum
@@ -24,15 +26,13 @@ class Callbacks:
     def tell(self, moment: str, **more: Any) -> None:
         """Calls that method of all of them."""
         for callback in self._operator.callbacks:
-            self._call(
-                moment,
-                getattr(callback, moment),
-                client=self._operator.client,
-                mode=ExecutionMode.SYNC,
-                operator=self._operator,
-                context=self._context,
-                **more,
-            )
+            self._call(moment, partial(self._tell_one, callback, moment, more))
+
+    def _tell_one(self, callback: Any, moment: str, more: dict[str, Any]) -> None:
+        operator = self._operator
+        getattr(callback, moment)(
+            client=operator.client, mode=ExecutionMode.SYNC, operator=operator, context=self._context, **more
+        )
 
     def tell_of_pod(self, moment: str, **more: Any) -> None:
         """The same, with the pod as it is now."""
@@ -43,22 +43,24 @@ class Callbacks:
         """A line of a container's log, before it is written."""
         operator = self._operator
         if operator._progress_callback is not None:
-            self._call("progress_callback", operator._progress_callback, line)
+            self._call("progress_callback", partial(operator._progress_callback, line))
         for callback in operator.callbacks:
-            self._call(
-                "progress_callback",
-                callback.progress_callback,
-                line=line,
-                client=operator.client,
-                mode=ExecutionMode.SYNC,
-                container_name=container,
-                timestamp=pendulum.instance(timestamp),
-                pod=operator.pod,
-            )
+            self._call("progress_callback", partial(self._progress, callback, line, container, timestamp))
 
-    def _call(self, moment: str, method: Any, *args: Any, **kwargs: Any) -> None:
+    def _progress(self, callback: Any, line: str, container: str, timestamp: datetime) -> None:
+        callback.progress_callback(
+            line=line,
+            client=self._operator.client,
+            mode=ExecutionMode.SYNC,
+            container_name=container,
+            timestamp=pendulum.instance(timestamp),
+            pod=self._operator.pod,
+        )
+
+    def _call(self, moment: str, call: Callable[[], object]) -> None:
+        """All that a callback is given is got within it, too: an error of the connection is none of the task's."""
         try:
-            method(*args, **kwargs)
+            call()
         except Exception:
             if self._operator.callback_errors == "raise":
                 raise

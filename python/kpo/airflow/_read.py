@@ -28,6 +28,11 @@ def again(call: Callable[[], T]) -> T:
     return retried()
 
 
+def brief(error: Exception) -> str:
+    """An error of a client in a word: its text has the headers of the answer."""
+    return f"{getattr(error, 'status', None) or type(error).__name__}"
+
+
 def is_not_found(error: BaseException) -> bool:
     """Whether it is the answer that there is no such pod: of the client for threads, or of the one for event loops."""
     return str(getattr(error, "status", None)) == "404"
@@ -57,11 +62,11 @@ def selector(name: str, seen: str | None) -> str:
 
 
 def not_found(
-    namespace: str, name: str, waited: list[float], seen: str | None, events: Any, refused: BaseException | None
+    namespace: str, name: str, waited: list[float], seen: str | None, events: Any, refused: Exception | None
 ) -> PodNotFoundException:
     """What is raised in the end."""
     listed = None if events is None else _pod.manifest(events)
-    why = None if refused is None else f"{getattr(refused, 'status', None) or type(refused).__name__}"
+    why = None if refused is None else brief(refused)
     return PodNotFoundException(
         _kpo.pod_not_found(namespace, name, waited=waited, seen=seen, events=listed, refused=why)
     )

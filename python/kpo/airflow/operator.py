@@ -15,7 +15,7 @@ from kubernetes.client import models as k8s
 
 import kpo
 from kpo import events
-from kpo.airflow import _connection, _earlier, _event, _log, _options, _params, _pod, _stop, exceptions
+from kpo.airflow import _connection, _earlier, _event, _log, _options, _params, _pod, _read, _stop, exceptions
 from kpo.airflow._callbacks import Callbacks, wants_lines
 from kpo.airflow._compat import AirflowException, AirflowSkipException, AirflowTaskTerminated, AirflowTaskTimeout
 from kpo.airflow.pod_manager import PodManager
@@ -124,8 +124,14 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         return _earlier.newest_of(_earlier.listed(self, namespace, selector))
 
     def current_pod(self, context: Any) -> V1Pod | None:
-        """The pod of the attempt under way, as it is now; as it was seen last where it is gone."""
-        found = self.find_pod(self.pod.metadata.namespace, context, exclude_checked=False) if self.pod else None
+        """The pod of the attempt under way, as it is now; as it was seen last where it is gone, or cannot be read: what the task comes to does not
+        depend on it."""
+        found = None
+        try:
+            if self.pod is not None:
+                found = self.find_pod(self.pod.metadata.namespace, context, exclude_checked=False)
+        except Exception as error:
+            self.log.warning("[kpo] the pod of the task cannot be read (%s)", _read.brief(error))
         if found is not None and self._nonce in (None, _earlier.nonce_of(found)):
             self.remote_pod = found
         return self.remote_pod
@@ -271,7 +277,7 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         self.log.warning("[kpo] the earlier try's task %s: %s", outcome.task, outcome.message)
         return True
 
-    def _attach(self, known: _earlier.Known, client: kpo.Client, logs: list[str]) -> kpo.Task:
+    def _attach(self, known: _earlier.Known, client: kpo.Client, logs: list[str] | bool) -> kpo.Task:
         return kpo.attach(
             known.task,
             client=client,
@@ -423,6 +429,10 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         """Whether lines go through code that only a worker has: then they are written when the task is resumed."""
         return self.log_formatter is not None or wants_lines(self)
 
+    def _followed_when_resumed(self) -> list[str] | bool:
+        """Whose logs are shown, of a pod that may be gone, or not to be read: then of all."""
+        return True if self.remote_pod is None else _options.followed(self, self.remote_pod)
+
     def trigger_reentry(self, context: Any, event: dict[str, Any]) -> Any:
         if _event.KEY not in event:
             # Of a trigger of upstream's, from before an upgrade.
@@ -439,7 +449,7 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         callbacks.tell_of_pod("on_operator_resuming", event=event)
         if _event.has_started(event):
             self._at_start(callbacks)
-        logs = _options.followed(self, self.remote_pod) if self._logs_when_resumed() and self.remote_pod else []
+        logs = self._followed_when_resumed() if self._logs_when_resumed() else []
         with self._client() as client:
             try:
                 task = self._attach(known, client, logs)
@@ -455,7 +465,12 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         self._was_created = True
         self.pod = k8s.V1Pod(metadata=k8s.V1ObjectMeta(name=event["name"], namespace=event["namespace"]))
         self._nonce = _event.task_of(event).nonce
-        found = _earlier.read(self, event["name"], event["namespace"])
+        try:
+            found = _earlier.read(self, event["name"], event["namespace"])
+        except Exception as error:
+            # The engine asks for it until it is answered.
+            self.log.warning("[kpo] pod %s cannot be read (%s)", event["name"], _read.brief(error))
+            return
         if found is not None and self._nonce in (None, _earlier.nonce_of(found)):
             self.pod = self.remote_pod = found
 
