@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import pendulum
 import pytest
 import yaml
+from airflow.providers.cncf.kubernetes.callbacks import KubernetesPodOperatorCallback
 from harness import DAG, Ran, Shell, all_pods, pods
 from kubernetes import client as kubernetes_client
 from kubernetes.client import models as k8s
@@ -315,6 +316,26 @@ def test_a_pod_of_upstreams_is_ended_by_upstreams(sync: Shell) -> None:
         assert lab.requests()["create pods"] == 1
     assert ran.state == "success"
     assert ran.has("[kpo] pod begun-by-upstream was begun by upstream's operator")
+
+
+def test_a_pod_of_upstreams_is_stopped_by_upstreams(sync: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(KubernetesPodOperator):
+        def execute(self, context: Any) -> Any:
+            pod = self.build_pod_request_obj(context)
+            self.client.create_namespaced_pod(pod.metadata.namespace, pod)
+            return super().execute(context)
+
+    class Kills(KubernetesPodOperatorCallback):
+        @staticmethod
+        def on_pod_starting(**kwargs: Any) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(kpo.airflow.PodManager, "read_delays", ())
+    with kpo.lab("quiet") as lab:
+        ran = sync(lab, "sleep 5", Killed, callbacks=Kills)
+        assert pods(lab) == []
+        assert lab.requests()["delete pods"] == 1
+    assert ran.state == "failed"
 
 
 def test_an_event_of_upstreams_is_understood(sync: Shell) -> None:

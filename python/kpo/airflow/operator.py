@@ -94,6 +94,8 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         self._nonce: str | None = None
         #: The pod of the attempt under way.
         self._current: str | None = None
+        #: Whether upstream's lifecycle follows the pod.
+        self._is_upstreams = False
         #: Whether this process knows of an attempt already.
         self._was_created = False
         #: Whether this process knows that its program ran.
@@ -172,7 +174,8 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         callbacks = self._prepare(context)
         found = self._predecessor(context)
         if found is not None and not _earlier.is_ours(found):
-            self._tell_of_upstreams(found)
+            self.log.warning("[kpo] pod %s was begun by upstream's operator, which ends it, too", found.metadata.name)
+            self._is_upstreams = True
             return upstreams(context)
         with self._client() as client:
             if found is None:
@@ -219,9 +222,6 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         """The pod of an earlier try, whose worker is gone. One of upstream's only where this try may go on with it."""
         found = _earlier.find(self, context)
         return found if found is None or _earlier.is_ours(found) or self.reattach_on_restart else None
-
-    def _tell_of_upstreams(self, found: V1Pod) -> None:
-        self.log.warning("[kpo] pod %s was begun by upstream's operator, which ends it, too", found.metadata.name)
 
     def _prepare(self, context: Any) -> Callbacks:
         """Builds the pod, once a try."""
@@ -436,6 +436,7 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
     def trigger_reentry(self, context: Any, event: dict[str, Any]) -> Any:
         if _event.KEY not in event:
             # Of a trigger of upstream's, from before an upgrade.
+            self._is_upstreams = True
             return super().trigger_reentry(context, event)
         known, callbacks = _event.task_of(event), Callbacks(self, context)
         again = event.get("_redefer_count", 0)
@@ -488,7 +489,9 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
     # --- being stopped -------------------------------------------------------------------------------------------------------------------
 
     def on_kill(self) -> None:
-        """Only asks: who follows the task finds out who stops it, and what that means."""
+        """Only asks: who follows the task finds out who stops it, and what that means. A pod that upstream's lifecycle follows it deletes itself."""
+        if self._is_upstreams:
+            super().on_kill()
         self._killed = True
 
     def _stop(self, task: kpo.Task, context: Any) -> None:
