@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from functools import cached_property
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pendulum
@@ -20,7 +21,7 @@ from kubernetes import client as kubernetes_client
 from kubernetes.client import models as k8s
 
 import kpo
-from kpo.airflow import KubernetesPodOperator, _stop, exceptions
+from kpo.airflow import KubernetesPodOperator, _earlier, _stop, exceptions
 from kpo.airflow.trigger import KpoPodTrigger
 
 ENDLESS = "trap 'exit 0' TERM; echo begun; while true; do sleep 0.1; done"
@@ -279,6 +280,65 @@ def test_a_namesake_of_what_was_written_down_is_left_alone(sync: Shell) -> None:
         ran = sync(lab, '[ "$TRY" = 2 ] || sleep 60', Replaced, env_vars={"TRY": "{{ ti.try_number }}"})
         assert [pod.metadata.labels for pod in pods(lab)] == [None]
     assert ran.state == "success"
+
+
+class LostMeanwhile(Stored):
+    """Between its tries something happens to its pod."""
+
+    happens: ClassVar[Any] = None
+
+    def execute(self, context: Any) -> Any:
+        if context["ti"].try_number > 1:
+            type(self).happens(pods(LostMeanwhile.lab)[0].metadata.name)
+        return super().execute(context)
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("seen", [True, False])
+def test_strict_holds_over_tries(sync: Shell, seen: bool, strict: bool) -> None:
+    """Whether an earlier try's pod shows what became of it, or is gone."""
+
+    def evict(name: str) -> None:
+        lab.play(f"at 0s: evict pod {name} for memory")
+        _wait_until(lambda: pods(lab)[0].status.phase == "Failed")
+
+    def remove(name: str) -> None:
+        lab.play(f"at 0s: delete pod {name} grace=0")
+        _wait_until(lambda: pods(lab) == [])
+
+    with kpo.lab("quiet") as lab:
+        LostMeanwhile.lab = lab
+        cls = type("Lost", (LostMeanwhile,), {"happens": staticmethod(evict if seen else remove)})
+        script = '[ "$TRY" = 2 ] || sleep 60'
+        ran = sync(lab, script, cls, strict=strict, env_vars={"TRY": "{{ ti.try_number }}"})
+        assert lab.requests()["create pods"] == (1 if strict else 2)
+        assert pods(lab) == []
+    assert ran.state == ("failed" if strict else "success")
+    assert not strict or type(ran.error) is exceptions.PodDisruptedForGood
+    assert Store.kept == {} or not seen
+
+
+def test_strict_holds_where_a_trigger_has_not_seen_what_became_of_the_pod(deferred: Shell) -> None:
+    class Unseen(GoneByThen):
+        def trigger_reentry(self, context: Any, event: dict[str, Any]) -> Any:
+            event = {**event, "status": "failed", "kpo": {**event["kpo"], "outcome": None}}
+            return super().trigger_reentry(context, event)
+
+    with kpo.lab("quiet") as lab:
+        ran = deferred(lab, "true", Unseen, strict=True, retries=3)
+        assert lab.requests()["create pods"] == 1
+    assert ran.state == "failed"
+    assert type(ran.error) is exceptions.PodDisruptedForGood
+
+
+def test_a_clear_lets_a_strict_task_run_again() -> None:
+    def ti(try_number: int, max_tries: int) -> Any:
+        return {"ti": SimpleNamespace(try_number=try_number, max_tries=max_tries)}
+
+    operator = SimpleNamespace(strict=True, retries=2)
+    assert [_earlier.is_strict(operator, ti(n, 2)) for n in (1, 2, 3)] == [False, True, True]
+    # Cleared after its third try: Airflow adds its retries to the tries so far.
+    assert [_earlier.is_strict(operator, ti(n, 5)) for n in (4, 5, 6)] == [False, True, True]
 
 
 def test_without_durable_the_earlier_trys_pod_is_stopped_first(sync: Shell) -> None:

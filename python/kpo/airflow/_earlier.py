@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow.providers.cncf.kubernetes.operators import pod as upstream
 
-from kpo.airflow import _read
+from kpo.airflow import _read, exceptions
 
 if TYPE_CHECKING:
     from kubernetes.client.models.v1_pod import V1Pod
@@ -88,6 +88,36 @@ def write_down(operator: Any, context: Any, event: events.Created | events.Adopt
         store.set(_KEY, known)
     except Exception:
         operator.log.warning("[kpo] pod %s could not be written down for later tries", event.pod)
+
+
+def forget(operator: Any, context: Any) -> None:
+    """What it came to is safe: that its pod is gone is no loss any more."""
+    store = _store(context)
+    if store is None:
+        return
+    try:
+        store.delete(_KEY)
+    except Exception:
+        operator.log.warning("[kpo] it could not be written down that pod %s has ended", operator._current)
+
+
+def demand_permission(operator: Any, context: Any) -> None:
+    """Whether this try may have a pod of its own: under ``strict`` not where that of an earlier one has vanished, and nobody knows that it has not run.
+
+    Raises:
+        PodDisruptedForGood: it may not.
+    """
+    known = _known(context) if operator.reattach_on_restart and is_strict(operator, context) else None
+    if known is not None and "uid" in known:
+        raise exceptions.PodDisruptedForGood(
+            f"pod {known['name']} of an earlier try is gone, nobody saw what became of it, and strict is set: the task is not run again"
+        )
+
+
+def is_strict(operator: Any, context: Any) -> bool:
+    """Whether a loss in an earlier try forbids this one: where Airflow tries again of itself. Who clears a task lets it run again."""
+    ti = context["ti"]
+    return bool(operator.strict and ti.try_number > ti.max_tries - operator.retries + 1)
 
 
 def _written_down(operator: Any, context: Any) -> V1Pod | None:

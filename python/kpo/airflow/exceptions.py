@@ -81,6 +81,11 @@ def of(outcome: Outcome, *, strict: bool) -> type[AirflowException]:
     if outcome.reason == "resultMissing":
         return PodResultMissing
     last = outcome.attempts[-1].verdict if outcome.attempts else None
-    if strict and outcome.verdict == "disrupted" and (last is None or last.started != "never"):
-        return PodDisruptedForGood
+    if outcome.verdict == "disrupted" and (last is None or last.started != "never"):
+        return unseen(strict=strict)
     return _BY_VERDICT[outcome.verdict or "failed"]
+
+
+def unseen(*, strict: bool) -> type[AirflowException]:
+    """The class for a task that is gone, and of which nobody knows that its program has not run."""
+    return PodDisruptedForGood if strict else PodDisrupted

@@ -179,6 +179,7 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
             return upstreams(context)
         with self._client() as client:
             if found is None:
+                _earlier.demand_permission(self, context)
                 return run(self._new_task(client), context, callbacks)
             return self._go_on(found, client, context, callbacks, run)
 
@@ -198,6 +199,7 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
                 return run(self._attach(known, client, logs), context, callbacks, only_living=True)
         except kpo.NotFoundError:
             self.log.warning("[kpo] pod %s of an earlier try has vanished", found.metadata.name)
+            _earlier.demand_permission(self, context)
         except _NotLivingError as found_as:
             is_there = not found_as.is_over and not self._was_that_trys(known, client, context, callbacks)
         return run(self._attach(known, client, logs) if is_there else self._new_task(client), context, callbacks)
@@ -254,6 +256,7 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
             task.cancel()
             for event in self._events(task, context):
                 if isinstance(event, events.OutcomeReady):
+                    _earlier.forget(self, context)
                     return
 
     def _was_that_trys(self, known: _earlier.Known, client: kpo.Client, context: Any, callbacks: Callbacks) -> bool:
@@ -263,18 +266,22 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         with self._under_way(self._attach(known, client, []), context, callbacks) as task:
             for event in self._events(task, context):
                 if isinstance(event, events.OutcomeReady):
-                    return self._is_no_success(task, event.outcome)
+                    return self._is_no_success(task, event.outcome, context)
                 if isinstance(event, events.Created):
                     task.detach()
                     return False
         return True
 
-    def _is_no_success(self, task: kpo.Task, outcome: kpo.Outcome) -> bool:
+    def _is_no_success(self, task: kpo.Task, outcome: kpo.Outcome, context: Any) -> bool:
         if outcome.succeeded:
             # Left as it is, and its result with it: who goes on takes it.
             task.close()
             return False
         self.log.warning("[kpo] the earlier try's task %s: %s", outcome.task, outcome.message)
+        _earlier.forget(self, context)
+        if exceptions.of(outcome, strict=_earlier.is_strict(self, context)) is exceptions.PodDisruptedForGood:
+            self._take()
+            raise self._failure(outcome, None)
         return True
 
     def _attach(self, known: _earlier.Known, client: kpo.Client, logs: list[str] | bool) -> kpo.Task:
@@ -297,7 +304,7 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
                 try:
                     yield task
                 except AirflowTaskTimeout:
-                    self._expire(task)
+                    self._expire(task, context)
                     raise
                 except AirflowTaskTerminated:
                     self._end_terminated(task, context, callbacks)
@@ -479,7 +486,8 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         """The pod is gone: the event says what it came to."""
         outcome = _event.outcome_of(event)
         if outcome is None:
-            raise exceptions.PodDisrupted(event["message"])
+            _earlier.forget(self, context)
+            raise exceptions.unseen(strict=self.strict)(event["message"])
         if outcome.succeeded and self.do_xcom_push:
             raise exceptions.PodResultMissing(
                 f"{outcome.message}; but its pod {event['name']} was gone before its result was read"
@@ -518,14 +526,15 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
             # Its program had ended before, and the user wants none of it.
             self._take()
 
-    def _expire(self, task: kpo.Task) -> None:
-        """The task's execution_timeout is over."""
+    def _expire(self, task: kpo.Task, context: Any) -> None:
+        """The task's execution_timeout is over. What has ended before stays, with its result: nobody has it."""
         log = _log.TaskLog(self.log, prefix=self.container_name_log_prefix_enabled, formatter=self.log_formatter)
-        if task.ended:
+        if task.ended or self._outcome is not None:
             return
         task.expire()
         for event in task:
             log.tell(event)
+        _earlier.forget(self, context)
 
     # --- the end -------------------------------------------------------------------------------------------------------------------------
 
@@ -563,6 +572,8 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         if self.do_xcom_push and context is not None:
             self._push_xcom_with_fan_out(context["ti"], xcom_result)
         self._mark_kept(outcome)
+        if context is not None:
+            _earlier.forget(self, context)
         self._take()
         exit_code = (
             outcome.attempts[-1].verdict.exit_code if outcome.attempts and outcome.attempts[-1].verdict else None
