@@ -341,6 +341,69 @@ def test_a_clear_lets_a_strict_task_run_again() -> None:
     assert [_earlier.is_strict(operator, ti(n, 5)) for n in (4, 5, 6)] == [False, True, True]
 
 
+def broken_callback(**kwargs: Any) -> None:
+    raise ZeroDivisionError
+
+
+class Breaks(KubernetesPodOperatorCallback):
+    on_pod_completion = staticmethod(broken_callback)
+
+
+@pytest.mark.parametrize(
+    ("result", "more"),
+    [
+        ("1", {"callbacks": Breaks, "callback_errors": "raise"}),
+        ("1", {"multiple_outputs": True}),
+        ("{", {"results": "message"}),
+    ],
+    ids=["callback", "shape", "json"],
+)
+def test_a_success_that_a_try_could_not_use_is_not_the_next_ones(
+    shell: Shell, result: str, more: dict[str, Any]
+) -> None:
+    """It would fail as well, and so would each after a clear."""
+    with kpo.lab("quiet") as lab:
+        script = f"echo '{result}' > /airflow/xcom/return.json"
+        ran = shell(lab, script, do_xcom_push=True, retries=1, retry_delay=0, **more)
+        assert lab.requests()["create pods"] == 2
+        assert pods(lab) == []
+    assert ran.state == "failed"
+
+
+def test_a_success_that_could_not_be_pushed_is_the_next_ones(sync: Shell) -> None:
+    class Down(KubernetesPodOperator):
+        def _push_xcom_with_fan_out(self, ti: Any, value: Any) -> None:
+            if ti.try_number == 1:
+                raise OSError("the database is down")
+            super()._push_xcom_with_fan_out(ti, value)
+
+    with kpo.lab("quiet") as lab:
+        arguments = {"do_xcom_push": True, "retries": 1, "retry_delay": 0}
+        ran = sync(lab, "echo 7 > /airflow/xcom/return.json", Down, **arguments)
+        assert lab.requests()["create pods"] == 1
+        assert pods(lab) == []
+    assert ran.state == "success"
+    assert ran.xcom["return_value"] == 7
+
+
+def test_a_pod_that_is_kept_is_known_without_its_label(sync: Shell) -> None:
+    """It says itself that its outcome was taken."""
+
+    class Unlabelled(KubernetesPodOperator):
+        def post_complete_action(self, **more: Any) -> None:
+            super().post_complete_action(**more)
+            raise OSError("after its success")
+
+        def patch_already_checked(self, pod: Any, **more: Any) -> None:
+            pass
+
+    with kpo.lab("quiet") as lab:
+        ran = sync(lab, "true", Unlabelled, on_finish_action="keep_pod", retries=1, retry_delay=0)
+        assert lab.requests()["create pods"] == 2
+        assert len(pods(lab)) == 2
+    assert ran.state == "failed"
+
+
 def test_without_durable_the_earlier_trys_pod_is_stopped_first(sync: Shell) -> None:
     class Looks(FirstTryLeaves):
         def _at_start(self, callbacks: Any) -> None:

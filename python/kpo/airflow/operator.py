@@ -540,13 +540,25 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
 
     def _end(self, outcome: kpo.Outcome, context: Any, callbacks: Callbacks) -> Any:
         self._outcome = outcome
-        callbacks.tell_of_pod("on_pod_completion")
-        callbacks.tell_of_pod("on_pod_teardown")
-        if self.remote_pod is None and not callbacks:
-            self.remote_pod = self.current_pod(context) if self._needs_remote_pod() else None
-        result = self.extract_xcom(pod=self.pod) if self.do_xcom_push else None
+        with self._consumed(context):
+            callbacks.tell_of_pod("on_pod_completion")
+            callbacks.tell_of_pod("on_pod_teardown")
+            if self.remote_pod is None and not callbacks:
+                self.remote_pod = self.current_pod(context) if self._needs_remote_pod() else None
+            result = self.extract_xcom(pod=self.pod) if self.do_xcom_push else None
         self.post_complete_action(pod=self.pod, remote_pod=self.remote_pod, context=context, result=result)
         return result if self.do_xcom_push else None
+
+    @contextmanager
+    def _consumed(self, context: Any, errors: type[Exception] = Exception) -> Iterator[None]:
+        """What code of the user's, or the result itself, makes fail would fail so again: the outcome is this try's, and the next one runs anew. (Where
+        Airflow's database does not take a result, the next try does.)"""
+        try:
+            yield
+        except errors:
+            _earlier.forget(self, context)
+            self._take()
+            raise
 
     def _needs_remote_pod(self) -> bool:
         return self.log_pod_spec_on_failure and not self._succeeded()
@@ -570,7 +582,8 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
             super().cleanup(pod, remote_pod, xcom_result, context)
             return
         if self.do_xcom_push and context is not None:
-            self._push_xcom_with_fan_out(context["ti"], xcom_result)
+            with self._consumed(context, TypeError):
+                self._push_xcom_with_fan_out(context["ti"], xcom_result)
         self._mark_kept(outcome)
         if context is not None:
             _earlier.forget(self, context)
@@ -586,7 +599,7 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
             raise self._failure(outcome, remote_pod)
 
     def _mark_kept(self, outcome: kpo.Outcome) -> None:
-        """A pod that stays is not one to go on with."""
+        """For upstream's, after a rollback: a pod that stays is not one to go on with. Here the verdict says so that the engine writes on it."""
         keeping = self.on_finish_action.value
         stays = keeping in ("keep_pod", "delete_active_pod") or (
             keeping == "delete_succeeded_pod" and not outcome.succeeded
