@@ -9,8 +9,9 @@ from typing import Any
 PATIENCE = 2.0
 
 
-#: States of a task instance that nobody has stopped. (One that a user has cleared while it ran is ``restarting``.)
-_GOES_ON = ("running", "deferred", "queued", "scheduled")
+#: States of a task instance that nobody has stopped: of one whose worker was not heard of Airflow itself says ``up_for_retry``. (One that a user has
+#: cleared while it ran is ``restarting``.)
+_GOES_ON = ("running", "deferred", "queued", "scheduled", "up_for_retry")
 
 
 def is_by_user(context: Any) -> bool:
