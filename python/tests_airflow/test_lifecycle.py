@@ -16,12 +16,13 @@ import pendulum
 import pytest
 import yaml
 from airflow.providers.cncf.kubernetes.callbacks import KubernetesPodOperatorCallback
-from harness import DAG, Ran, Shell, all_pods, pods
+from harness import AIRFLOW_2, DAG, Ran, Shell, all_pods, pods
 from kubernetes import client as kubernetes_client
 from kubernetes.client import models as k8s
 
 import kpo
-from kpo.airflow import KubernetesPodOperator, _earlier, _stop, exceptions
+from kpo.airflow import KubernetesPodOperator, _earlier, _event, _stop, exceptions
+from kpo.airflow._compat import AirflowTaskTimeout
 from kpo.airflow.trigger import KpoPodTrigger
 
 ENDLESS = "trap 'exit 0' TERM; echo begun; while true; do sleep 0.1; done"
@@ -59,7 +60,7 @@ def test_a_user_who_stops_the_task_has_its_pod_deleted(sync: Shell, monkeypatch:
     assert type(ran.error) is exceptions.PodCancelled
 
 
-@pytest.mark.parametrize("answer", ["running", None, OSError("gone")])
+@pytest.mark.parametrize("answer", ["running", "up_for_retry", None, OSError("gone")])
 def test_a_worker_that_is_stopped_leaves_the_pod(sync: Shell, monkeypatch: pytest.MonkeyPatch, answer: Any) -> None:
     def state(ti: Any) -> Any:
         if isinstance(answer, Exception):
@@ -580,6 +581,61 @@ def test_a_trigger_that_loses_sight_fails_no_task(deferred: Shell, times: int) -
         assert pods(lab) == []
     assert ran.state == "success"
     assert ran.xcom["return_value"] == 1
+
+
+@pytest.mark.parametrize("times", [1, 9])
+def test_the_log_goes_on_where_a_trigger_loses_sight(
+    deferred: Shell, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """In the next trigger, in the end in the worker."""
+    left = [times]
+    real = KpoPodTrigger._follow
+
+    async def follow(self: Any) -> Any:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise OSError("it cannot be seen from here")
+        return await real(self)
+
+    monkeypatch.setattr(KpoPodTrigger, "_follow", follow)
+    with kpo.lab("quiet") as lab:
+        ran = deferred(lab, "echo hello")
+    assert ran.state == "success"
+    assert ran.log.count("[base] hello") == 1
+
+
+def test_what_a_trigger_has_seen_is_not_run_again(sync: Shell) -> None:
+    """Though what is left of it, seen by one who comes later, would let it."""
+
+    class Resumed(KubernetesPodOperator):
+        def execute(self, context: Any) -> Any:
+            begun(lab)
+            known = _earlier.known_by(all_pods(lab)[0])
+            told = {"task": "juice", "namespace": "default", "verdict": "disrupted", "reason": "preempted"}
+            outcome = kpo.Outcome(exit_code=None, message="lost: preempted", attempts=(), **told)
+            return self.trigger_reentry(context, _event.of(outcome, known, is_late=False, more={}))
+
+    with kpo.lab("node node-1\nwhen pod juice-1 created: preempt it\nnetwork fails for 1s\n") as lab:
+        ran = sync(lab, "true", Resumed)
+        assert lab.requests()["create pods"] == 1
+    assert str(ran.error).startswith("lost: preempted")
+
+
+def test_a_result_that_a_timeout_kept_from_being_pushed_is_the_next_trys(sync: Shell) -> None:
+    class Late(KubernetesPodOperator):
+        def _push_xcom_with_fan_out(self, ti: Any, value: Any) -> None:
+            if ti.try_number == 1:
+                raise AirflowTaskTimeout
+            super()._push_xcom_with_fan_out(ti, value)
+
+    with kpo.lab("quiet") as lab:
+        arguments = {"do_xcom_push": True, "retries": 1, "retry_delay": 0}
+        ran = sync(lab, "echo 7 > /airflow/xcom/return.json", Late, **arguments)
+        assert lab.requests()["create pods"] == 1
+    if not AIRFLOW_2:
+        # Airflow 2's dag.test() ends with a timeout.
+        assert ran.state == "success"
+        assert ran.xcom["return_value"] == 7
 
 
 # --- the trigger -------------------------------------------------------------------------------------------------------------------------

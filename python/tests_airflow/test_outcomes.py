@@ -89,6 +89,20 @@ def test_skipped(shell: Shell, codes: Any) -> None:
     assert ran.state == "skipped"
 
 
+def test_a_loss_is_not_skipped_by_its_exit_code(shell: Shell) -> None:
+    """The code is what it answers a SIGTERM with."""
+    with kpo.lab(PREEMPTED) as lab:
+        ran = shell(lab, "trap 'exit 3' TERM; while true; do sleep 0.1; done", skip_on_exit_code=3)
+    assert type(ran.error) is exceptions.PodDisrupted
+
+
+def test_the_engines_clock_is_not_airflows(shell: Shell) -> None:
+    with kpo.lab("quiet") as lab:
+        ran = shell(lab, "sleep 60", total_timeout=2)
+        assert pods(lab) == []
+    assert type(ran.error) is exceptions.PodCancelled
+
+
 def test_an_image_that_is_not_there(shell: Shell) -> None:
     with kpo.lab('node node-1\nimage nowhere* fails "no such host"') as lab:
         ran = shell(lab, "true", image="nowhere.invalid/x", startup_timeout_seconds=2)

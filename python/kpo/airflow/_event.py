@@ -13,11 +13,12 @@ from kpo.airflow import _earlier
 KEY = "kpo"
 
 
-def of(outcome: Outcome, known: _earlier.Known, *, more: dict[str, Any]) -> dict[str, Any]:
-    """The event of a task that has ended. ``more``: ``trigger_kwargs``."""
+def of(outcome: Outcome, known: _earlier.Known, *, is_late: bool, more: dict[str, Any]) -> dict[str, Any]:
+    """The event of a task that has ended. ``is_late``: since its execution_timeout was over. ``more``: ``trigger_kwargs``."""
     pod = outcome.attempts[-1].pod.name if outcome.attempts else outcome.task
     has_started = any(attempt.times.started for attempt in outcome.attempts)
-    return _event(known, pod, _status(outcome), outcome.message, more, _encode(outcome), has_started)
+    status = "timeout" if is_late else "success" if outcome.succeeded else "failed"
+    return _event(known, pod, status, outcome.message, more, _encode(outcome), has_started)
 
 
 def of_error(known: _earlier.Known, pod: str, message: str, *, more: dict[str, Any]) -> dict[str, Any]:
@@ -50,12 +51,6 @@ def task_of(event: dict[str, Any]) -> _earlier.Known:
     """Whose event it is. One of an earlier version has no nonce."""
     own = event[KEY]
     return _earlier.Known(own["task"], event["namespace"], own.get("nonce"))
-
-
-def _status(outcome: Outcome) -> str:
-    if outcome.reason == "timeout":
-        return "timeout"
-    return "success" if outcome.succeeded else "failed"
 
 
 def outcome_of(event: dict[str, Any]) -> Outcome | None:

@@ -102,6 +102,8 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         self._was_started = False
         #: Whether a trigger has told of the task before.
         self._is_resumed = False
+        #: Whether its execution_timeout was over in the trigger.
+        self._is_late = False
         _params.check(self, kwargs)
 
     #: Methods of upstream's that are never called by this operator: a subclass that overrides one is refused, unless it names it here.
@@ -284,7 +286,9 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
             raise self._failure(outcome, None)
         return True
 
-    def _attach(self, known: _earlier.Known, client: kpo.Client, logs: list[str] | bool) -> kpo.Task:
+    def _attach(
+        self, known: _earlier.Known, client: kpo.Client, logs: list[str] | bool, *, over: bool = False
+    ) -> kpo.Task:
         return kpo.attach(
             known.task,
             client=client,
@@ -292,6 +296,7 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
             nonce=known.nonce,
             take_over=True,
             logs=logs,
+            over=over,
             on_interrupt="detach",
         )
 
@@ -409,7 +414,7 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
             in_cluster=self.in_cluster,
             cluster_context=self.cluster_context,
             config_file=self.config_file,
-            logs=[] if self._logs_when_resumed() or again else _options.followed(self, self.pod),
+            logs=[] if self._logs_when_resumed() else self._followed(),
             prefix=self.container_name_log_prefix_enabled,
             deadline=deadline,
             cancels=self.on_kill_action.value == "delete_pod",
@@ -436,9 +441,10 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         """Whether lines go through code that only a worker has: then they are written when the task is resumed."""
         return self.log_formatter is not None or wants_lines(self)
 
-    def _followed_when_resumed(self) -> list[str] | bool:
-        """Whose logs are shown, of a pod that may be gone, or not to be read: then of all."""
-        return True if self.remote_pod is None else _options.followed(self, self.remote_pod)
+    def _followed(self) -> list[str] | bool:
+        """Whose logs are shown, also of a pod that cannot be read: then of all."""
+        is_known = self.pod is not None and self.pod.spec is not None
+        return _options.followed(self, self.pod) if is_known else True
 
     def trigger_reentry(self, context: Any, event: dict[str, Any]) -> Any:
         if _event.KEY not in event:
@@ -454,13 +460,15 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
             )
             return self._defer(known, context, again + 1)
         self._is_resumed = event["status"] != "error"
+        self._is_late = event["status"] == "timeout"
         callbacks.tell_of_pod("on_operator_resuming", event=event)
         if _event.has_started(event):
             self._at_start(callbacks)
-        logs = self._followed_when_resumed() if self._logs_when_resumed() else []
+        logs = self._followed() if self._logs_when_resumed() or event["status"] == "error" else []
         with self._client() as client:
             try:
-                task = self._attach(known, client, logs)
+                # What the trigger has seen happen stands: nothing is run again because of what is left of it.
+                task = self._attach(known, client, logs, over=_event.outcome_of(event) is not None)
                 with self._under_way(task, context, callbacks):
                     outcome = _event.told(event, self._follow(task, context, callbacks))
                     return self._end(outcome, context, callbacks)
@@ -588,12 +596,10 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         if context is not None:
             _earlier.forget(self, context)
         self._take()
-        exit_code = (
-            outcome.attempts[-1].verdict.exit_code if outcome.attempts and outcome.attempts[-1].verdict else None
-        )
-        if exit_code in self.skip_on_exit_code:
-            raise AirflowSkipException(f"Pod {self._current} returned exit code {exit_code}. Skipping.")
-        if outcome.reason == "timeout" and self._is_resumed:
+        # Of what was taken away the code is no word of the program's.
+        if outcome.verdict in ("succeeded", "failed") and outcome.exit_code in self.skip_on_exit_code:
+            raise AirflowSkipException(f"Pod {self._current} returned exit code {outcome.exit_code}. Skipping.")
+        if self._is_late:
             raise AirflowTaskTimeout(outcome.message)
         if not outcome.succeeded:
             raise self._failure(outcome, remote_pod)
@@ -614,8 +620,14 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
             return
         task.taken()
         log = _log.TaskLog(self.log)
-        for event in task:
-            log.tell(event)
+        while not task.ended:
+            event = task.next_event(_STEP)
+            if event is not None:
+                log.tell(event)
+            if self._killed:
+                # It is told already what the task came to.
+                task.detach()
+                return
 
     def _carries_result(self) -> set[str]:
         """Containers whose termination message is the result."""

@@ -37,7 +37,7 @@ class KpoPodTrigger(BaseTrigger):
         pod: the attempt under way.
         nonce: what tells the task from others of that id. None: not known.
         kubernetes_conn_id, in_cluster, cluster_context, config_file: the connection, resolved here.
-        logs: the containers whose logs are written here.
+        logs: the containers whose logs are written here; True: all.
         prefix: whether a line begins with its container's name.
         deadline: when the task's time is up, in seconds since 1970. None: never.
         cancels: whether a user's stop deletes the pod.
@@ -56,7 +56,7 @@ class KpoPodTrigger(BaseTrigger):
         in_cluster: bool | None = None,
         cluster_context: str | None = None,
         config_file: str | None = None,
-        logs: list[str] | None = None,
+        logs: list[str] | bool | None = None,
         prefix: bool = True,
         deadline: float | None = None,
         cancels: bool = True,
@@ -73,7 +73,7 @@ class KpoPodTrigger(BaseTrigger):
         self.in_cluster = in_cluster
         self.cluster_context = cluster_context
         self.config_file = config_file
-        self.logs = list(logs or [])
+        self.logs = logs if isinstance(logs, bool) else list(logs or [])
         self.prefix = prefix
         self.deadline = deadline
         self.cancels = cancels
@@ -132,18 +132,21 @@ class KpoPodTrigger(BaseTrigger):
             opened.callback(task.close)
             await task.__aenter__()
             try:
-                with _Deadline(self.deadline, task):
+                with _Deadline(self.deadline, task) as deadline:
                     outcome = await self._outcome(task, log)
+                    is_late = deadline.has_passed and outcome.reason == _TIME_IS_UP
+                    if is_late:
+                        await self._give_up(task, log)
             except asyncio.CancelledError:
                 # Whether by a user is told next, if at all: until then it is observed.
                 self._held = task, opened.pop_all()
                 raise
-        return _event.of(outcome, self._known(), more=self.trigger_kwargs)
+        return _event.of(outcome, self._known(), is_late=is_late, more=self.trigger_kwargs)
 
     def _known(self) -> _earlier.Known:
         return _earlier.Known(self.task_name, self.namespace, self.nonce)
 
-    def _attach(self, client: kpo.Client, logs: list[str]) -> kpo.Task:
+    def _attach(self, client: kpo.Client, logs: list[str] | bool) -> kpo.Task:
         return kpo.attach(
             self.task_name,
             client=client,
@@ -160,8 +163,6 @@ class KpoPodTrigger(BaseTrigger):
             if isinstance(event, (events.Created, events.Adopted)):
                 self.pod = event.pod
             elif isinstance(event, events.OutcomeReady):
-                if event.outcome.reason == _TIME_IS_UP:
-                    await self._give_up(task, log)
                 return event.outcome
         return await task
 
@@ -254,12 +255,18 @@ class _Deadline:
 
     def __init__(self, at: float | None, task: kpo.Task) -> None:
         self._at, self._task = at, task
+        self.has_passed = False
         self._timer: asyncio.TimerHandle | None = None
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> _Deadline:
         if self._at is not None:
             left = max(0.0, self._at - time.time())
-            self._timer = asyncio.get_running_loop().call_later(left, self._task.expire)
+            self._timer = asyncio.get_running_loop().call_later(left, self._pass)
+        return self
+
+    def _pass(self) -> None:
+        self.has_passed = True
+        self._task.expire()
 
     def __exit__(self, *_: object) -> None:
         if self._timer is not None:
