@@ -6,9 +6,12 @@ import asyncio
 import json
 import os
 import signal
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from functools import cached_property
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -405,7 +408,8 @@ def test_a_pod_that_is_kept_is_known_without_its_label(sync: Shell) -> None:
     assert ran.state == "failed"
 
 
-def test_without_durable_the_earlier_trys_pod_is_stopped_first(sync: Shell) -> None:
+@pytest.mark.parametrize("how", [{"durable": False}, {"durable": None, "reattach_on_restart": False}])
+def test_without_durable_the_earlier_trys_pod_is_stopped_first(sync: Shell, how: dict[str, Any]) -> None:
     class Looks(FirstTryLeaves):
         def _at_start(self, callbacks: Any) -> None:
             assert len(pods(lab)) == 1
@@ -413,7 +417,7 @@ def test_without_durable_the_earlier_trys_pod_is_stopped_first(sync: Shell) -> N
 
     with kpo.lab("quiet") as lab:
         script = '[ "$TRY" = 2 ] && exit 0; trap "exit 0" TERM; while true; do sleep 0.1; done'
-        ran = sync(lab, script, Looks, durable=None, reattach_on_restart=False, env_vars={"TRY": "{{ ti.try_number }}"})
+        ran = sync(lab, script, Looks, env_vars={"TRY": "{{ ti.try_number }}"}, **how)
         assert lab.requests()["create pods"] == 2
         assert pods(lab) == []
     assert ran.state == "success"
@@ -712,6 +716,19 @@ def test_trigger_kwargs_are_handed_on_and_overwrite_nothing() -> None:
     assert (event["mine"], event["status"], event["name"]) == (1, "success", "juice-1")
 
 
+def test_trigger_kwargs_come_back_to_the_task(deferred: Shell) -> None:
+    told: list[Any] = []
+
+    class Resumed(KubernetesPodOperatorCallback):
+        @staticmethod
+        def on_operator_resuming(*, event: dict[str, Any], **kwargs: Any) -> None:
+            told.append(event["mine"])
+
+    with kpo.lab("quiet") as lab:
+        deferred(lab, "true", trigger_kwargs={"mine": 1}, callbacks=Resumed)
+    assert told == [1]
+
+
 def test_a_deadline_ends_the_task() -> None:
     with kpo.lab("quiet") as lab:
         begun(lab)
@@ -881,6 +898,21 @@ def test_no_secret_is_told(shell: Shell, tmp_path: Any) -> None:
     assert not ran.has(token)
     assert token not in str(ran.error)
     assert canary not in repr(ran.error.outcome)
+    told = [(table, row) for table, row in database() if canary in row or token in row]
+    assert told == []
+
+
+#: Where Airflow shows what a DAG says, and how its templates were rendered.
+AIRFLOWS_OWN = {"serialized_dag", "dag_code", "rendered_task_instance_fields"}
+
+
+def database() -> Iterator[tuple[str, str]]:
+    """All that Airflow has written down: each row of each table."""
+    with closing(sqlite3.connect(Path(os.environ["AIRFLOW_HOME"], "airflow.db"))) as connection:
+        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        for (table,) in tables:
+            if table not in AIRFLOWS_OWN:
+                yield from ((table, repr(row)) for row in connection.execute(f'SELECT * FROM "{table}"'))
 
 
 def test_no_secret_is_deferred(monkeypatch: pytest.MonkeyPatch, run: Any) -> None:
