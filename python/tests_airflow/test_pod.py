@@ -11,7 +11,7 @@ from kubernetes.client import ApiClient
 from kubernetes.client import models as k8s
 
 import kpo
-from kpo.airflow import KubernetesPodOperator
+from kpo.airflow import KubernetesPodOperator, _pod
 from kpo.airflow._compat import AirflowException
 
 
@@ -171,6 +171,56 @@ def test_a_method_that_nobody_calls_may_not_be_overridden() -> None:
         kpo_ignores = frozenset({"await_pod_completion"})
 
     Knows(task_id="task")
+
+
+@pytest.mark.parametrize(
+    "name", ["pod_manager", "log_matching_pod", "_clean", "_read_pod_events", "_read_pod_container_states"]
+)
+def test_each_that_nobody_calls_is_refused(name: str) -> None:
+    with pytest.raises(AirflowException, match=f"Own overrides {name}"):
+        type("Own", (KubernetesPodOperator,), {name: lambda self: None})(task_id="task")
+
+
+def test_a_hook_of_its_own_is_not_the_triggers() -> None:
+    class Own(KubernetesPodOperator):
+        @property
+        def hook(self) -> Any:
+            raise NotImplementedError
+
+    Own(task_id="task", deferrable=False)
+    with pytest.raises(AirflowException, match="Own overrides hook"):
+        Own(task_id="task", deferrable=True)
+    type("Knows", (Own,), {"kpo_ignores": frozenset({"hook"})})(task_id="task", deferrable=True)
+
+
+def test_what_may_hold_a_secret_is_not_shown() -> None:
+    """Neither a command, a header, a value of the environment, nor a result."""
+    secret = "canary-of-a-secret"
+    header = k8s.V1HTTPGetAction(port=80, http_headers=[k8s.V1HTTPHeader(name="Authorization", value=secret)])
+    execs = k8s.V1ExecAction(command=["login", secret])
+    container = k8s.V1Container(
+        name="base",
+        image="busybox",
+        command=[secret],
+        args=[secret],
+        env=[k8s.V1EnvVar(name="PASSWORD", value=secret)],
+        lifecycle=k8s.V1Lifecycle(post_start=k8s.V1LifecycleHandler(http_get=header)),
+        liveness_probe=k8s.V1Probe(_exec=execs),
+        readiness_probe=k8s.V1Probe(http_get=header),
+        startup_probe=k8s.V1Probe(_exec=execs),
+    )
+    debugger = k8s.V1EphemeralContainer(name="debugger", command=[secret], env=container.env)
+    ended = k8s.V1ContainerState(terminated=k8s.V1ContainerStateTerminated(exit_code=0, message=secret))
+    status = k8s.V1ContainerStatus(name="base", state=ended, image="busybox", image_id="", ready=False, restart_count=0)
+    pod = k8s.V1Pod(
+        metadata=k8s.V1ObjectMeta(name="task", annotations={"note": secret}),
+        spec=k8s.V1PodSpec(containers=[container], init_containers=[container], ephemeral_containers=[debugger]),
+        status=k8s.V1PodStatus(container_statuses=[status]),
+    )
+    shown = str(_pod.redacted(pod, {"base"}))
+    assert secret not in shown
+    assert "PASSWORD" in shown and "busybox" in shown
+    assert secret in str(pod)
 
 
 class TestSeams:

@@ -7,7 +7,7 @@ from typing import Any
 
 from kpo._options import RESULT_PATH
 
-#: A budget that is not given is the engine's.
+#: Which pods stay, by ``on_finish_action``.
 _KEEPING = {
     "delete_pod": "delete",
     "keep_pod": "keep",
@@ -16,27 +16,37 @@ _KEEPING = {
 }
 
 
-def of(operator: Any, pod: Any, *, protect: bool) -> dict[str, Any]:
-    """How the task is to be run.
+def keeping(operator: Any) -> str:
+    """Which pods stay: ``delete`` is none, ``keep`` all, ``keep-failed`` those that did not succeed."""
+    return _KEEPING[operator.on_finish_action.value]
 
-    Args:
-        protect: whether its pods carry kpo's finalizer, where the operator does not say.
-    """
-    keeping = _KEEPING[operator.on_finish_action.value]
-    fixed = not operator.random_name_suffix
+
+def keeps(operator: Any, *, succeeded: bool) -> bool:
+    """Whether the pod of such an outcome stays."""
+    return keeping(operator) == "keep" or (keeping(operator) == "keep-failed" and not succeeded)
+
+
+def protects(operator: Any) -> bool:
+    """Whether its pods carry kpo's finalizer. Where nothing else is said: while it is deferred, where the name may vary."""
+    given: bool | None = operator.protect
+    return bool(operator.deferrable and operator.random_name_suffix) if given is None else given
+
+
+def of(operator: Any, pod: Any) -> dict[str, Any]:
+    """How the task is to be run. A budget that is not given is the engine's."""
     options: dict[str, Any] = {
         "name": task_name(pod.metadata.name),
-        "fixed_name": fixed,
+        "fixed_name": not operator.random_name_suffix,
         "container": operator.base_container_name,
         "rerun": rerun(operator),
         "on_unsigned_delete": operator.on_unsigned_delete,
-        "protect": operator.protect if operator.protect is not None else protect and not fixed,
+        "protect": protects(operator),
         "schedule_timeout": operator.schedule_timeout_seconds or None,
         "start_timeout": operator.startup_timeout_seconds or None,
         "queue_timeout": operator.queue_timeout,
         "run_timeout": operator.run_timeout,
         "timeout": operator.total_timeout,
-        "on_finish": keeping,
+        "on_finish": keeping(operator),
         "logs": followed(operator, pod),
     }
     if operator.rerun_budget is not None:
@@ -50,7 +60,7 @@ def rerun(operator: Any) -> str:
     """The policy. A pod that stays holds a fixed name, so that no other attempt could be made: unless told otherwise there is none then."""
     if operator.rerun is not None:
         return str(operator.rerun)
-    is_kept = _KEEPING[operator.on_finish_action.value] != "delete"
+    is_kept = keeping(operator) != "delete"
     return "never" if not operator.random_name_suffix and is_kept else "if-not-started"
 
 

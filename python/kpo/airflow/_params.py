@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow.providers.cncf.kubernetes.operators import pod as upstream
 
+from kpo.airflow import _options
 from kpo.airflow._compat import AirflowException
 
 #: Methods of upstream's lifecycle that nothing calls here: the engine does what they did.
@@ -21,7 +22,12 @@ REPLACED = frozenset(
         "invoke_defer_method",
         "kill_istio_sidecar",
         "process_duplicate_label_pods",
+        "log_matching_pod",
+        "pod_manager",
         "process_pod_deletion",
+        "_clean",
+        "_read_pod_container_states",
+        "_read_pod_events",
         "_write_logs",
     }
 )
@@ -38,6 +44,7 @@ def check(operator: Any, given: dict[str, Any]) -> None:
     """Args: given: what the operator was given, beside kpo's own arguments."""
     _check_choices(operator)
     _check_seams(type(operator), operator.kpo_ignores)
+    _check_trigger(operator)
     _check_skip(given.get("skip_on_exit_code"))
     _check_held(operator)
     _warn(given)
@@ -60,11 +67,28 @@ def _check_choices(operator: Any) -> None:
 def _check_seams(cls: type, ignored: frozenset[str]) -> None:
     """A method that a subclass overrides and nobody calls would be skipped in silence."""
     for name in sorted(REPLACED - ignored):
-        own = next((base for base in cls.__mro__ if name in vars(base)), None)
-        if own is not None and not issubclass(upstream.KubernetesPodOperator, own):
+        own = _overriding(cls, name)
+        if own is not None:
             raise _refuse(
                 f"{own.__name__} overrides {name}, which kpo's lifecycle does not call: stay on upstream's operator, or list it in kpo_ignores"
             )
+
+
+def _overriding(cls: type, name: str) -> type | None:
+    """The class that has it instead of upstream's or kpo's own."""
+    own = next((base for base in cls.__mro__ if name in vars(base)), None)
+    if own is None or own.__module__.startswith("kpo.airflow.") or issubclass(upstream.KubernetesPodOperator, own):
+        return None
+    return own
+
+
+def _check_trigger(operator: Any) -> None:
+    """A trigger has the connection's id and no more of the operator: what a class does to make a hook is not done there."""
+    own = _overriding(type(operator), "hook")
+    if operator.deferrable and own is not None and "hook" not in operator.kpo_ignores:
+        raise _refuse(
+            f"{own.__name__} overrides hook, and a trigger makes upstream's of the connection: set deferrable=False, or list it in kpo_ignores"
+        )
 
 
 def _check_skip(codes: Any) -> None:
@@ -76,7 +100,7 @@ def _check_skip(codes: Any) -> None:
 
 
 def _check_held(operator: Any) -> None:
-    is_held = operator.protect or operator.on_finish_action.value != "delete_pod"
+    is_held = operator.protect or _options.keeping(operator) != "delete"
     if not operator.random_name_suffix and is_held and operator.rerun not in (None, "never"):
         raise _refuse(
             "random_name_suffix=False fixes the pod's name, and a pod that is kept or protected holds it, so that it could not run again: "

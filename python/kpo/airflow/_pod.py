@@ -94,15 +94,17 @@ _RESULT = "kpo-result"
 
 
 def redacted(pod: Any, carrying: set[str]) -> Any:
-    """A pod for a log: no values of its environment, no commands, no result, no annotations (one of kpo's holds the manifest).
+    """A pod for a log: no values of its environment, no commands (hooks and probes have some, and headers), no result, no annotations (one of kpo's
+    holds the manifest).
 
     Args:
         carrying: containers whose termination message is the result, beside kpo's own.
     """
     pod = copy.deepcopy(pod)
     spec = pod.spec
-    for container in [*(spec.containers or []), *(spec.init_containers or [])]:
-        container.command = container.args = None
+    for container in [*(spec.containers or []), *(spec.init_containers or []), *(spec.ephemeral_containers or [])]:
+        container.command = container.args = container.lifecycle = None
+        container.liveness_probe = container.readiness_probe = container.startup_probe = None
         for variable in container.env or []:
             if variable.value is not None:
                 variable.value = "***"

@@ -213,7 +213,8 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
 
     def _begin(self, task: kpo.Task, context: Any, callbacks: Callbacks, *, only_living: bool = False) -> Any:
         """The same in a worker that hands it over to a trigger as soon as nothing is lost by that."""
-        until = _IS_THERE if self._is_protected() else (events.Running,)
+        # Unprotected its pod could vanish between worker and triggerer, and nobody would know what of it had run.
+        until = _IS_THERE if _options.protects(self) else (events.Running,)
         with self._under_way(task, context, callbacks):
             outcome = self._follow(task, context, callbacks, until=until, only_living=only_living)
             if outcome is not None:
@@ -246,7 +247,7 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         return self.client.api_client.configuration
 
     def _new_task(self, client: kpo.Client) -> kpo.Task:
-        options = _options.of(self, self.pod_request_obj, protect=self.deferrable)
+        options = _options.of(self, self.pod_request_obj)
         return kpo.Task(self.pod_request_obj, client=client, on_interrupt="detach", **options)
 
     def _clear(self, known: _earlier.Known, client: kpo.Client, context: Any, callbacks: Callbacks) -> None:
@@ -423,11 +424,6 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         )
         left = None if deadline is None else timedelta(seconds=max(0.0, deadline - time.time()) + _BACKSTOP)
         self.defer(trigger=trigger, method_name="trigger_reentry", timeout=left)
-
-    def _is_protected(self) -> bool:
-        """Whether nothing of a pod is lost while nobody looks. Where not, the task is handed over when its program runs: until then its pod could
-        vanish between worker and triggerer, and nobody would know what of it had run."""
-        return self.random_name_suffix and self.protect is not False
 
     def _deadline(self, context: Any) -> float | None:
         """When the task's time is up, by its start: deferring again does not move it."""
@@ -606,11 +602,7 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
 
     def _mark_kept(self, outcome: kpo.Outcome) -> None:
         """For upstream's, after a rollback: a pod that stays is not one to go on with. Here the verdict says so that the engine writes on it."""
-        keeping = self.on_finish_action.value
-        stays = keeping in ("keep_pod", "delete_active_pod") or (
-            keeping == "delete_succeeded_pod" and not outcome.succeeded
-        )
-        if stays and self.pod is not None:
+        if _options.keeps(self, succeeded=outcome.succeeded) and self.pod is not None:
             self.patch_already_checked(self.pod, reraise=False)
 
     def _take(self) -> None:
