@@ -24,7 +24,7 @@ from kubernetes import client as kubernetes_client
 from kubernetes.client import models as k8s
 
 import kpo
-from kpo.airflow import KubernetesPodOperator, _earlier, _event, _stop, exceptions
+from kpo.airflow import KubernetesPodOperator, _adopt, _earlier, _event, _stop, exceptions
 from kpo.airflow._compat import AirflowTaskTimeout
 from kpo.airflow.trigger import KpoPodTrigger
 
@@ -179,7 +179,7 @@ def test_a_success_beside_a_container_that_failed_is_taken(sync: Shell) -> None:
     assert ran.xcom["return_value"] == 7
 
 
-def test_a_pod_that_is_ending_is_waited_for_and_not_gone_on_with(sync: Shell) -> None:
+def test_a_pod_that_is_ending_is_waited_for_and_not_gone_on_with(sync: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     """A clear while the pod that a user's stop has deleted is still there: the new try makes its own, and never are there two."""
 
     class Cleared(FirstTryLeaves):
@@ -189,16 +189,19 @@ def test_a_pod_that_is_ending_is_waited_for_and_not_gone_on_with(sync: Shell) ->
                 stop(lab, pod.metadata.labels["kpo.rs/task"])
             return super().execute(context)
 
-        def _was_that_trys(self, *rest: Any) -> bool:
-            # What was long is short from now on.
-            [pod] = all_pods(lab)
-            self.client.delete_namespaced_pod(pod.metadata.name, "default", grace_period_seconds=1)
-            return super()._was_that_trys(*rest)
-
         def _at_attempt(self, event: Any, *rest: Any) -> None:
             assert [pod.metadata.name for pod in all_pods(lab)] == [event.pod]
             super()._at_attempt(event, *rest)
 
+    was_that_trys = _adopt.was_that_trys
+
+    def shortly(operator: Any, *rest: Any) -> bool:
+        # What was long is short from now on.
+        [pod] = all_pods(lab)
+        operator.client.delete_namespaced_pod(pod.metadata.name, "default", grace_period_seconds=1)
+        return was_that_trys(operator, *rest)
+
+    monkeypatch.setattr(_adopt, "was_that_trys", shortly)
     with kpo.lab("quiet") as lab:
         script = '[ "$TRY" = 2 ] && exit 0; trap "" TERM; while true; do sleep 0.1; done'
         ran = sync(lab, script, Cleared, env_vars={"TRY": "{{ ti.try_number }}"}, termination_grace_period=60)

@@ -35,6 +35,18 @@ class _Tokens:
             return bearer(self._configuration) or ""
 
 
+def of(operator: Any) -> kpo.Client:
+    """A connection like that of the operator's own client."""
+
+    def again() -> Any:
+        # It deletes what must be there.
+        _ = operator.hook, operator.client, operator.pod_manager
+        operator._refresh_cached_properties()
+        return operator.client.api_client.configuration
+
+    return client(operator.client.api_client.configuration, again)
+
+
 def client(
     configuration: Any, again: Callable[[], Any], *, namespace: str | None = None, shared_watch: bool = False
 ) -> kpo.Client:

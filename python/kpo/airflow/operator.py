@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -15,11 +13,24 @@ from kubernetes.client import models as k8s
 
 import kpo
 from kpo import events
-from kpo.airflow import _connection, _earlier, _event, _log, _options, _params, _pod, _read, _stop, exceptions
-from kpo.airflow._callbacks import Callbacks, wants_lines
-from kpo.airflow._compat import AirflowException, AirflowSkipException, AirflowTaskTerminated, AirflowTaskTimeout
+from kpo.airflow import (
+    _adopt,
+    _connection,
+    _deferral,
+    _earlier,
+    _event,
+    _failure,
+    _log,
+    _options,
+    _params,
+    _pod,
+    _read,
+    _stop,
+    exceptions,
+)
+from kpo.airflow._callbacks import Callbacks
+from kpo.airflow._compat import AirflowSkipException, AirflowTaskTerminated, AirflowTaskTimeout
 from kpo.airflow.pod_manager import PodManager
-from kpo.airflow.trigger import KpoPodTrigger
 
 if TYPE_CHECKING:
     from kubernetes.client.models.v1_pod import V1Pod
@@ -31,12 +42,6 @@ _STEP = 0.2
 
 #: From these on a task has a pod.
 _IS_THERE = (events.Created, events.Adopted)
-
-#: How much later than the task's own deadline Airflow ends it, in seconds.
-_BACKSTOP = 60
-
-#: How often a trigger that has lost sight is followed by another, before the worker looks itself.
-_REDEFERRALS = 3
 
 
 class KubernetesPodOperator(upstream.KubernetesPodOperator):
@@ -154,12 +159,6 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         assert self.pod_request_obj is not None
         return self.pod_request_obj
 
-    @property
-    def _under_name(self) -> V1Pod:
-        """The same, under the name of the attempt under way."""
-        assert self.pod is not None
-        return self.pod
-
     # --- running -------------------------------------------------------------------------------------------------------------------------
 
     def execute(self, context: Any) -> Any:
@@ -179,32 +178,11 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
             self.log.warning("[kpo] pod %s was begun by upstream's operator, which ends it, too", found.metadata.name)
             self._is_upstreams = True
             return upstreams(context)
-        with self._client() as client:
+        with _connection.of(self) as client:
             if found is None:
                 _earlier.demand_permission(self, context)
                 return run(self._new_task(client), context, callbacks)
-            return self._go_on(found, client, context, callbacks, run)
-
-    def _go_on(
-        self, found: V1Pod, client: kpo.Client, context: Any, callbacks: Callbacks, run: Callable[..., Any]
-    ) -> Any:
-        """Goes on with the task of an earlier try; where there is nothing to go on with, this one has its own."""
-        known = _earlier.known_by(found)
-        logs = _options.followed(self, self.pod_request_obj)
-        is_there = False
-        try:
-            if not self.reattach_on_restart:
-                self._clear(known, client, context, callbacks)
-            else:
-                self.log.info("[kpo] task %s of an earlier try is there: going on with it", known.task)
-                self._label_try(found, context)
-                return run(self._attach(known, client, logs), context, callbacks, only_living=True)
-        except kpo.NotFoundError:
-            self.log.warning("[kpo] pod %s of an earlier try has vanished", found.metadata.name)
-            _earlier.demand_permission(self, context)
-        except _NotLivingError as found_as:
-            is_there = not found_as.is_over and not self._was_that_trys(known, client, context, callbacks)
-        return run(self._attach(known, client, logs) if is_there else self._new_task(client), context, callbacks)
+            return _adopt.go_on(self, found, client, context, callbacks, run)
 
     def _run(self, task: kpo.Task, context: Any, callbacks: Callbacks, *, only_living: bool = False) -> Any:
         with self._under_way(task, context, callbacks):
@@ -236,56 +214,9 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         callbacks.tell("on_pod_manifest_created", pod_request=self.pod_request_obj)
         return callbacks
 
-    def _client(self) -> kpo.Client:
-        return _connection.client(self.client.api_client.configuration, self._again)
-
-    def _again(self) -> Any:
-        """The configuration of a client made anew: the old one's token was refused."""
-        # It deletes what must be there.
-        _ = self.hook, self.client, self.pod_manager
-        self._refresh_cached_properties()  # type: ignore[no-untyped-call]
-        return self.client.api_client.configuration
-
     def _new_task(self, client: kpo.Client) -> kpo.Task:
         options = _options.of(self, self.pod_request_obj)
         return kpo.Task(self.pod_request_obj, client=client, on_interrupt="detach", **options)
-
-    def _clear(self, known: _earlier.Known, client: kpo.Client, context: Any, callbacks: Callbacks) -> None:
-        """Stops a task of an earlier try: never two live pods of one task instance."""
-        self.log.warning(
-            "[kpo] task %s of an earlier try is there, and durable is off: it is stopped first", known.task
-        )
-        with self._under_way(self._attach(known, client, []), context, callbacks) as task:
-            task.cancel()
-            for event in self._events(task, context):
-                if isinstance(event, events.OutcomeReady):
-                    _earlier.forget(self, context)
-                    return
-
-    def _was_that_trys(self, known: _earlier.Known, client: kpo.Client, context: Any, callbacks: Callbacks) -> bool:
-        """Waits for the end of what was ending when it was found: two at once there are never. What it comes to is the earlier try's, but for a success,
-        and for another attempt in which it lives on."""
-        self.log.info("[kpo] task %s is ending: its end is waited for", known.task)
-        with self._under_way(self._attach(known, client, []), context, callbacks) as task:
-            for event in self._events(task, context):
-                if isinstance(event, events.OutcomeReady):
-                    return self._is_no_success(task, event.outcome, context)
-                if isinstance(event, events.Created):
-                    task.detach()
-                    return False
-        return True
-
-    def _is_no_success(self, task: kpo.Task, outcome: kpo.Outcome, context: Any) -> bool:
-        if outcome.succeeded:
-            # Left as it is, and its result with it: who goes on takes it.
-            task.close()
-            return False
-        self.log.warning("[kpo] the earlier try's task %s: %s", outcome.task, outcome.message)
-        _earlier.forget(self, context)
-        if exceptions.of(outcome, strict=_earlier.is_strict(self, context)) is exceptions.PodDisruptedForGood:
-            self._take()
-            raise self._failure(outcome, None)
-        return True
 
     def _attach(
         self, known: _earlier.Known, client: kpo.Client, logs: list[str] | bool, *, over: bool = False
@@ -341,12 +272,12 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         """Tells what happens, until the outcome is there, or one of those events.
 
         Raises:
-            _NotLivingError: with ``only_living``, of a task that was found as anything else.
+            _adopt.NotLivingError: with ``only_living``, of a task that was found as anything else.
         """
         log = self._task_log(callbacks)
         for event in self._events(task, context):
             if only_living and isinstance(event, events.Adopted) and event.found != "living":
-                raise _NotLivingError(is_over=event.found == "over")
+                raise _adopt.NotLivingError(is_over=event.found == "over")
             log.tell(event)
             if isinstance(event, (events.Created, events.Adopted)):
                 self._at_attempt(event, task, context, callbacks)
@@ -382,17 +313,6 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         if is_first:
             callbacks.tell_of_pod("on_pod_creation")
 
-    def _label_try(self, found: V1Pod, context: Any) -> None:
-        """Before it is gone on with: a trigger of an earlier try goes by that label, and so does ``airflow kubernetes cleanup-pods``."""
-        meta = found.metadata
-        labels = {"try_number": str(context["ti"].try_number)}
-        try:
-            self.client.patch_namespaced_pod(
-                meta.name, meta.namespace, {"metadata": {"uid": meta.uid, "labels": labels}}
-            )
-        except Exception:
-            self.log.warning("[kpo] the label try_number of pod %s could not be set", meta.name)
-
     def _at_start(self, callbacks: Callbacks) -> None:
         """Its program runs: told once a task, whichever attempt it is."""
         if not self._was_started:
@@ -402,45 +322,8 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
     # --- deferred ------------------------------------------------------------------------------------------------------------------------
 
     def _defer(self, known: _earlier.Known, context: Any, again: int = 0) -> None:
-        deadline = self._deadline(context)
-        more = dict(self.trigger_kwargs or {})
-        if again:
-            more["_redefer_count"] = again
-        trigger = KpoPodTrigger(
-            task=known.task,
-            namespace=known.namespace,
-            nonce=known.nonce,
-            pod=self._current or known.task,
-            kubernetes_conn_id=self.kubernetes_conn_id,
-            in_cluster=self.in_cluster,
-            cluster_context=self.cluster_context,
-            config_file=self.config_file,
-            logs=[] if self._logs_when_resumed() else self._followed(),
-            prefix=self.container_name_log_prefix_enabled,
-            deadline=deadline,
-            cancels=self.on_kill_action.value == "delete_pod",
-            trigger_kwargs=more,
-            try_number=context["ti"].try_number,
-        )
-        left = None if deadline is None else timedelta(seconds=max(0.0, deadline - time.time()) + _BACKSTOP)
-        self.defer(trigger=trigger, method_name="trigger_reentry", timeout=left)
-
-    def _deadline(self, context: Any) -> float | None:
-        """When the task's time is up, by its start: deferring again does not move it."""
-        if self.execution_timeout is None:
-            return None
-        # Airflow 2 has none under dag.test().
-        began = context["ti"].start_date
-        return float((began.timestamp() if began else time.time()) + self.execution_timeout.total_seconds())
-
-    def _logs_when_resumed(self) -> bool:
-        """Whether lines go through code that only a worker has: then they are written when the task is resumed."""
-        return self.log_formatter is not None or wants_lines(self)
-
-    def _followed(self) -> list[str] | bool:
-        """Whose logs are shown, also of a pod that cannot be read: then of all."""
-        is_known = self.pod is not None and self.pod.spec is not None
-        return _options.followed(self, self.pod) if is_known else True
+        trigger, within = _deferral.trigger(self, known, context, again)
+        self.defer(trigger=trigger, method_name="trigger_reentry", timeout=within)
 
     def trigger_reentry(self, context: Any, event: dict[str, Any]) -> Any:
         if _event.KEY not in event:
@@ -450,7 +333,7 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         known, callbacks = _event.task_of(event), Callbacks(self, context)
         again = event.get("_redefer_count", 0)
         self._resume(event)
-        if event["status"] == "error" and again < _REDEFERRALS:
+        if event["status"] == "error" and again < _deferral.REDEFERRALS:
             self.log.warning(
                 "[kpo] the trigger has lost sight of %s (%s); another one goes on", known.task, event["message"]
             )
@@ -460,8 +343,9 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         callbacks.tell_of_pod("on_operator_resuming", event=event)
         if _event.has_started(event):
             self._at_start(callbacks)
-        logs = self._followed() if self._logs_when_resumed() or event["status"] == "error" else []
-        with self._client() as client:
+        is_followed = _deferral.logs_when_resumed(self) or event["status"] == "error"
+        logs = _deferral.followed(self) if is_followed else []
+        with _connection.of(self) as client:
             try:
                 # What the trigger has seen happen stands: nothing is run again because of what is left of it.
                 task = self._attach(known, client, logs, over=_event.outcome_of(event) is not None)
@@ -598,7 +482,7 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         if self._is_late:
             raise AirflowTaskTimeout(outcome.message)
         if not outcome.succeeded:
-            raise self._failure(outcome, remote_pod)
+            raise _failure.of(self, outcome, remote_pod)
 
     def _mark_kept(self, outcome: kpo.Outcome) -> None:
         """For upstream's, after a rollback: a pod that stays is not one to go on with. Here the verdict says so that the engine writes on it."""
@@ -620,25 +504,3 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
                 # It is told already what the task came to.
                 task.detach()
                 return
-
-    def _carries_result(self) -> set[str]:
-        """Containers whose termination message is the result."""
-        return {self.base_container_name} if self.do_xcom_push and self.results == "message" else set()
-
-    def _failure(self, outcome: kpo.Outcome, remote_pod: V1Pod | None) -> AirflowException:
-        lines = [outcome.message]
-        if self._current is not None:
-            lines.append(f"Pod {self._current} returned a failure.")
-        if self.log_pod_spec_on_failure and remote_pod is not None:
-            lines.append(f"remote_pod: {_pod.redacted(remote_pod, self._carries_result())}")
-        error = exceptions.of(outcome, strict=self.strict)("\n".join(lines))
-        error.outcome = outcome  # type: ignore[attr-defined]
-        return error
-
-
-class _NotLivingError(Exception):
-    """What was found of a task is over, or ending: nothing to go on with before its end."""
-
-    def __init__(self, *, is_over: bool) -> None:
-        super().__init__()
-        self.is_over = is_over
