@@ -85,8 +85,35 @@ def test_a_task_is_left_and_gone_on_with(client: kpo.Client, log: Log) -> None:
             log(event)
     assert log.printed() == ["begun", "done"] and again._outcome is not None and again._outcome.succeeded
     [adopted] = log.of(kpo.events.Adopted)
-    assert (adopted.follows, adopted.recreates) == (False, True)
+    assert (adopted.follows, adopted.recreates, adopted.found) == (False, True, "living")
     until_gone(client)
+
+
+def test_a_namesake_is_left_alone(client: kpo.Client) -> None:
+    with kpo.Task(ENDLESS, client=client) as task:
+        until_running(task)
+        nonce = task.nonce
+        task.detach()
+    with pytest.raises(kpo.NotFoundError), kpo.attach("juice", client=client, nonce="another's"):
+        pass
+    with kpo.attach("juice", client=client, nonce=nonce, take_over=True) as again:
+        assert again.nonce == nonce
+        again.cancel()
+        assert again.outcome().verdict == "cancelled"
+    until_gone(client)
+
+
+def test_what_is_known_to_be_over_is_not_run_again(kpo_lab: kpo.Lab, client: kpo.Client) -> None:
+    endless = pod("echo begun", "while true; do sleep 0.1; done")
+    with kpo.Task(endless, client=client, rerun="idempotent", protect=True) as task:
+        until_running(task)
+        task.detach()
+    kpo_lab.play("at 0s: evict pod juice-1 for memory")
+    with kpo.attach("juice", client=client, over=True, take_over=True) as again:
+        outcome = again.outcome()
+        assert outcome.verdict == "disrupted"
+    until_gone(client)
+    assert kpo_lab.requests()["create pods"] == 1
 
 
 def test_who_only_follows_deletes_nothing(client: kpo.Client) -> None:
