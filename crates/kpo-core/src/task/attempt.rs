@@ -38,6 +38,9 @@ pub struct Attempt {
     /// Conflicts in a row that writes to it have met.
     #[serde(default)]
     pub conflicts: u32,
+    /// The version as which it was to be signed, and which it had no more. `None`: that was not so.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub outdated: Option<String>,
     /// Not before this is it written to again, after conflicts. `None`: at once.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub write_again_at: Option<Time>,
@@ -120,6 +123,7 @@ impl Attempt {
             followed: BTreeSet::new(),
             logs_closed: false,
             conflicts: 0,
+            outdated: None,
             write_again_at: None,
             delete_in_doubt: false,
             absent_since: None,

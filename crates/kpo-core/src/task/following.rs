@@ -203,15 +203,16 @@ impl Task {
 
     /// Writes onto the pod why it is about to be deleted: who else observes the task need not take it for somebody's whim, and who takes it over
     /// goes on with it. Nobody signs for an observer that may not write, nor on a pod that has changed: it may be another observer's by now, who
-    /// would take it for the user's wish.
+    /// would take it for the user's wish. Where it cannot be looked at there is nothing to go by, and it is signed as it is.
     fn sign(&mut self, reason: Reason) {
         let current = &self.state.current;
+        let version = current.resource_version();
         let annotate = Command::Annotate {
             name: current.name.clone(),
             uid: current.uid(),
             annotations: vec![(marks::STOPPING.to_owned(), reason.code().to_owned())],
             active_deadline_seconds: None,
-            resource_version: Some(current.resource_version()),
+            resource_version: (current.outdated.as_ref() != Some(&version)).then_some(version),
         };
         self.command(annotate);
     }
@@ -220,6 +221,7 @@ impl Task {
     pub(super) fn was_signed(&mut self, uid: &str, reply: Reply) {
         if reply == Reply::Conflict && self.state.current.ledger.uid() == Some(uid) {
             self.state.current.said.signed = false;
+            self.state.current.outdated = Some(self.state.current.resource_version());
             self.state.current.met_conflict(self.state.now);
         }
         self.annotated(uid, reply);

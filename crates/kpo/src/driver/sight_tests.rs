@@ -95,11 +95,14 @@ fn moved_on(to: Option<Value>, mut fails: bool) -> ScriptedServer {
     })
 }
 
+fn to_follow() -> AttachRequest {
+    let (task, namespace) = ("t".into(), "default".into());
+    AttachRequest { task, namespace, take_over: false, template: None, nonce: None, over: false }
+}
+
 /// What a follower learns of the first attempt.
 async fn follow(server: &ScriptedServer) -> Option<Class> {
-    let (task, namespace) = ("t".into(), "default".into());
-    let request = AttachRequest { task, namespace, take_over: false, template: None, nonce: None, over: false };
-    let mut running = attach(&server.hook(), request).await.expect("it is there");
+    let mut running = attach(&server.hook(), to_follow()).await.expect("it is there");
     let ended = async {
         while let Some(event) = running.next().await {
             if let What::Task(kpo_core::Event::Ended { verdict, .. }) = event.what {
@@ -142,9 +145,8 @@ fn shown_to(number: u32) -> ScriptedServer {
 async fn a_task_between_two_attempts_is_found_and_one_that_has_no_pod_is_told_after_two_seconds() {
     for (number, seconds) in [(1, Some(0.0)), (2, Some(0.2)), (4, Some(2.0)), (5, None)] {
         let server = shown_to(number);
-        let request = AttachRequest { task: "t".into(), namespace: "default".into(), take_over: false, template: None };
         let began = tokio::time::Instant::now();
-        let attached = attach(&server.hook(), request).await;
+        let attached = attach(&server.hook(), to_follow()).await;
         let lists = server.seen().iter().filter(|asked| kind(asked) == "list").count();
         assert_eq!((lists, began.elapsed().as_secs_f64()), (number.min(4) as usize, seconds.unwrap_or(2.0)));
         assert_eq!(attached.is_ok(), seconds.is_some());

@@ -320,6 +320,22 @@ fn a_pod_that_has_changed_is_signed_as_it_is_then() {
     bench.stopped(Reason::CancelledByUser);
 }
 
+/// Who may not look at it would find it changed for ever.
+#[test]
+fn a_pod_that_has_changed_and_cannot_be_looked_at_is_signed_as_it_is() {
+    let mut bench = Bench::default();
+    bench.run(Shown::new("t-1", 1));
+    bench.stop(Stop::User);
+    let (sign, _) = bench.command();
+    bench.reply(sign, Reply::Conflict);
+    let (read, Command::Read { .. }) = bench.command() else { panic!("it is looked at") };
+    bench.reply(read, Reply::Refused(forbidden("get")));
+    bench.silence();
+    bench.pass(Duration::from_secs(5));
+    let (_, Command::Annotate { resource_version, .. }) = bench.command() else { panic!("a signature is expected") };
+    assert_eq!(resource_version, None);
+}
+
 #[test]
 fn who_attaches_is_told_what_it_was_found_as() {
     let found_as = |shown: &dyn Fn(Shown) -> Shown| {
