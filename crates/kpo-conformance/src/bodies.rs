@@ -106,7 +106,7 @@ pub(crate) const BODIES: &[Body] = bodies! {
     ends: volume_over_limit storage_over_the_pods_limit storage_over_a_containers_limit init_fails init_container_works_for_long
         not_executable out_of_memory deadline_of_the_template config_map_comes_late not_kept_after_success collected_over_the_threshold
         log_at_the_very_end logs_of_all_kinds_of_containers;
-    whole: undisturbed exit_code init_containers name_in_use sidecar_runs_on kept_after_failure;
+    whole: undisturbed exit_code init_containers name_in_use sidecar_runs_on kept_after_success kept_after_failure;
     log: burst several_containers log_rotates_behind_a_cut;
     result: by_sidecar by_sidecar_large by_message by_exec missing spoilt_results
         beside_one_that_runs_on;

@@ -41,8 +41,19 @@ impl Namespace<'_> {
     /// A task whose program runs; its outcome is JSON.
     pub(super) async fn running(&self, flags: &[&str], script: &str) -> Result<Started, Error> {
         let started = self.start("run", &shell(&[&["-o", "json"], flags].concat(), script))?;
-        self.pod("task-1", "runs", is_running).await?;
-        Ok(started)
+        self.runs(started).await
+    }
+
+    /// Waits until the first attempt of that command runs.
+    pub(super) async fn runs(&self, started: Started) -> Result<Started, Error> {
+        match self.pod("task-1", "runs", is_running).await {
+            Ok(_) => Ok(started),
+            Err(error) => {
+                // What it says may say why; it may have ended.
+                let _ = started.signal("KILL").await;
+                Err(format!("{error}; kpo: {}", started.ended().await?).into())
+            }
+        }
     }
 
     pub(crate) async fn evict(&self, pod: &str) -> Result<(), Error> {

@@ -27,7 +27,7 @@ impl Namespace<'_> {
         // The name is in use until then.
         self.is_empty().await?;
         let task = self.start("run", &shell(&["--on-finish", "keep"], "sleep 3; echo hello"))?;
-        self.pod("task-1", "runs", super::is_running).await?;
+        let task = self.runs(task).await?;
         let ended = self.start_as(kubeconfig, "attach", &["task", "--take-over"])?.ended().await?;
         task.ended().await?.exits(0)?.prints("hello\n")?;
         ended.says("it cannot be taken over, and is only followed")?.prints("hello\n")

@@ -41,6 +41,15 @@ pub(super) async fn sidecar_runs_on(namespace: &Namespace<'_>) -> Result<(), Err
     namespace.is_empty().await
 }
 
+/// Its own end is what it shows.
+pub(super) async fn kept_after_success(namespace: &Namespace<'_>) -> Result<(), Error> {
+    namespace.kpo("run", &shell(&["--on-finish", "keep"], "sleep 1")).await?.exits(0)?;
+    let pod = namespace.pod("task-1", "has ended", |pod| pod["status"]["phase"] != "Running").await?;
+    same("phase and reason", &json!([pod["status"]["phase"], pod["status"]["reason"]]), &json!(["Succeeded", null]))?;
+    same("activeDeadlineSeconds", &pod["spec"]["activeDeadlineSeconds"], &json!(null))?;
+    namespace.remove_leftovers().await
+}
+
 pub(super) async fn kept_after_failure(namespace: &Namespace<'_>) -> Result<(), Error> {
     let flags = ["--on-finish", "keep-failed=2h", "--protect"];
     namespace.kpo("run", &shell(&flags, "exit 3")).await?.exits(3)?;

@@ -149,8 +149,8 @@ impl Task {
         }
     }
 
-    /// Marks a kept pod with its verdict and expiry, and stops sidecars that would run on: `activeDeadlineSeconds: 1`, patched onto
-    /// a running pod, stops and keeps it (measured on v1.34).
+    /// Marks a kept pod with its verdict and expiry, and stops containers that would run on: `activeDeadlineSeconds: 1`,
+    /// patched onto a running pod, stops and keeps it (measured on v1.34).
     fn keep_current(&mut self) {
         let state = &self.state;
         let lifetime = match state.spec.on_finish {
@@ -159,7 +159,9 @@ impl Task {
         };
         let mut annotations = vec![(marks::STATE.to_owned(), state.carried().to_json())];
         annotations.extend(lifetime.map(|lifetime| (marks::EXPIRES.to_owned(), (state.now + lifetime).to_string())));
-        let runs_on = state.current.ledger.last.as_ref().is_some_and(|pod| !pod.status.phase.is_terminal());
+        let own = &state.spec.template.container;
+        // Where none does, its kubelet is about to write the phase, which would come out as DeadlineExceeded.
+        let runs_on = state.current.ledger.last.as_ref().is_some_and(|pod| pod.others_run(own));
         let annotate = Command::Annotate {
             name: state.current.name.clone(),
             uid: state.current.uid(),

@@ -329,3 +329,28 @@ fn a_kept_pod_is_marked_and_not_deleted() {
     bench.reply(id, Reply::Done);
     bench.finished();
 }
+
+/// The kubelet tells a container's end before its pod's.
+#[test]
+fn only_what_runs_on_beside_a_program_is_ended_in_a_pod_that_is_kept() {
+    let side = json!({"name": "side", "containerID": "containerd://2", "state": {"running": {"startedAt": "2026-11-23T22:10:09Z"}}});
+    for (beside, ends_it) in [(None, None), (Some(side), Some(1))] {
+        let mut spec = Spec::minimal("t", "default", "n");
+        spec.on_finish = OnFinish::All;
+        let mut bench = Bench::new(spec);
+        let mut ended = bench.run(Shown::new("t-1", 1)).exited(0).with("/status/phase", json!("Running"));
+        ended.0["status"]["containerStatuses"].as_array_mut().unwrap().extend(beside);
+        bench.see(&ended);
+        let mut marked = None;
+        for _ in 0..9 {
+            for (id, command) in bench.commands() {
+                match command {
+                    Command::FollowLog { .. } => {}
+                    Command::Annotate { active_deadline_seconds, .. } => marked = Some(active_deadline_seconds),
+                    _ => bench.reply(id, Reply::Done),
+                }
+            }
+        }
+        assert_eq!(marked, Some(ends_it));
+    }
+}
