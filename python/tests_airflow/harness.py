@@ -19,7 +19,7 @@ from sqlalchemy import select
 
 import kpo
 from kpo.airflow import KubernetesPodOperator
-from kpo.airflow._compat import AirflowTaskTimeout
+from kpo.airflow._compat import AirflowTaskTerminated, AirflowTaskTimeout
 
 try:
     from airflow.models.xcom import XComModel
@@ -102,8 +102,8 @@ class Runner:
         self._capfd.readouterr()
         try:
             dag_run = dag.test()
-        except AirflowTaskTimeout as error:
-            # Airflow 2 lets it through.
+        except (AirflowTaskTerminated, AirflowTaskTimeout) as error:
+            # Airflow 2 lets them through.
             raised.append(error)
             dag_run = DagRun.find(dag_id=dag.dag_id)[-1]
         finally:
