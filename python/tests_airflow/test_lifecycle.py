@@ -859,6 +859,25 @@ def test_a_user_who_stops_a_task_under_way(is_taken_over: bool) -> None:
         assert len(pods(lab)) == (1 if is_taken_over else 0)
 
 
+@pytest.mark.parametrize("has_begun", [True, False])
+def test_a_stop_that_airflow_does_not_wait_for_is_ended(has_begun: bool) -> None:
+    """Else the finalizer would hold the pod for ever."""
+
+    async def killed(lab: kpo.Lab, of: Notes) -> None:
+        if has_begun:
+            await cancelled(await of.until_adopted())
+        killing = asyncio.ensure_future(of.on_kill())
+        await asyncio.to_thread(_wait_until, lambda: all_pods(lab)[0].metadata.deletion_timestamp)
+        await cancelled(killing)
+        await of.cleanup()
+
+    with kpo.lab("quiet") as lab:
+        heedless = "trap '' TERM; while true; do sleep 0.1; done"
+        begun(lab, heedless, protect=True, set={"spec.terminationGracePeriodSeconds": 2})
+        asyncio.run(killed(lab, Notes(**trigger(lab).serialize()[1])))
+        assert pods(lab) == []
+
+
 def go_on(lab: kpo.Lab) -> None:
     """As a newer try's worker, until the pod is its own."""
 

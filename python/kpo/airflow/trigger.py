@@ -80,6 +80,7 @@ class KpoPodTrigger(BaseTrigger):
         self.trigger_kwargs = dict(trigger_kwargs or {})
         self.try_number = try_number
         self._has_ended = False
+        self._is_stopping = False
         #: The task that was followed when the trigger was cancelled, and what keeps it.
         self._held: tuple[kpo.Task, AsyncExitStack] | None = None
 
@@ -176,17 +177,26 @@ class KpoPodTrigger(BaseTrigger):
         """A user has stopped the task while it was deferred (Airflow 3.3 and later). The pod of a newer try, which has taken it over, stays."""
         if self._has_ended or not self.cancels:
             return
-        if self._held is not None:
-            await self._stop(self._held[0])
+        try:
+            if self._held is None:
+                await self._hold()
+        except kpo.NotFoundError:
+            # It is gone already.
             return
-        async with _shared.client(("kill", self._key()), self._client) as client:
-            try:
-                if not await self._is_newer_trys(client):
-                    async with self._attach(client, []) as task:
-                        await self._stop(task)
-            except kpo.NotFoundError:
-                # It is gone already.
+        if self._held is not None:
+            self._is_stopping = True
+            await self._stop(self._held[0])
+
+    async def _hold(self) -> None:
+        """Becomes the observer, where the trigger was cancelled before it was."""
+        async with AsyncExitStack() as opened:
+            client = await opened.enter_async_context(_shared.client(("kill", self._key()), self._client))
+            if await self._is_newer_trys(client):
                 return
+            task = self._attach(client, [])
+            opened.callback(task.close)
+            await task.__aenter__()
+            self._held = task, opened.pop_all()
 
     async def _stop(self, task: kpo.Task) -> None:
         """As the observer that it is. One that was taken over only leaves by that."""
@@ -205,9 +215,12 @@ class KpoPodTrigger(BaseTrigger):
         return label.isdigit() and int(label) > self.try_number
 
     async def cleanup(self) -> None:
-        """The last that is called, whatever has happened."""
+        """The last that is called, whatever has happened. Airflow waits half a minute for ``on_kill``, which is what a program has by default that does
+        not heed SIGTERM: here its end is waited for, without which its pod would be held by kpo's finalizer."""
         try:
             await self._ask_who_stops_it()
+            if self._held is not None and self._is_stopping:
+                await self._stop(self._held[0])
         finally:
             if self._held is not None:
                 await self._held[1].aclose()
