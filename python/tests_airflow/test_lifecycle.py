@@ -562,9 +562,21 @@ def test_the_event_suffices_where_the_pod_is_gone(deferred: Shell) -> None:
 
 
 def test_a_result_that_is_gone_with_its_pod_is_an_error(deferred: Shell) -> None:
+    class Written(GoneByThen):
+        def execute(self, context: Any) -> Any:
+            context["task_state_store"] = Store()
+            return super().execute(context)
+
+        def trigger_reentry(self, context: Any, event: dict[str, Any]) -> Any:
+            assert Store.kept != {}
+            context["task_state_store"] = Store()
+            return super().trigger_reentry(context, event)
+
     with kpo.lab("quiet") as lab:
-        ran = deferred(lab, "echo 1 > /airflow/xcom/return.json", GoneByThen, do_xcom_push=True)
+        ran = deferred(lab, "echo 1 > /airflow/xcom/return.json", Written, do_xcom_push=True)
     assert type(ran.error) is exceptions.PodResultMissing
+    # The next try may have its own, under strict too: its program had not failed, nor was it taken away.
+    assert Store.kept == {}
 
 
 class Blinded(KubernetesPodOperator):

@@ -373,8 +373,8 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
     def _end_without_pod(self, event: dict[str, Any], context: Any, callbacks: Callbacks) -> Any:
         """The pod is gone: the event says what it came to."""
         outcome = _event.outcome_of(event)
+        _earlier.forget(self, context)
         if outcome is None:
-            _earlier.forget(self, context)
             raise exceptions.unseen(strict=self.strict)(event["message"])
         if outcome.succeeded and self.do_xcom_push:
             raise exceptions.PodResultMissing(
@@ -476,9 +476,10 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         if context is not None:
             _earlier.forget(self, context)
         self._take()
+        last = outcome.attempts[-1].verdict if outcome.attempts else None
         # Of what was taken away the code is no word of the program's.
-        if outcome.verdict in ("succeeded", "failed") and outcome.exit_code in self.skip_on_exit_code:
-            raise AirflowSkipException(f"Pod {self._current} returned exit code {outcome.exit_code}. Skipping.")
+        if last is not None and last.kind in ("succeeded", "failed") and last.exit_code in self.skip_on_exit_code:
+            raise AirflowSkipException(f"Pod {self._current} returned exit code {last.exit_code}. Skipping.")
         if self._is_late:
             raise AirflowTaskTimeout(outcome.message)
         if not outcome.succeeded:
