@@ -79,6 +79,7 @@ fn run(open: &Open, request: TaskRequest) -> Result<Running, Error> {
 /// Attaches to a task: `manifest` is the one it was started with, where it was too large to travel with the pod. `over`: no other attempt is made.
 #[pyfunction]
 #[pyo3(signature = (client, task, *, namespace, take_over, manifest, logs, nonce, over))]
+#[expect(clippy::too_many_arguments, reason = "each is a keyword of Python's, and read by its name")]
 pub(crate) fn attach(
     client: &Client,
     task: String,

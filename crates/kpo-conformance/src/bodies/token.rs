@@ -42,13 +42,13 @@ pub(super) async fn token_ends_before_the_next(namespace: &Namespace<'_>) -> Res
     std::fs::write(&file.0, namespace.bound_token("runs", "old").await?)?;
     let account = namespace.kubeconfig_of("runs", json!({"tokenFile": file.0}))?;
     let ledger = Ledger::open(namespace).await?;
-    let task = namespace.start_as(&account.path(), "run", &ledger.run("task", &["-vv"], outage::COUNTS))?;
+    let task = namespace.start_as(account.path(), "run", &ledger.run("task", &["-vv"], outage::COUNTS))?;
     namespace.pod("task-1", "runs", is_running).await?;
 
     namespace.delete(&namespace.path("secrets/old"), &json!({})).await?;
     components.suffer("kube-apiserver", Fault::Killed(Duration::from_secs(1))).await?;
     namespace.is_well().await?;
-    let old = client(&account.path(), Some(WITHOUT)).await?;
+    let old = client(account.path(), Some(WITHOUT)).await?;
     let is_refused =
         || async { Ok(matches!(old.apiserver_version().await, Err(kube::Error::Api(e)) if e.code == 401)) };
     namespace.wait("the old token is refused", is_refused).await?;
