@@ -9,10 +9,13 @@ use tokio::{
 };
 
 use super::{
-    ApiFailure, ApiRequest, ByteStream, Call, Effect, Notice, RequestError, Requests, Target, TransportKind, sooner,
-    transport,
+    ApiFailure, ApiRequest, ByteStream, Call, Effect, KNOWS_ITS_ROLES, Notice, RequestError, Requests, Target,
+    TransportKind, sooner, transport,
 };
 use crate::hook::CredentialError;
+
+/// What may be allowed in a moment is asked for again after this.
+const ASKED_AGAIN: Duration = Duration::from_secs(1);
 
 /// A turn that has come: the instant at which the attempt must be over, and the slot in flight.
 pub(crate) type Turn = (Option<Instant>, Option<Slot>);
@@ -174,6 +177,10 @@ impl<'a> Attempts<'a> {
 
     /// The wait before the next attempt; `None` if there is to be none.
     fn delay(&self, failure: &ApiFailure) -> Option<Duration> {
+        let is_young = self.begun.elapsed() < KNOWS_ITS_ROLES;
+        if self.requests.may_be_allowed_soon(failure) || (is_young && failure.misses_a_role()) {
+            return Some(ASKED_AGAIN);
+        }
         if !failure.is_transient() || self.is_hopeless(failure) {
             return None;
         }

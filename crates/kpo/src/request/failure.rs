@@ -244,6 +244,30 @@ impl ApiFailure {
         )
     }
 
+    /// Whether it says that the API server is away, or unwell.
+    pub(super) fn is_an_absence(&self) -> bool {
+        let of_network = |kind: &TransportKind| !matches!(kind, TransportKind::Turn | TransportKind::Descriptors);
+        match self {
+            ApiFailure::Transport { kind, .. } => of_network(kind),
+            ApiFailure::Server(_) | ApiFailure::Foreign(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether RBAC refused: a 403 in the words `… cannot create resource "pods" in API group …` (apiserver
+    /// `pkg/endpoints/handlers/responsewriters/errors.go`).
+    pub(super) fn is_a_missing_right(&self) -> bool {
+        let ApiFailure::Forbidden(status) = self else { return false };
+        status.message.contains(" cannot ") && status.message.contains(" resource ")
+    }
+
+    /// Whether it is a refusal by a binding to a Role that the API server does not find: `RBAC: role.rbac.authorization.k8s.io "kpo" not found` (kubernetes
+    /// `plugin/pkg/auth/authorizer/rbac/rbac.go`). Where it has just started, it has not read it yet.
+    pub(super) fn misses_a_role(&self) -> bool {
+        let ApiFailure::Forbidden(status) = self else { return false };
+        status.message.contains(": RBAC: ") && status.message.contains(" not found")
+    }
+
     /// How long the server asked to wait.
     pub fn retry_after(&self) -> Option<Duration> {
         self.status().and_then(|status| status.retry_after)

@@ -30,7 +30,7 @@ use std::{
     borrow::Cow,
     fmt,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -220,12 +220,9 @@ impl fmt::Display for MissingRule {
 }
 
 impl RequestError {
-    /// The rule to add, if RBAC refused: a 403 in the words `… cannot create resource "pods" in API group …`
-    /// (apiserver `pkg/endpoints/handlers/responsewriters/errors.go`). Other 403s (quota, admission) have no rule.
+    /// The rule to add, if RBAC refused. Other 403s (quota, admission) have no rule.
     pub fn missing_rule(&self) -> Option<MissingRule> {
-        let ApiFailure::Forbidden(status) = &self.failure else { return None };
-        let refused = status.message.contains(" cannot ") && status.message.contains(" resource ");
-        refused.then(|| MissingRule::for_target(&self.target))
+        self.failure.is_a_missing_right().then(|| MissingRule::for_target(&self.target))
     }
 }
 
@@ -248,7 +245,13 @@ struct Inner {
     accepted: AtomicBool,
     /// Whether a request may ever have reached an API server: one answered, or none did in time.
     reached: AtomicBool,
+    /// When an API server was last away, or unwell. `None`: it never was.
+    away: Mutex<Option<Instant>>,
 }
+
+/// For so long after an API server was away, what it forbids may only not be known to it yet: one that starts serves before it has read its Roles and
+/// their bindings (seen on v1.34 for a second; kubernetes `pkg/controlplane/server.go` starts the informers of both beside the server).
+const KNOWS_ITS_ROLES: Duration = Duration::from_secs(10);
 
 impl fmt::Debug for Requests {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -266,6 +269,7 @@ impl Requests {
             answered: AtomicBool::new(false),
             accepted: AtomicBool::new(false),
             reached: AtomicBool::new(false),
+            away: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -412,7 +416,16 @@ impl Requests {
         self.inner.reached.load(Ordering::Relaxed)
     }
 
+    /// Whether what was forbidden now may be allowed in a moment: the API server has just come, and has not read its Roles.
+    pub(crate) fn may_be_allowed_soon(&self, failure: &ApiFailure) -> bool {
+        let away = self.inner.away.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.is_a_missing_right() && away.is_some_and(|at| at.elapsed() < KNOWS_ITS_ROLES)
+    }
+
     fn remember(&self, failure: Option<&ApiFailure>) {
+        if failure.is_some_and(ApiFailure::is_an_absence) {
+            *self.inner.away.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
         let reached = failure.is_none_or(|f| !f.is_foreign() && (f.code().is_some() || f.effect() == Effect::Unknown));
         self.inner.reached.fetch_or(reached, Ordering::Relaxed);
         let answered = failure.is_none_or(|f| f.code().is_some() && !f.is_foreign());

@@ -60,6 +60,37 @@ async fn retry_after_is_obeyed_in_header_and_body() {
     assert_eq!(at, [0, 2, 5]);
 }
 
+/// Answers so for ever, the first time with what is given.
+fn forbids_after(first: Option<Reply>, message: &'static str) -> ScriptedServer {
+    let mut first = first;
+    ScriptedServer::answering(move |_| first.take().unwrap_or_else(|| Reply::status(403, "Forbidden", message)))
+}
+
+const PLAIN: &str =
+    "pods is forbidden: User \"u\" cannot create resource \"pods\" in API group \"\" in the namespace \"ns\"";
+const NO_ROLE: &str = "pods is forbidden: User \"u\" cannot create resource \"pods\" in API group \"\" in the namespace \"ns\": RBAC: role.rbac.authorization.k8s.io \"kpo\" not found";
+
+#[tokio::test(start_paused = true)]
+async fn what_an_api_server_forbids_that_has_just_come_is_asked_for_again() {
+    let late = |message| [unavailable(), Reply::status(403, "Forbidden", message), Reply::ok(json!({}))];
+    for message in [PLAIN, NO_ROLE] {
+        let server = ScriptedServer::new(late(message));
+        server.hook().requests().send(&get(), Call::forever()).await.unwrap();
+        let at: Vec<_> = server.seen().iter().map(|s| s.at.as_millis()).collect();
+        assert_eq!(at, [0, 500, 1500], "{message}");
+    }
+    // For ten seconds: then it is forbidden.
+    let until = |first: Option<Reply>, message| async move {
+        let server = forbids_after(first, message);
+        let error = server.hook().requests().send(&get(), Call::forever()).await.unwrap_err();
+        assert!(error.failure.is_forbidden(), "{error:?}");
+        server.seen().last().unwrap().at.as_millis()
+    };
+    assert_eq!(until(None, PLAIN).await, 0);
+    assert_eq!(until(None, NO_ROLE).await, 10_000);
+    assert_eq!(until(Some(unavailable()), PLAIN).await, 10_500);
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_does_not_pass_is_asked_once() {
     let cases = [

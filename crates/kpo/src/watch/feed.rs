@@ -139,7 +139,7 @@ impl Feed {
         self.begins_anew();
         match self.relist().await {
             Ok(version) => self.mode = Mode::Watch(Some(version)),
-            Err(failure) if failure.is_forbidden() => self.mode = Mode::Watch(None),
+            Err(failure) if self.is_forbidden(&failure) => self.mode = Mode::Watch(None),
             Err(failure) => return self.failed(failure, Duration::ZERO),
         }
         Duration::ZERO
@@ -276,7 +276,7 @@ impl Feed {
     fn failed(&mut self, failure: ApiFailure, lived: Duration) -> Duration {
         match failure {
             ApiFailure::Gone(_) => self.expired(failure),
-            ApiFailure::Forbidden(_) => self.forbidden(&failure),
+            ApiFailure::Forbidden(_) if self.is_forbidden(&failure) => self.forbidden(&failure),
             ApiFailure::TooLargeResourceVersion(_) => self.in_the_future(failure),
             // The credentials have been renewed.
             ApiFailure::Unauthorized(_) if self.failures == 0 => {
@@ -326,6 +326,11 @@ impl Feed {
             self.give_up_position();
         }
         pause
+    }
+
+    /// Whether that is so to stay, as far as can be known.
+    fn is_forbidden(&self, failure: &ApiFailure) -> bool {
+        failure.is_forbidden() && !self.requests.may_be_allowed_soon(failure)
     }
 
     /// 403: read instead of watching, from now on.
