@@ -48,6 +48,11 @@ const TASKS: &[Task] = &[
         run: python::test_airflow,
     },
     Task {
+        name: "airflow-real",
+        help: "the operator in Airflow 3 as it is run, a process each part, on lab or cluster (is brought up; needs as above; pytest's arguments)",
+        run: python::airflow_real,
+    },
+    Task {
         name: "wheels",
         help: "the Python package's wheels, as they are released, into target/wheels; the one for this machine is tried (TARGET…: only these)",
         run: python::wheels,
@@ -110,7 +115,7 @@ fn usage(asked: Option<&String>) -> ExitCode {
     }
     run::say("cargo xtask COMMAND\n");
     for task in TASKS {
-        run::say(&format!("  {:11} {}", task.name, task.help));
+        run::say(&format!("  {:12} {}", task.name, task.help));
     }
     let known = asked.is_none_or(|name| ["help", "--help", "-h"].contains(&name.as_str()));
     if known { ExitCode::SUCCESS } else { ExitCode::from(2) }

@@ -1,6 +1,7 @@
 //! The Python package: its tests, in a virtual environment of its own, and its wheels.
 
 use crate::bench::target;
+use crate::cluster;
 use crate::run::{Step, all, say};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -96,6 +97,23 @@ pub(crate) fn test_airflow(arguments: &[String]) -> Result<(), String> {
         Step::new("tests, Airflow 3", three.run("python", &tests)).args(arguments),
         Step::new("package, Airflow 2", two.run("maturin", &install)),
         Step::new("tests, Airflow 2", two.run("python", &tests)).args(arguments),
+    ])
+}
+
+/// The operator in an Airflow whose parts are processes, on the lab or a real cluster, which is brought up. Further arguments are pytest's.
+pub(crate) fn airflow_real(arguments: &[String]) -> Result<(), String> {
+    let (on, rest) = arguments.split_first().ok_or("on what? lab or cluster")?;
+    if on == "cluster" {
+        cluster::run(&["up".to_owned(), "2".to_owned()])?;
+    }
+    let venv = Venv::of("airflow3", "python/requirements-airflow3.txt")?;
+    let install = ["develop", "--quiet", "--locked", "--profile", "dev"];
+    let types = ["-m", "mypy", "--follow-imports=silent", "--ignore-missing-imports", "python/tests_real"];
+    let tests = ["-m", "pytest", "python/tests_real", "--cluster", on, "--cluster-folder", &cluster::folder()];
+    all([
+        Step::new("package", venv.run("maturin", &install)),
+        Step::new("types", venv.run("python", &types)),
+        Step::new("tests", venv.run("python", &tests)).args(rest),
     ])
 }
 

@@ -1,0 +1,263 @@
+"""Where the pods are: the embedded cluster, or the real one of ``cluster/cluster``, which is up and has two nodes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from installation import until
+from kubernetes import client as k8s
+from kubernetes import config as kubernetes_config
+
+import kpo
+
+#: Of the tasks.
+NAMESPACE = "default"
+
+
+class Cluster(Protocol):
+    """A cluster in one of the situations that the tests are about. Each is over with its block."""
+
+    #: One that it has.
+    image: str
+
+    def fresh_node(self) -> AbstractContextManager[Stage]:
+        """A node on which no pod can start yet; :meth:`Stage.come_up` goes on."""
+
+    def quiet(self) -> AbstractContextManager[Stage]:
+        """Room for everybody."""
+
+
+class Stage(Protocol):
+    def come_up(self) -> None:
+        """The DaemonSet of the fresh node comes, of a higher priority, and takes the place of the pod that waits there. Another node comes after it."""
+
+    def preempt(self, pod: str) -> None:
+        """One of higher priority takes the pod's place; there is another for its successor."""
+
+    def delete(self, pod: str) -> None:
+        """By hand, as kubectl does it."""
+
+    def api_away(self, seconds: float) -> None:
+        """Nobody is answered for so long."""
+
+    def pods(self) -> list[str]:
+        """Those of tasks."""
+
+
+def core(kubeconfig: Path) -> k8s.CoreV1Api:
+    configuration = k8s.Configuration()
+    kubernetes_config.load_kube_config(str(kubeconfig), client_configuration=configuration)
+    return k8s.CoreV1Api(k8s.ApiClient(configuration))
+
+
+class _Pods:
+    """What is the same on both."""
+
+    def __init__(self, kubeconfig: Path) -> None:
+        self._core = core(kubeconfig)
+
+    def pods(self) -> list[str]:
+        return [pod.metadata.name for pod in self._tasks()]
+
+    def delete(self, pod: str) -> None:
+        self._core.delete_namespaced_pod(pod, NAMESPACE)
+
+    def _until_doomed(self, pod: str) -> None:
+        until("it is taken away", lambda: self._is_doomed(pod))
+
+    def _is_doomed(self, pod: str) -> bool:
+        try:
+            found = self._core.read_namespaced_pod(pod, NAMESPACE)
+        except k8s.ApiException as error:
+            if error.status != 404:
+                raise
+            return True
+        return found.metadata.deletion_timestamp is not None
+
+    def _tasks(self) -> list[Any]:
+        found: list[Any] = self._core.list_namespaced_pod(NAMESPACE, label_selector="airflow_version").items
+        return found
+
+
+class LabStage(_Pods):
+    def __init__(self, lab: kpo.Lab, kubeconfig: Path) -> None:
+        super().__init__(kubeconfig)
+        self._lab = lab
+
+    def come_up(self) -> None:
+        """Its script does."""
+
+    def preempt(self, pod: str) -> None:
+        self._lab.play(f"at 0s: preempt pod {pod}")
+        self._until_doomed(pod)
+
+    def api_away(self, seconds: float) -> None:
+        self._lab.play(f"at 0s: api down {seconds:.0f}s")
+
+
+class LabCluster:
+    """The embedded one, a new one each time, whose kubeconfig is always at the same place."""
+
+    image = "busybox"
+
+    def __init__(self, kubeconfig: Path) -> None:
+        self._kubeconfig = kubeconfig
+
+    def fresh_node(self) -> AbstractContextManager[Stage]:
+        return self._lab("preemption")
+
+    def quiet(self) -> AbstractContextManager[Stage]:
+        return self._lab("node node-1\nnode node-2\n")
+
+    @contextmanager
+    def _lab(self, script: str) -> Iterator[Stage]:
+        with kpo.lab(script) as lab:
+            shutil.copy(lab.kubeconfig_path, self._kubeconfig)
+            yield LabStage(lab, self._kubeconfig)
+
+
+# --- the real one ------------------------------------------------------------------------------------------------------------------------
+
+NODES = ("node-1", "node-2")
+#: Whose label a node has gets the agent.
+READY = "node-agent"
+#: What a task's pod asks for that says nothing of it, and what the agent does: a node has room for one of them.
+SHARE = "0.6"
+
+
+def _agent(image: str, cpu: str) -> Any:
+    program = {
+        "name": "agent",
+        "image": image,
+        "command": ["sh", "-c", "trap 'exit 0' TERM; while true; do sleep 1; done"],
+        "resources": {"requests": {"cpu": cpu}},
+    }
+    spec = {
+        "nodeSelector": {READY: "ready"},
+        # It brings the network.
+        "hostNetwork": True,
+        "priorityClassName": "system-node-critical",
+        "terminationGracePeriodSeconds": 1,
+        "containers": [program],
+    }
+    labels = {"app": READY}
+    template = {"metadata": {"labels": labels}, "spec": spec}
+    return {"metadata": {"name": READY}, "spec": {"selector": {"matchLabels": labels}, "template": template}}
+
+
+class RealStage(_Pods):
+    def __init__(self, kubeconfig: Path) -> None:
+        super().__init__(kubeconfig)
+        self._apps = k8s.AppsV1Api(self._core.api_client)
+
+    @contextmanager
+    def prepared(self, image: str) -> Iterator[None]:
+        """Two nodes with room for a task each, and an agent that takes it where it comes to."""
+        share = f"{int(float(self._core.read_node(NODES[0]).status.allocatable['cpu']) * float(SHARE) * 1000)}m"
+        limits = {"type": "Container", "defaultRequest": {"cpu": share}}
+        try:
+            self._core.create_namespaced_limit_range(
+                NAMESPACE, {"metadata": {"name": "share"}, "spec": {"limits": [limits]}}
+            )
+            self._apps.create_namespaced_daemon_set("kube-system", _agent(image, share))
+            yield
+        finally:
+            self._tidy()
+
+    def _tidy(self) -> None:
+        for node in NODES:
+            self._node(node, {"metadata": {"labels": {READY: None}}, "spec": {"unschedulable": None}})
+        with contextlib.suppress(k8s.ApiException):
+            self._core.delete_namespaced_limit_range("share", NAMESPACE)
+        with contextlib.suppress(k8s.ApiException):
+            self._apps.delete_namespaced_daemon_set(READY, "kube-system")
+        for pod in self.pods():
+            with contextlib.suppress(k8s.ApiException):
+                self._core.patch_namespaced_pod(pod, NAMESPACE, {"metadata": {"finalizers": None}})
+                self._core.delete_namespaced_pod(pod, NAMESPACE, grace_period_seconds=1)
+        until("the cluster is empty", lambda: not self.pods() and not self._agents())
+
+    def _agents(self) -> list[Any]:
+        found: list[Any] = self._core.list_namespaced_pod("kube-system", label_selector=f"app={READY}").items
+        return found
+
+    def _node(self, name: str, patch: Any) -> None:
+        self._core.patch_node(name, patch)
+
+    @contextmanager
+    def without_network(self, conf: Path) -> Iterator[None]:
+        """Only the first node takes pods, and there none gets a network, until somebody tells."""
+        self._conf, self._works = conf, conf.read_text()
+        broken = json.loads(self._works)
+        broken["plugins"][0]["type"] = "not-here-yet"
+        try:
+            self._write(json.dumps(broken))
+            self._node(NODES[1], {"spec": {"unschedulable": True}})
+            yield
+        finally:
+            self._write(self._works)
+
+    def _write(self, text: str) -> None:
+        new = self._conf.with_suffix(".new")
+        new.write_text(text)
+        os.replace(new, self._conf)
+
+    def come_up(self) -> None:
+        pod = until("a pod waits on the fresh node", self._waiting)
+        self._take(NODES[0])
+        self._until_doomed(pod)
+        self._node(NODES[1], {"spec": {"unschedulable": None}})
+
+    def _waiting(self) -> str | None:
+        for pod in self._tasks():
+            statuses = pod.status.container_statuses or []
+            if any(status.state.waiting and status.state.waiting.reason == "ContainerCreating" for status in statuses):
+                name: str = pod.metadata.name
+                return name
+        return None
+
+    def _take(self, node: str) -> None:
+        self._node(node, {"metadata": {"labels": {READY: "ready"}}})
+
+    def preempt(self, pod: str) -> None:
+        self._take(self._core.read_namespaced_pod(pod, NAMESPACE).spec.node_name)
+        self._until_doomed(pod)
+
+    def api_away(self, seconds: float) -> None:
+        _cluster("signal", "kube-apiserver", "STOP")
+        try:
+            time.sleep(seconds)
+        finally:
+            _cluster("signal", "kube-apiserver", "CONT")
+
+
+def _cluster(*words: str) -> None:
+    subprocess.run(["cluster/cluster", *words], check=True)
+
+
+class RealCluster:
+    image = "busybox:1"
+
+    def __init__(self, kubeconfig: Path, folder: Path) -> None:
+        self._kubeconfig, self._folder = kubeconfig, folder
+
+    @contextmanager
+    def quiet(self) -> Iterator[RealStage]:
+        shutil.copy(self._folder / "admin.kubeconfig", self._kubeconfig)
+        stage = RealStage(self._kubeconfig)
+        with stage.prepared(self.image):
+            yield stage
+
+    @contextmanager
+    def fresh_node(self) -> Iterator[RealStage]:
+        with self.quiet() as stage, stage.without_network(self._folder / "cni" / "10-bridge.conflist"):
+            yield stage

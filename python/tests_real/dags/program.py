@@ -1,0 +1,54 @@
+"""Tasks whose program notes each start of it, writes numbered lines, waits half-way until it is told to go on, and writes the rest."""
+
+import os
+from typing import Any
+
+import pendulum
+from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator as Upstream
+from airflow.sdk import DAG
+from kubernetes.client import models as k8s
+
+from kpo.airflow import KubernetesPodOperator as Ours
+
+LINES = 10_000
+PROGRAM = f"""
+echo $HOSTNAME >> /ledger/$RUN.starts
+awk 'BEGIN {{ for (i = 1; i <= {LINES // 2}; i++) print "line " i }}'
+while [ ! -e /ledger/$RUN.go ]; do sleep 0.2; done
+awk 'BEGIN {{ for (i = {LINES // 2 + 1}; i <= {LINES}; i++) print "line " i }}'
+"""
+
+#: By the name of their DAG, what they say beside.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "kpo": {"cls": Ours},
+    "kpo_idempotent": {"cls": Ours, "rerun": "idempotent"},
+    "kpo_graceful": {"cls": Ours, "termination_grace_period": 120},
+    "kpo_retried": {"cls": Ours, "retries": 1},
+    "upstream": {"cls": Upstream},
+    "upstream_graceful": {"cls": Upstream, "termination_grace_period": 120},
+    "upstream_retried": {"cls": Upstream, "retries": 1},
+}
+
+
+def program(cls: type[Upstream], retries: int = 0, termination_grace_period: int = 1, **more: Any) -> Upstream:
+    ledgers = k8s.V1HostPathVolumeSource(path=os.environ["KPO_REAL_LEDGERS"], type="Directory")
+    return cls(
+        task_id="test_task",
+        name="program",
+        image=os.environ["KPO_REAL_IMAGE"],
+        cmds=["sh", "-c", PROGRAM],
+        env_vars={"RUN": "{{ run_id }}"},
+        volumes=[k8s.V1Volume(name="ledger", host_path=ledgers)],
+        volume_mounts=[k8s.V1VolumeMount(name="ledger", mount_path="/ledger")],
+        retries=retries,
+        retry_delay=pendulum.duration(seconds=1),
+        termination_grace_period=termination_grace_period,
+        **more,
+    )
+
+
+for name, variant in VARIANTS.items():
+    for mode, deferrable in {"sync": False, "deferrable": True}.items():
+        with DAG(f"program_{name}_{mode}", start_date=pendulum.datetime(2025, 1, 1), schedule=None) as dag:
+            program(**variant, deferrable=deferrable)
+        globals()[dag.dag_id] = dag

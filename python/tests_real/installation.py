@@ -1,0 +1,306 @@
+"""Airflow as it is run: API server, scheduler with its workers, DAG processor and triggerer, each a process, in a folder and on ports of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+#: The name of the file in its folder.
+KUBECONFIG = "kubeconfig.yaml"
+COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+DAGS = Path(__file__).parent / "dags"
+#: How long a condition is waited for, in seconds, unless it says otherwise: the machine may be busy.
+LIMIT = 180.0
+#: States in which a task instance stays.
+ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
+
+
+def until(what: str, look: Callable[[], T | None], limit: float = LIMIT) -> T:
+    """Looks until there is something.
+
+    Raises:
+        TimeoutError: there is nothing within ``limit`` seconds.
+    """
+    end = time.monotonic() + limit
+    while True:
+        found = look()
+        if found:
+            return found
+        if time.monotonic() > end:
+            raise TimeoutError(f"{what}: not within {limit:.0f} s")
+        time.sleep(0.5)
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as opened:
+        sockets = [opened.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+@dataclass
+class Process:
+    """Of this machine, as /proc shows it."""
+
+    pid: int
+    parent: int
+    title: str
+
+    def signal(self, number: signal.Signals) -> None:
+        # It may have ended meanwhile.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+
+def processes_with(variable: str) -> Iterator[Process]:
+    """Those whose environment has it, zombies not among them."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if variable.encode() not in (folder / "environ").read_bytes().split(b"\0"):
+                continue
+            title = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+            parent = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            yield Process(int(folder.name), parent, title)
+
+
+@dataclass
+class Installation:
+    """Airflow in ``home``. Its tasks find their cluster by the connection ``kubernetes_default``, whose kubeconfig is the file of that name there."""
+
+    home: Path
+    image: str
+    _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.port, worker_logs, triggerer_logs = free_ports(3)
+        #: What tasks leave for the tests: hostPath of each pod that wants it.
+        self.ledgers = self.home / "ledgers"
+        connection = {"conn_type": "kubernetes", "extra": {"kube_config_path": str(self.home / KUBECONFIG)}}
+        settings = {
+            "CORE__DAGS_FOLDER": DAGS,
+            "CORE__LOAD_EXAMPLES": False,
+            "CORE__EXECUTOR": "LocalExecutor",
+            "CORE__PARALLELISM": 8,
+            "CORE__DAGS_ARE_PAUSED_AT_CREATION": False,
+            "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": True,
+            "CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{self.port}/execution/",
+            "API__BASE_URL": f"http://127.0.0.1:{self.port}",
+            "API_AUTH__JWT_SECRET": os.urandom(32).hex(),
+            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db",
+            "LOGGING__BASE_LOG_FOLDER": self.home / "logs",
+            "LOGGING__WORKER_LOG_SERVER_PORT": worker_logs,
+            "LOGGING__TRIGGER_LOG_SERVER_PORT": triggerer_logs,
+            # A worker or a triggerer that was killed is missed after this; five minutes and half a minute without.
+            "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": 30,
+            "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": 2,
+            "USAGE_DATA_COLLECTION__ENABLED": False,
+        }
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "KUBE"))},
+            **{f"AIRFLOW__{name}": str(value) for name, value in settings.items()},
+            "AIRFLOW_HOME": str(self.home),
+            "AIRFLOW_CONN_KUBERNETES_DEFAULT": json.dumps(connection),
+            "KPO_REAL_LEDGERS": str(self.ledgers),
+            "KPO_REAL_IMAGE": self.image,
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+
+    # --- processes -------------------------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Installation:
+        self.ledgers.mkdir()
+        # Programs in pods may be anybody.
+        self.ledgers.chmod(0o777)
+        self._airflow("db", "migrate").check_returncode()
+        try:
+            for name in COMPONENTS:
+                self.start(name)
+            until("Airflow is up", self._is_up)
+            self._warm_up()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    def _airflow(self, *words: str) -> subprocess.CompletedProcess[bytes]:
+        with (self.home / "setup.log").open("ab") as log:
+            command = [sys.executable, "-m", "airflow", *words]
+            return subprocess.run(command, env=self.environment, stdout=log, stderr=log, check=False)
+
+    def start(self, name: str) -> None:
+        more = ["--host", "127.0.0.1", "--port", str(self.port)] if name == "api-server" else []
+        with (self.home / f"{name}.log").open("ab") as log:
+            self._running[name] = subprocess.Popen(
+                [sys.executable, "-m", "airflow", name, *more],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def kill(self, name: str) -> None:
+        """A component and all that it started, as a machine that is gone."""
+        main = self._running.pop(name)
+        for process in (*self._below(main.pid), Process(main.pid, 0, name)):
+            process.signal(signal.SIGKILL)
+        main.wait()
+
+    def processes(self) -> list[Process]:
+        """All of this Airflow's."""
+        return list(processes_with(f"AIRFLOW_HOME={self.home}"))
+
+    def _below(self, pid: int) -> list[Process]:
+        everything = self.processes()
+        below = [process for process in everything if process.parent == pid]
+        for process in below:
+            below += [other for other in everything if other.parent == process.pid]
+        return below
+
+    def worker(self) -> tuple[Process, Process]:
+        """The supervisor of the one task that runs, and the process in which its operator does."""
+
+        def look() -> tuple[Process, Process] | None:
+            tasks = {process.pid: process for process in self._below(self._running["scheduler"].pid)}
+            found = [(tasks[one.parent], one) for one in tasks.values() if self._is_task(one, tasks)]
+            return found[0] if len(found) == 1 else None
+
+        return until("one task's process", look)
+
+    def _is_task(self, process: Process, all_of_them: dict[int, Process]) -> bool:
+        parent = all_of_them.get(process.parent)
+        return parent is not None and process.title.startswith("airflow worker -- ") and "Executor" in parent.title
+
+    def close(self) -> None:
+        """Ends all of it: first as one asks for it, then without asking."""
+        for main in self._running.values():
+            main.terminate()
+        for main in self._running.values():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                main.wait(20)
+        for process in self.processes():
+            process.signal(signal.SIGKILL)
+        for main in self._running.values():
+            main.wait()
+        self._running.clear()
+        until("nothing of Airflow is left", lambda: not self.processes(), 20)
+
+    # --- what a user does ------------------------------------------------------------------------------------------------------------
+
+    def api(self, path: str, body: Any = None, method: str | None = None) -> Any:
+        """A request to the public API.
+
+        Raises:
+            OSError: it is not answered, or with an error.
+        """
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        url = f"http://127.0.0.1:{self.port}/api/v2/{path}"
+        request = urllib.request.Request(url, data, headers, method=method)
+        with urllib.request.urlopen(request, timeout=LIMIT) as answer:
+            return json.load(answer)
+
+    def _is_up(self) -> bool:
+        for name, process in self._running.items():
+            if process.poll() is not None:
+                raise RuntimeError(f"Airflow's {name} has ended: {self.home}/{name}.log")
+        try:
+            health = self.api("monitor/health")
+        except OSError:
+            return False
+        parts = [health.get(name) or {} for name in ("metadatabase", "scheduler", "triggerer", "dag_processor")]
+        return all(part.get("status") == "healthy" for part in parts)
+
+    def _warm_up(self) -> None:
+        """The first request of a worker's kind is served when the API server has generated its routes, and all others wait with it."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/execution/health", timeout=LIMIT):
+            pass
+
+    def run(self, dag: str, name: str) -> Run:
+        """Begins a run of that name."""
+
+        def trigger() -> bool:
+            try:
+                self.api(f"dags/{dag}/dagRuns", {"dag_run_id": name, "logical_date": None})
+            except urllib.error.HTTPError as error:
+                # Not parsed yet.
+                if error.code != 404:
+                    raise
+                return False
+            return True
+
+        until(f"DAG {dag} is known", trigger)
+        return Run(self, dag, name)
+
+
+@dataclass
+class Run:
+    """A run of a DAG with one task, ``test_task``."""
+
+    airflow: Installation
+    dag: str
+    name: str
+
+    def instance(self) -> dict[str, Any]:
+        answer: dict[str, Any] = self.airflow.api(f"dags/{self.dag}/dagRuns/{self.name}/taskInstances/test_task")
+        return answer
+
+    @property
+    def state(self) -> str | None:
+        state: str | None = self.instance()["state"]
+        return state
+
+    def until_state(self, *states: str, limit: float = LIMIT) -> str:
+        def look() -> str | None:
+            state = self.state
+            return state if state in states else None
+
+        return until(f"{self.dag}/{self.name} is {' or '.join(states)}", look, limit)
+
+    def ended(self, limit: float = LIMIT) -> str:
+        return self.until_state(*ENDED, limit=limit)
+
+    def log(self, try_number: int = 1) -> list[str]:
+        """The messages of the task's log, as the user interface shows it."""
+        path = f"dags/{self.dag}/dagRuns/{self.name}/taskInstances/test_task/logs/{try_number}?full_content=true"
+        content = self.airflow.api(path)["content"]
+        return [entry if isinstance(entry, str) else str(entry["event"]) for entry in content]
+
+    def starts(self) -> list[str]:
+        """What each start of its program has noted: the name of its pod."""
+        ledger = self.airflow.ledgers / f"{self.name}.starts"
+        return ledger.read_text().splitlines() if ledger.exists() else []
+
+    def lines(self, try_number: int = 1) -> list[str]:
+        """What its program has written, as the task's log has it."""
+        lines = (line.removeprefix("[base] ") for line in self.log(try_number))
+        return [line for line in lines if line.startswith("line ")]
+
+    def until_half_way(self) -> str:
+        """Its program has started; with kpo the log has the first half of what it writes (deferred, upstream's reads it at the end). Its pod's name."""
+        pod = until("its program has started", self.starts)[-1]
+        if "upstream" not in self.dag:
+            until("half of it is in the log", lambda: "line 5000" in self.lines())
+        return pod
+
+    def go_on(self) -> None:
+        """Its program waits for this half-way."""
+        (self.airflow.ledgers / f"{self.name}.go").touch()
