@@ -46,8 +46,8 @@ class Stage(Protocol):
     def delete(self, pod: str) -> None:
         """By hand, as kubectl does it."""
 
-    def api_away(self, seconds: float) -> None:
-        """Nobody is answered for so long."""
+    def api_away(self, seconds: float) -> AbstractContextManager[None]:
+        """Nobody is answered for so long, the block in it."""
 
     def pods(self) -> list[str]:
         """Those of tasks."""
@@ -100,8 +100,10 @@ class LabStage(_Pods):
         self._lab.play(f"at 0s: preempt pod {pod}")
         self._until_doomed(pod)
 
-    def api_away(self, seconds: float) -> None:
+    @contextmanager
+    def api_away(self, seconds: float) -> Iterator[None]:
         self._lab.play(f"at 0s: api down {seconds:.0f}s")
+        yield
 
 
 class LabCluster:
@@ -155,13 +157,17 @@ def _agent(image: str, cpu: str) -> Any:
 
 
 class RealStage(_Pods):
-    def __init__(self, kubeconfig: Path) -> None:
+    def __init__(self, kubeconfig: Path, conf: Path) -> None:
         super().__init__(kubeconfig)
+        #: What the first node's network is made by.
+        self._conf = conf
         self._apps = k8s.AppsV1Api(self._core.api_client)
 
     @contextmanager
     def prepared(self, image: str) -> Iterator[None]:
         """Two nodes with room for a task each, and an agent that takes it where it comes to."""
+        # Whoever was killed has left what he did.
+        self._tidy()
         share = f"{int(float(self._core.read_node(NODES[0]).status.allocatable['cpu']) * float(SHARE) * 1000)}m"
         limits = {"type": "Container", "defaultRequest": {"cpu": share}}
         try:
@@ -174,6 +180,7 @@ class RealStage(_Pods):
             self._tidy()
 
     def _tidy(self) -> None:
+        self._network("bridge")
         for node in NODES:
             self._node(node, {"metadata": {"labels": {READY: None}}, "spec": {"unschedulable": None}})
         with contextlib.suppress(k8s.ApiException):
@@ -193,28 +200,24 @@ class RealStage(_Pods):
     def _node(self, name: str, patch: Any) -> None:
         self._core.patch_node(name, patch)
 
-    @contextmanager
-    def without_network(self, conf: Path) -> Iterator[None]:
-        """Only the first node takes pods, and there none gets a network, until somebody tells."""
-        self._conf, self._works = conf, conf.read_text()
-        broken = json.loads(self._works)
-        broken["plugins"][0]["type"] = "not-here-yet"
-        try:
-            self._write(json.dumps(broken))
-            self._node(NODES[1], {"spec": {"unschedulable": True}})
-            yield
-        finally:
-            self._write(self._works)
+    def without_network(self) -> None:
+        """Only the first node takes pods, and none of them gets a network, until the agent is there."""
+        self._network("not-here-yet")
+        self._node(NODES[1], {"spec": {"unschedulable": True}})
 
-    def _write(self, text: str) -> None:
+    def _network(self, plugin: str) -> None:
+        conf = json.loads(self._conf.read_text())
+        conf["plugins"][0]["type"] = plugin
         new = self._conf.with_suffix(".new")
-        new.write_text(text)
+        new.write_text(json.dumps(conf))
         os.replace(new, self._conf)
 
     def come_up(self) -> None:
         pod = until("a pod waits on the fresh node", self._waiting)
         self._take(NODES[0])
         self._until_doomed(pod)
+        # The agent brings the network: without it the kubelet could not end the pod either.
+        self._network("bridge")
         self._node(NODES[1], {"spec": {"unschedulable": None}})
 
     def _waiting(self) -> str | None:
@@ -232,9 +235,11 @@ class RealStage(_Pods):
         self._take(self._core.read_namespaced_pod(pod, NAMESPACE).spec.node_name)
         self._until_doomed(pod)
 
-    def api_away(self, seconds: float) -> None:
+    @contextmanager
+    def api_away(self, seconds: float) -> Iterator[None]:
         _cluster("signal", "kube-apiserver", "STOP")
         try:
+            yield
             time.sleep(seconds)
         finally:
             _cluster("signal", "kube-apiserver", "CONT")
@@ -253,11 +258,12 @@ class RealCluster:
     @contextmanager
     def quiet(self) -> Iterator[RealStage]:
         shutil.copy(self._folder / "admin.kubeconfig", self._kubeconfig)
-        stage = RealStage(self._kubeconfig)
+        stage = RealStage(self._kubeconfig, self._folder / "cni" / "10-bridge.conflist")
         with stage.prepared(self.image):
             yield stage
 
     @contextmanager
     def fresh_node(self) -> Iterator[RealStage]:
-        with self.quiet() as stage, stage.without_network(self._folder / "cni" / "10-bridge.conflist"):
+        with self.quiet() as stage:
+            stage.without_network()
             yield stage

@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -67,15 +67,14 @@ class Process:
             os.kill(self.pid, number)
 
 
-def processes_with(variable: str) -> Iterator[Process]:
-    """Those whose environment has it, zombies not among them."""
+def processes_of(sessions: set[int]) -> Iterator[Process]:
+    """Those of these sessions that have not ended. (Their environment does not tell: a process that gives itself a title writes over it.)"""
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if variable.encode() not in (folder / "environ").read_bytes().split(b"\0"):
-                continue
-            title = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
-            parent = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
-            yield Process(int(folder.name), parent, title)
+            state, parent, _, session = (folder / "stat").read_text().rsplit(")", 1)[1].split()[:4]
+            if int(session) in sessions and state != "Z":
+                title = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+                yield Process(int(folder.name), int(parent), title)
 
 
 @dataclass
@@ -85,6 +84,8 @@ class Installation:
     home: Path
     image: str
     _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    #: Of each component that was ever started: its own, and that of all that it starts.
+    _sessions: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.port, worker_logs, triggerer_logs = free_ports(3)
@@ -156,38 +157,29 @@ class Installation:
                 stderr=log,
                 start_new_session=True,
             )
+        self._sessions.add(self._running[name].pid)
 
     def kill(self, name: str) -> None:
         """A component and all that it started, as a machine that is gone."""
         main = self._running.pop(name)
-        for process in (*self._below(main.pid), Process(main.pid, 0, name)):
+        for process in processes_of({main.pid}):
             process.signal(signal.SIGKILL)
         main.wait()
 
     def processes(self) -> list[Process]:
         """All of this Airflow's."""
-        return list(processes_with(f"AIRFLOW_HOME={self.home}"))
-
-    def _below(self, pid: int) -> list[Process]:
-        everything = self.processes()
-        below = [process for process in everything if process.parent == pid]
-        for process in below:
-            below += [other for other in everything if other.parent == process.pid]
-        return below
+        return list(processes_of(self._sessions))
 
     def worker(self) -> tuple[Process, Process]:
         """The supervisor of the one task that runs, and the process in which its operator does."""
 
         def look() -> tuple[Process, Process] | None:
-            tasks = {process.pid: process for process in self._below(self._running["scheduler"].pid)}
-            found = [(tasks[one.parent], one) for one in tasks.values() if self._is_task(one, tasks)]
+            own = {process.pid: process for process in processes_of({self._running["scheduler"].pid})}
+            pairs = [(own[one.parent], one) for one in own.values() if one.parent in own]
+            found = [(parent, one) for parent, one in pairs if "LocalExecutor" in parent.title]
             return found[0] if len(found) == 1 else None
 
         return until("one task's process", look)
-
-    def _is_task(self, process: Process, all_of_them: dict[int, Process]) -> bool:
-        parent = all_of_them.get(process.parent)
-        return parent is not None and process.title.startswith("airflow worker -- ") and "Executor" in parent.title
 
     def close(self) -> None:
         """Ends all of it: first as one asks for it, then without asking."""
@@ -291,8 +283,13 @@ class Run:
 
     def lines(self, try_number: int = 1) -> list[str]:
         """What its program has written, as the task's log has it."""
-        lines = (line.removeprefix("[base] ") for line in self.log(try_number))
-        return [line for line in lines if line.startswith("line ")]
+        return _lines(self.log(try_number))
+
+    def lines_of_triggerers(self) -> list[list[str]]:
+        """The same of each triggerer's file, the first one's first."""
+        folder = self.airflow.home / "logs" / f"dag_id={self.dag}" / f"run_id={self.name}" / "task_id=test_task"
+        files = sorted(folder.glob("*.trigger.*"), key=lambda file: int(file.name.split(".")[-2]))
+        return [_lines(json.loads(entry)["event"] for entry in file.read_text().splitlines()) for file in files]
 
     def until_half_way(self) -> str:
         """Its program has started; with kpo the log has the first half of what it writes (deferred, upstream's reads it at the end). Its pod's name."""
@@ -304,3 +301,8 @@ class Run:
     def go_on(self) -> None:
         """Its program waits for this half-way."""
         (self.airflow.ledgers / f"{self.name}.go").touch()
+
+
+def _lines(log: Iterable[str]) -> list[str]:
+    lines = (line.removeprefix("[base] ") for line in log)
+    return [line for line in lines if line.startswith("line ")]

@@ -1,0 +1,77 @@
+"""What observes a task is killed while its program runs: a worker, the triggerer. The program starts once, and the log has each of its lines."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+from clusters import Cluster
+from installation import Installation, Run, until
+
+LINES = [f"line {number}" for number in range(1, 10_001)]
+
+
+def goes_on(task: Run, first: str) -> None:
+    """A second try goes on with the pod of the first."""
+    until("the second try", lambda: task.instance()["try_number"] == 2)
+    until("it follows the pod", lambda: "line 5000" in task.lines(2))
+    task.go_on()
+    assert task.ended() == "success"
+    assert task.starts() == [first]
+    assert task.lines(2) == LINES
+
+
+def test_a_worker_that_is_gone(airflow: Installation, cluster: Cluster, run: Callable[[str], Run]) -> None:
+    with cluster.quiet() as stage:
+        task = run("program_kpo_retried_sync")
+        first = task.until_half_way()
+        for process in airflow.worker():
+            process.signal(signal.SIGKILL)
+        goes_on(task, first)
+        until("its pods are gone", lambda: not stage.pods())
+    assert task.lines(1) == LINES[:5_000]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
+def test_a_tasks_process_that_is_ended(
+    airflow: Installation, cluster: Cluster, run: Callable[[str], Run], number: signal.Signals
+) -> None:
+    with cluster.quiet() as stage:
+        task = run("program_kpo_retried_sync")
+        first = task.until_half_way()
+        _, worker = airflow.worker()
+        worker.signal(number)
+        goes_on(task, first)
+        until("its pods are gone", lambda: not stage.pods())
+    assert task.lines(1) == LINES[:5_000]
+
+
+def test_upstreams_own_starts_twice_after_a_sigterm(
+    airflow: Installation, cluster: Cluster, run: Callable[[str], Run]
+) -> None:
+    with cluster.quiet():
+        task = run("program_upstream_retried_sync")
+        task.until_half_way()
+        _, worker = airflow.worker()
+        worker.signal(signal.SIGTERM)
+        until("another start", lambda: len(task.starts()) == 2)
+        task.go_on()
+        assert task.ended() == "success"
+
+
+def test_the_triggerer(airflow: Installation, cluster: Cluster, run: Callable[[str], Run]) -> None:
+    with cluster.quiet() as stage:
+        task = run("program_kpo_deferrable")
+        first = task.until_half_way()
+        airflow.kill("triggerer")
+        airflow.start("triggerer")
+        until("the new one follows the pod", lambda: task.lines().count("line 5000") == 2)
+        task.go_on()
+        assert task.ended() == "success"
+        assert task.starts() == [first]
+        until("its pods are gone", lambda: not stage.pods())
+    # The log begins anew with each triggerer. (Airflow shows a task's files in one, and is not exact in their order.)
+    assert task.lines_of_triggerers() == [LINES[:5_000], LINES]
+    assert Counter(task.lines()) == Counter(LINES[:5_000] + LINES)
