@@ -45,12 +45,11 @@ def until(what: str, look: Callable[[], T | None], limit: float = LIMIT) -> T:
         time.sleep(0.5)
 
 
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as opened:
-        sockets = [opened.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
 
 
 @dataclass
@@ -88,7 +87,7 @@ class Installation:
     _sessions: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.port, worker_logs, triggerer_logs = free_ports(3)
+        self.port = free_port()
         #: What tasks leave for the tests: hostPath of each pod that wants it.
         self.ledgers = self.home / "ledgers"
         connection = {"conn_type": "kubernetes", "extra": {"kube_config_path": str(self.home / KUBECONFIG)}}
@@ -104,11 +103,11 @@ class Installation:
             "API_AUTH__JWT_SECRET": os.urandom(32).hex(),
             "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db",
             "LOGGING__BASE_LOG_FOLDER": self.home / "logs",
-            "LOGGING__WORKER_LOG_SERVER_PORT": worker_logs,
-            "LOGGING__TRIGGER_LOG_SERVER_PORT": triggerer_logs,
             # A worker or a triggerer that was killed is missed after this; five minutes and half a minute without.
             "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": 30,
             "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": 2,
+            # Nobody changes them.
+            "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 3600,
             "USAGE_DATA_COLLECTION__ENABLED": False,
         }
         self.environment = {
@@ -147,7 +146,10 @@ class Installation:
             return subprocess.run(command, env=self.environment, stdout=log, stderr=log, check=False)
 
     def start(self, name: str) -> None:
-        more = ["--host", "127.0.0.1", "--port", str(self.port)] if name == "api-server" else []
+        # Logs are read where they are written: what serves them to other machines listens on every address.
+        more = {"scheduler": ["--skip-serve-logs"], "triggerer": ["--skip-serve-logs"]}.get(name, [])
+        if name == "api-server":
+            more = ["--host", "127.0.0.1", "--port", str(self.port)]
         with (self.home / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(
                 [sys.executable, "-m", "airflow", name, *more],
