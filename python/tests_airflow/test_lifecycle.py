@@ -24,8 +24,10 @@ from kubernetes import client as kubernetes_client
 from kubernetes.client import models as k8s
 
 import kpo
+from kpo import events
 from kpo.airflow import KubernetesPodOperator, _adopt, _earlier, _event, _stop, exceptions
 from kpo.airflow._compat import AirflowTaskTimeout
+from kpo.airflow._log import TaskLog
 from kpo.airflow.trigger import KpoPodTrigger
 
 ENDLESS = "trap 'exit 0' TERM; echo begun; while true; do sleep 0.1; done"
@@ -915,6 +917,48 @@ def test_a_trigger_that_has_not_begun_goes_by_the_label(label: str, left: int) -
         begun(lab, set={"metadata.labels.try_number": label})
         asyncio.run(trigger(lab, try_number=1).on_kill())
         assert len(pods(lab)) == left
+
+
+class Burst:
+    """A task whose program has written much at once."""
+
+    def __init__(self, lines: int) -> None:
+        log = tuple(events.LogLine(0, b"a line", False, False) for _ in range(lines))
+        self._events = [events.Log(at=None, lines=(), pod="juice-1", container="base", log=log)]
+
+    def __aiter__(self) -> Burst:
+        return self
+
+    async def __anext__(self) -> events.Event:
+        if not self._events:
+            raise StopAsyncIteration
+        return self._events.pop()
+
+    def __await__(self) -> Any:
+        yield from asyncio.sleep(0).__await__()
+
+
+def test_a_burst_of_lines_leaves_other_triggers_their_turn() -> None:
+    turns = 0
+    told: list[int] = []
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def follow() -> None:
+        beside = asyncio.ensure_future(others())
+        log: Any = SimpleNamespace(log=lambda *said: told.append(turns))
+        of = KpoPodTrigger(task="juice", namespace="default", pod="juice-1")
+        burst: Any = Burst(1_000)
+        await of._outcome(burst, TaskLog(log))
+        await cancelled(beside)
+
+    asyncio.run(follow())
+    assert len(told) == 1_000
+    assert max(told.count(turn) for turn in set(told)) <= 100
 
 
 # --- secrets -----------------------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import logging
 from collections.abc import Callable
 from datetime import datetime
@@ -13,6 +15,9 @@ from kpo import events
 
 #: A line that is longer is written in pieces.
 _LONGEST = 1 << 20
+
+#: So many lines are written in an event loop before others have their turn.
+_AT_ONCE = 100
 
 #: What an event is logged at, beside INFO.
 _WARNINGS = (
@@ -69,6 +74,15 @@ class TaskLog:
             self.flush()
         if not self._is_quiet:
             self._say(event)
+
+    async def tell_async(self, event: events.Event) -> None:
+        """The same in an event loop, which others share: a burst of lines is written piece by piece, and they have their turn in between."""
+        if not isinstance(event, events.Log):
+            self.tell(event)
+            return
+        for begin in range(0, len(event.log), _AT_ONCE):
+            self.tell(dataclasses.replace(event, log=event.log[begin : begin + _AT_ONCE]))
+            await asyncio.sleep(0)
 
     def _say(self, event: events.Event) -> None:
         level = logging.WARNING if isinstance(event, _WARNINGS) else logging.INFO

@@ -160,7 +160,7 @@ class KpoPodTrigger(BaseTrigger):
 
     async def _outcome(self, task: kpo.Task, log: _log.TaskLog) -> kpo.Outcome:
         async for event in task:
-            log.tell(event)
+            await log.tell_async(event)
             if isinstance(event, (events.Created, events.Adopted)):
                 self.pod = event.pod
             elif isinstance(event, events.OutcomeReady):
@@ -171,7 +171,7 @@ class KpoPodTrigger(BaseTrigger):
         """A task whose time is up has no result to wait for, and Airflow 2 does not resume it: what is left of it goes now."""
         task.taken()
         async for event in task:
-            log.tell(event)
+            await log.tell_async(event)
 
     async def on_kill(self) -> None:
         """A user has stopped the task while it was deferred (Airflow 3.3 and later). The pod of a newer try, which has taken it over, stays."""
