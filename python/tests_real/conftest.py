@@ -25,6 +25,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--cluster-folder", default="target/cluster", help="of the cluster that is up")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "figures: what it costs; only played when asked for (-m figures)")
+    config.option.markexpr = config.option.markexpr or "not figures"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What the client and Airflow warn of is not ours."""
     for item in items:

@@ -77,6 +77,21 @@ def processes_of(sessions: set[int]) -> Iterator[Process]:
 
 
 @dataclass
+class Cost:
+    #: Seconds of CPU: of the processes of tasks that have ended; of the triggerer's.
+    workers: float
+    triggerer: float
+    #: The triggerer's, in bytes: what its processes share is counted for each.
+    memory: int
+
+
+def _cpu(process: Process, begin: int, end: int) -> float:
+    """Seconds: two fields of its stat, counted from 0 (13: its own, 15: those of children it has waited for)."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()[begin - 2 : end - 2]
+    return sum(map(int, fields)) / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
 class Installation:
     """Airflow in ``home``. Its tasks find their cluster by the connection ``kubernetes_default``, whose kubeconfig is the file of that name there."""
 
@@ -183,6 +198,15 @@ class Installation:
 
         return until("one task's process", look)
 
+    def cost(self) -> Cost:
+        """So far."""
+        scheduler, triggerer = (self._running[name].pid for name in ("scheduler", "triggerer"))
+        # A supervisor has waited for each task's process that has ended.
+        workers = sum(_cpu(one, 15, 17) for one in processes_of({scheduler}) if "LocalExecutor" in one.title)
+        own = list(processes_of({triggerer}))
+        pages = sum(int(Path(f"/proc/{one.pid}/statm").read_text().split()[1]) for one in own)
+        return Cost(workers, sum(_cpu(one, 13, 15) for one in own), pages * os.sysconf("SC_PAGE_SIZE"))
+
     def close(self) -> None:
         """Ends all of it: first as one asks for it, then without asking."""
         for main in self._running.values():
@@ -256,6 +280,10 @@ class Run:
     def instance(self) -> dict[str, Any]:
         answer: dict[str, Any] = self.airflow.api(f"dags/{self.dag}/dagRuns/{self.name}/taskInstances/test_task")
         return answer
+
+    def of_dag(self) -> str:
+        state: str = self.airflow.api(f"dags/{self.dag}/dagRuns/{self.name}")["state"]
+        return state
 
     @property
     def state(self) -> str | None:

@@ -11,11 +11,14 @@ from kubernetes.client import models as k8s
 from kpo.airflow import KubernetesPodOperator as Ours
 
 LINES = 10_000
+# It ends when the runtime has read what it wrote: containerd 1.6 loses the end of a burst on a busy machine ("Failed to pipe stdout": its log says so),
+# and nobody above it knows.
 PROGRAM = f"""
 echo $HOSTNAME >> /ledger/$RUN.starts
 awk 'BEGIN {{ for (i = 1; i <= {LINES // 2}; i++) print "line " i }}'
 while [ ! -e /ledger/$RUN.go ]; do sleep 0.2; done
 awk 'BEGIN {{ for (i = {LINES // 2 + 1}; i <= {LINES}; i++) print "line " i }}'
+sleep 3
 """
 
 #: By the name of their DAG, what they say beside.
