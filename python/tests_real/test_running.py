@@ -57,12 +57,3 @@ def test_what_ends_in_its_grace_has_succeeded(cluster: Cluster, run: Callable[[s
         assert task.starts() == [first]
         until("its pods are gone", lambda: not stage.pods())
     assert task.lines() == LINES
-
-
-def test_upstreams_own_fails_there_too(cluster: Cluster, run: Callable[[str], Run], mode: str) -> None:
-    with cluster.quiet() as stage:
-        task = run(f"program_upstream_graceful_{mode}")
-        stage.preempt(task.until_half_way())
-        task.go_on()
-        assert task.ended() == "failed"
-        assert len(task.starts()) == 1

@@ -28,7 +28,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "kpo_graceful": {"cls": Ours, "termination_grace_period": 120},
     "kpo_retried": {"cls": Ours, "retries": 1},
     "upstream": {"cls": Upstream},
-    "upstream_graceful": {"cls": Upstream, "termination_grace_period": 120},
     "upstream_retried": {"cls": Upstream, "retries": 1},
 }
 
