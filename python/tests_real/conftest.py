@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -27,6 +28,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "figures: what it costs; only played when asked for (-m figures)")
+    # Whoever ends this run wants nothing left of it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     config.option.markexpr = config.option.markexpr or "not figures"
 
 
