@@ -4,6 +4,7 @@
 //! where. `docs/cli.md` is generated from the flags (see `reference`).
 
 mod app;
+mod audit;
 mod case;
 mod commands;
 mod complete;
@@ -27,5 +28,6 @@ mod topics;
 mod trace;
 
 pub use app::{command, main, run};
+pub use audit::{Audited, audit};
 pub use reference::reference;
 pub use story::{Role, Story};

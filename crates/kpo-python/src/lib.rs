@@ -31,7 +31,7 @@ mod _kpo {
     #[pymodule_export]
     use super::lab::{Cluster, lab, lab_scripts};
     #[pymodule_export]
-    use super::read::{pod_not_found, read_delays};
+    use super::read::{audit, pod_not_found, read_delays};
     #[pymodule_export]
     use super::task::{Followed, attach, start};
 

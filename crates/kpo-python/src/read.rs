@@ -30,6 +30,14 @@ pub(crate) fn pod_not_found(
     Ok(PodNotFound::told(namespace, name, waited, seen.as_ref(), events).to_string())
 }
 
+/// What became of a pod that was not kpo's, and what kpo would have done: whether it was lost, whether it would have been run again, and one line.
+/// `recording`: sights of it and its events, JSON, one after the other.
+#[pyfunction]
+pub(crate) fn audit(recording: &str, container: &str, gone: bool) -> PyResult<(bool, bool, String)> {
+    let found = kpo_cli::audit(recording, container, gone).map_err(|error| Error::new(Kind::Input, error))?;
+    Ok((found.is_lost, found.would_rerun, found.line))
+}
+
 fn json(text: &str) -> Result<Value, Error> {
     serde_json::from_str(text).map_err(|_| Error::new(Kind::Input, "it is no JSON"))
 }

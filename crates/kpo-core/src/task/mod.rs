@@ -18,6 +18,7 @@ pub use attach::{Attach, AttachError, RestoreError};
 pub use attempt::{Attempt, Leaving};
 pub use clocks::Meter;
 pub use observer::Observer;
+pub use rerun::forbidden_by_default;
 pub use stage::{MOVES, Stage, StageName};
 pub use unwatched::Unwatched;
 

@@ -37,6 +37,34 @@ impl Budget {
     }
 }
 
+/// What policies forbid. `committed`: whether `until-commit` does, of a program that may have run.
+fn forbidden(
+    verdict: &Verdict,
+    policy: RerunPolicy,
+    unsigned: OnUnsignedDelete,
+    committed: impl FnOnce() -> Option<NoRerun>,
+) -> Option<NoRerun> {
+    let Class::Disrupted { cause, started } = &verdict.class else { return None };
+    if *cause == Cause::DeletedOutside && unsigned == OnUnsignedDelete::End {
+        return Some(NoRerun::UnsignedDelete);
+    }
+    match (policy, started) {
+        (RerunPolicy::Never, _) => Some(NoRerun::Policy),
+        // It is only given up where the user asked for that, and took the risk.
+        _ if *cause == Cause::Unreachable => None,
+        (_, Started::Never) | (RerunPolicy::Idempotent, _) => None,
+        (RerunPolicy::IfNotStarted, _) => Some(NoRerun::Policy),
+        (RerunPolicy::UntilCommit, _) => committed(),
+    }
+}
+
+/// Why the first attempt of a task with the default policies would not be run again after that verdict. `None`: it would be, where it was disrupted.
+///
+/// For pods that are nobody's of kpo's: what it would have done with them.
+pub fn forbidden_by_default(verdict: &Verdict) -> Option<NoRerun> {
+    forbidden(verdict, Rerun::default().policy, OnUnsignedDelete::default(), || Some(NoRerun::Policy))
+}
+
 impl Task {
     /// What follows the verdict on the current attempt.
     pub(super) fn next(&self, verdict: &Verdict) -> Next {
@@ -71,19 +99,8 @@ impl Task {
         if self.state.barred.is_some() {
             return self.state.barred;
         }
-        let Class::Disrupted { cause, started } = &verdict.class else { return None };
         let spec = &self.state.spec;
-        if *cause == Cause::DeletedOutside && spec.on_unsigned_delete == OnUnsignedDelete::End {
-            return Some(NoRerun::UnsignedDelete);
-        }
-        match (spec.rerun.policy, started) {
-            (RerunPolicy::Never, _) => Some(NoRerun::Policy),
-            // It is only given up where the user asked for that, and took the risk.
-            _ if *cause == Cause::Unreachable => None,
-            (_, Started::Never) | (RerunPolicy::Idempotent, _) => None,
-            (RerunPolicy::IfNotStarted, _) => Some(NoRerun::Policy),
-            (RerunPolicy::UntilCommit, _) => self.committed(verdict),
-        }
+        forbidden(verdict, spec.rerun.policy, spec.on_unsigned_delete, || self.committed(verdict))
     }
 
     /// Under `until-commit` a started program may run again only if an attested terminal status shows no commit marker.
