@@ -25,7 +25,7 @@ from kubernetes.client import models as k8s
 
 import kpo
 from kpo import events
-from kpo.airflow import KubernetesPodOperator, _adopt, _earlier, _event, _stop, exceptions
+from kpo.airflow import KubernetesPodOperator, _earlier, _event, _resume, _stop, exceptions
 from kpo.airflow._compat import AirflowTaskTimeout
 from kpo.airflow._log import TaskLog
 from kpo.airflow.trigger import KpoPodTrigger
@@ -195,7 +195,7 @@ def test_a_pod_that_is_ending_is_waited_for_and_not_gone_on_with(sync: Shell, mo
             assert [pod.metadata.name for pod in all_pods(lab)] == [event.pod]
             super()._at_attempt(event, *rest)
 
-    was_that_trys = _adopt.was_that_trys
+    was_that_trys = _resume.was_that_trys
 
     def shortly(operator: Any, *rest: Any) -> bool:
         # What was long is short from now on.
@@ -203,7 +203,7 @@ def test_a_pod_that_is_ending_is_waited_for_and_not_gone_on_with(sync: Shell, mo
         operator.client.delete_namespaced_pod(pod.metadata.name, "default", grace_period_seconds=1)
         return was_that_trys(operator, *rest)
 
-    monkeypatch.setattr(_adopt, "was_that_trys", shortly)
+    monkeypatch.setattr(_resume, "was_that_trys", shortly)
     with kpo.lab("quiet") as lab:
         script = '[ "$TRY" = 2 ] && exit 0; trap "" TERM; while true; do sleep 0.1; done'
         ran = sync(lab, script, Cleared, env_vars={"TRY": "{{ ti.try_number }}"}, termination_grace_period=60)

@@ -50,6 +50,12 @@ def check(operator: Any, given: dict[str, Any]) -> None:
     _warn(given)
 
 
+def check_adopted(operator: Any) -> None:
+    """The same of an operator that was upstream's when it was made."""
+    _check_skip(operator.skip_on_exit_code)
+    _check_held(operator)
+
+
 def _refuse(what: str) -> AirflowException:
     return AirflowException(f"kpo: {what}")
 
@@ -67,14 +73,14 @@ def _check_choices(operator: Any) -> None:
 def _check_seams(cls: type, ignored: frozenset[str]) -> None:
     """A method that a subclass overrides and nobody calls would be skipped in silence."""
     for name in sorted(REPLACED - ignored):
-        own = _overriding(cls, name)
+        own = overriding(cls, name)
         if own is not None:
             raise _refuse(
                 f"{own.__name__} overrides {name}, which kpo's lifecycle does not call: stay on upstream's operator, or list it in kpo_ignores"
             )
 
 
-def _overriding(cls: type, name: str) -> type | None:
+def overriding(cls: type, name: str) -> type | None:
     """The class that has it instead of upstream's or kpo's own."""
     own = next((base for base in cls.__mro__ if name in vars(base)), None)
     if own is None or own.__module__.startswith("kpo.airflow.") or issubclass(upstream.KubernetesPodOperator, own):
@@ -84,7 +90,7 @@ def _overriding(cls: type, name: str) -> type | None:
 
 def _check_trigger(operator: Any) -> None:
     """A trigger has the connection's id and no more of the operator: what a class does to make a hook is not done there."""
-    own = _overriding(type(operator), "hook")
+    own = overriding(type(operator), "hook")
     if operator.deferrable and own is not None and "hook" not in operator.kpo_ignores:
         raise _refuse(
             f"{own.__name__} overrides hook, and a trigger makes upstream's of the connection: set deferrable=False, or list it in kpo_ignores"

@@ -14,7 +14,6 @@ from kubernetes.client import models as k8s
 import kpo
 from kpo import events
 from kpo.airflow import (
-    _adopt,
     _connection,
     _deferral,
     _earlier,
@@ -25,6 +24,7 @@ from kpo.airflow import (
     _params,
     _pod,
     _read,
+    _resume,
     _stop,
     exceptions,
 )
@@ -82,6 +82,7 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self._begin_life()
         self.rerun = rerun
         self.rerun_budget = rerun_budget
         self.protect = protect
@@ -93,6 +94,23 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         self.total_timeout = total_timeout
         self.callback_errors = callback_errors
         self._given = {name for name in _pod.FALSY if name in kwargs}
+        _params.check(self, kwargs)
+
+    def _begin_life(self) -> None:
+        """What it has beside upstream's: arguments by their defaults, and nothing known of a task. An operator of upstream's that is adopted begins so,
+        too."""
+        self.rerun = None
+        self.rerun_budget = None
+        self.protect = None
+        self.results = "sidecar"
+        self.on_unsigned_delete = "end"
+        self.strict = False
+        self.queue_timeout = None
+        self.run_timeout = None
+        self.total_timeout = None
+        self.callback_errors = "report"
+        #: Arguments that were given, and whose falsy value wins over a template's.
+        self._given = set()
         self._task: kpo.Task | None = None
         self._outcome: kpo.Outcome | None = None
         #: What tells the task from namesakes.
@@ -109,7 +127,6 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         self._is_resumed = False
         #: Whether its execution_timeout was over in the trigger.
         self._is_late = False
-        _params.check(self, kwargs)
 
     #: Methods of upstream's that are never called by this operator: a subclass that overrides one is refused, unless it names it here.
     kpo_ignores: ClassVar[frozenset[str]] = frozenset()
@@ -182,7 +199,7 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
             if found is None:
                 _earlier.demand_permission(self, context)
                 return run(self._new_task(client), context, callbacks)
-            return _adopt.go_on(self, found, client, context, callbacks, run)
+            return _resume.go_on(self, found, client, context, callbacks, run)
 
     def _run(self, task: kpo.Task, context: Any, callbacks: Callbacks, *, only_living: bool = False) -> Any:
         with self._under_way(task, context, callbacks):
@@ -272,12 +289,12 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         """Tells what happens, until the outcome is there, or one of those events.
 
         Raises:
-            _adopt.NotLivingError: with ``only_living``, of a task that was found as anything else.
+            _resume.NotLivingError: with ``only_living``, of a task that was found as anything else.
         """
         log = self._task_log(callbacks)
         for event in self._events(task, context):
             if only_living and isinstance(event, events.Adopted) and event.found != "living":
-                raise _adopt.NotLivingError(is_over=event.found == "over")
+                raise _resume.NotLivingError(is_over=event.found == "over")
             log.tell(event)
             if isinstance(event, (events.Created, events.Adopted)):
                 self._at_attempt(event, task, context, callbacks)
