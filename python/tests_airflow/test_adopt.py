@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import sys
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -17,11 +19,13 @@ from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
 from airflow.providers.cncf.kubernetes.operators.job import KubernetesJobOperator
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator as Upstream
 from airflow.providers.cncf.kubernetes.operators.spark_kubernetes import SparkKubernetesOperator
+from airflow.providers.cncf.kubernetes.triggers.job import KubernetesJobTrigger
+from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
 from airflow.providers.cncf.kubernetes.utils.pod_manager import PodManager as UpstreamsManager
 from harness import Ran, Shell, pods
 
 import kpo
-from kpo.airflow import PodManager, _adopted, adopt
+from kpo.airflow import AsyncKubernetesHook, PodManager, _adopted, _reading, adopt
 from kpo.airflow._imports import AfterImport
 
 Adopt = Callable[[str], None]
@@ -58,6 +62,29 @@ def stays(ran: Ran) -> bool:
     """Whether it says so, in one line."""
     return sum("[kpo] not adopted: " in line for line in ran.log) == 1 and not is_adopted(ran)
 
+
+#: Upstream's triggers, and what they are made of.
+_TRIGGERS: list[tuple[Any, dict[str, Any]]] = [
+    (
+        KubernetesJobTrigger,
+        {
+            "job_name": "job",
+            "job_namespace": "default",
+            "pod_names": ["job-1"],
+            "pod_namespace": "default",
+            "base_container_name": "base",
+        },
+    ),
+    (
+        KubernetesPodTrigger,
+        {
+            "pod_name": "pod",
+            "pod_namespace": "default",
+            "trigger_start_time": datetime(2026, 1, 1, tzinfo=timezone.utc),
+            "base_container_name": "base",
+        },
+    ),
+]
 
 PREEMPTED = {"startup_check_interval_seconds": 1}
 
@@ -287,6 +314,28 @@ def test_others_read_again_and_stay_as_they_are(cls: Any, adopting: Adopt, monke
     operator.client = object()
     operator.execute({"ti": type("Ti", (), {"dag_id": "dag"})})
     assert type(ran[1]) is UpstreamsManager
+
+
+@pytest.mark.parametrize(("cls", "arguments"), _TRIGGERS, ids=["job", "pod"])
+def test_the_triggers_of_others_read_again(cls: Any, arguments: dict[str, Any]) -> None:
+    path, kept = _reading.reading(cls(**arguments)).serialize()
+    module, name = path.rsplit(".", 1)
+    trigger = getattr(importlib.import_module(module), name)(**kept)
+    assert isinstance(trigger, cls)
+    assert type(trigger.hook) is AsyncKubernetesHook
+    assert kept == cls(**arguments).serialize()[1]
+
+
+def test_others_defer_to_such_a_trigger(adopting: Adopt, monkeypatch: pytest.MonkeyPatch) -> None:
+    cls, arguments = _TRIGGERS[0]
+    monkeypatch.setattr(
+        KubernetesJobOperator, "execute", lambda self, context: self.defer(trigger=cls(**arguments), method_name="done")
+    )
+    adopting("all")
+    operator = KubernetesJobOperator(task_id="task")
+    with pytest.raises(BaseException) as raised:
+        operator.execute({"ti": type("Ti", (), {"dag_id": "dag"})})
+    assert type(raised.value.trigger) is _reading.ReadingJobTrigger  # type: ignore[attr-defined]
 
 
 # --- audited -----------------------------------------------------------------------------------------------------------------------------

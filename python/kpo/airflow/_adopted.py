@@ -11,7 +11,7 @@ from airflow.providers.cncf.kubernetes.operators import pod as upstream
 from airflow.providers.cncf.kubernetes.utils import pod_manager as upstream_manager
 from kubernetes.client import VersionApi
 
-from kpo.airflow import _fit, _params
+from kpo.airflow import _fit, _params, _reading
 from kpo.airflow._compat import AirflowException
 from kpo.airflow.operator import KubernetesPodOperator
 from kpo.airflow.pod_manager import PodManager
@@ -74,6 +74,8 @@ def _become(operator: Any, cls: type) -> None:
     own = type(operator)
     object.__setattr__(operator, "__class__", cls)
     try:
+        for name, value in _defaults().items():
+            setattr(operator, name, value)
         operator._begin_life()
         operator.results = _results(operator)
         _params.check_adopted(operator)
@@ -98,6 +100,13 @@ def _named_as(cls: Any) -> dict[str, Any]:
     return {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
 
 
+@cache
+def _defaults() -> dict[str, Any]:
+    """Of the arguments that only kpo has."""
+    parameters = inspect.signature(inspect.unwrap(KubernetesPodOperator.__init__)).parameters.values()
+    return {parameter.name: parameter.default for parameter in parameters if parameter.default is not parameter.empty}
+
+
 def _results(operator: Any) -> str:
     """How a result leaves the pod: as upstream has it leave where the cluster is too old for more, or does not say."""
     if not operator.do_xcom_push:
@@ -116,13 +125,13 @@ def _results(operator: Any) -> str:
 def read_again(operator: Any) -> None:
     """An operator that stays on its own lifecycle reads a pod that is not found again."""
     try:
-        object.__setattr__(operator, "__class__", _reading(_own(operator)))
+        object.__setattr__(operator, "__class__", _reader(_own(operator)))
     except Exception as error:
         operator.log.warning("[kpo] it goes without the read retry: %s", type(error).__name__)
 
 
 @cache
-def _reading(cls: Any) -> type:
+def _reader(cls: Any) -> type:
     def pod_manager(self: Any) -> Any:
         manager = super(adopted, self).pod_manager
         # One of its own stays as it is.
@@ -130,6 +139,10 @@ def _reading(cls: Any) -> type:
             manager.__class__ = PodManager
         return manager
 
-    adopted: Any = type(cls)(cls.__name__, (cls,), {**_named_as(cls), "pod_manager": cached_property(pod_manager)})
+    def defer(self: Any, *, trigger: Any, **kwargs: Any) -> Any:
+        return super(adopted, self).defer(trigger=_reading.reading(trigger), **kwargs)
+
+    body = {**_named_as(cls), "pod_manager": cached_property(pod_manager), "defer": defer}
+    adopted: Any = type(cls)(cls.__name__, (cls,), body)
     made: type = adopted
     return made

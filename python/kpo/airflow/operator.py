@@ -97,18 +97,7 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         _params.check(self, kwargs)
 
     def _begin_life(self) -> None:
-        """What it has beside upstream's: arguments by their defaults, and nothing known of a task. An operator of upstream's that is adopted begins so,
-        too."""
-        self.rerun = None
-        self.rerun_budget = None
-        self.protect = None
-        self.results = "sidecar"
-        self.on_unsigned_delete = "end"
-        self.strict = False
-        self.queue_timeout = None
-        self.run_timeout = None
-        self.total_timeout = None
-        self.callback_errors = "report"
+        """What it knows of its task in the beginning: nothing."""
         #: Arguments that were given, and whose falsy value wins over a template's.
         self._given = set()
         self._task: kpo.Task | None = None
