@@ -1,0 +1,35 @@
+"""What Airflow is told of this package: the entry point ``apache_airflow_provider``. (The plugin has an entry point of its own.)"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["get_provider_info"]
+
+
+def get_provider_info() -> dict[str, Any]:
+    return {
+        "package-name": "kpo",
+        "name": "kpo",
+        "description": "KubernetesPodOperator whose tasks are not lost.",
+        "task-decorators": [
+            {"name": "kpo", "class-name": "kpo.airflow.decorators.kpo_task"},
+            {"name": "kpo_cmd", "class-name": "kpo.airflow.decorators.kpo_cmd_task"},
+        ],
+        "config": {
+            "kpo": {
+                "description": "kpo: tasks run as pods that are not lost.",
+                "options": {"adopt": _ADOPT},
+            }
+        },
+    }
+
+
+_ADOPT = {
+    "description": "Which tasks of the cncf.kubernetes provider's own KubernetesPodOperator kpo runs: ``all``, or ids of Dags with commas "
+    "between; ``audit`` only logs what kpo would have done with those that were lost. The Variable kpo_adopt_off turns it off.",
+    "version_added": "0.1.0",
+    "type": "string",
+    "example": "audit",
+    "default": "",
+}
