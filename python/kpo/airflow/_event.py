@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from kpo import Outcome, _decode
+from kpo import Attempt, Outcome, _decode
 from kpo.airflow import _earlier
 
 #: Where ours is in an event.
@@ -60,11 +60,22 @@ def outcome_of(event: dict[str, Any]) -> Outcome | None:
 
 
 def told(event: dict[str, Any], found: Outcome) -> Outcome:
-    """What the task came to: as the trigger told it, who saw it happen, with the result that was found. Where that is missing by now, as found."""
+    """What the task came to: as the trigger told it, who saw it happen, with the result and the evidence that were found. Where the result is missing by
+    now, as found."""
     outcome = outcome_of(event)
     if outcome is None or (outcome.succeeded and not found.succeeded):
         return found
-    return replace(outcome, result_text=found.result_text)
+    return replace(outcome, result_text=found.result_text, attempts=_with_evidence(outcome.attempts, found.attempts))
+
+
+def _with_evidence(attempts: tuple[Attempt, ...], found: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
+    """The last attempt with what was found of the same pod, and proves the same."""
+    if not attempts or not found:
+        return attempts
+    last, same = attempts[-1], found[-1]
+    if not last.verdict or not same.verdict or (last.pod.uid, last.verdict.kind) != (same.pod.uid, same.verdict.kind):
+        return attempts
+    return (*attempts[:-1], replace(last, verdict=replace(last.verdict, evidence=same.verdict.evidence)))
 
 
 def has_started(event: dict[str, Any]) -> bool:

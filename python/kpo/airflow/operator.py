@@ -27,6 +27,7 @@ from kpo.airflow import (
     _resume,
     _stop,
     exceptions,
+    link,
 )
 from kpo.airflow._callbacks import Callbacks
 from kpo.airflow._compat import AirflowSkipException, AirflowTaskTerminated, AirflowTaskTimeout
@@ -116,6 +117,8 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         self._is_resumed = False
         #: Whether its execution_timeout was over in the trigger.
         self._is_late = False
+
+    operator_extra_links = (link.EvidenceLink(),)
 
     #: Methods of upstream's that are never called by this operator: a subclass that overrides one is refused, unless it names it here.
     kpo_ignores: ClassVar[frozenset[str]] = frozenset()
@@ -434,6 +437,7 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
 
     def _end(self, outcome: kpo.Outcome, context: Any, callbacks: Callbacks) -> Any:
         self._outcome = outcome
+        link.push(self, outcome, context)
         with self._consumed(context):
             callbacks.tell_of_pod("on_pod_completion")
             callbacks.tell_of_pod("on_pod_teardown")

@@ -16,6 +16,7 @@ def get_provider_info() -> dict[str, Any]:
             {"name": "kpo", "class-name": "kpo.airflow.decorators.kpo_task"},
             {"name": "kpo_cmd", "class-name": "kpo.airflow.decorators.kpo_cmd_task"},
         ],
+        "extra-links": ["kpo.airflow.link.EvidenceLink"],
         "config": {
             "kpo": {
                 "description": "kpo: tasks run as pods that are not lost.",
