@@ -111,6 +111,11 @@ impl CliError {
         self
     }
 
+    /// The same for several, if there are any.
+    pub(crate) fn hints(self, hints: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        hints.into_iter().fold(self, Self::hint)
+    }
+
     /// Heading, message, and the hints below.
     pub(crate) fn text(&self) -> String {
         let hints = self.hints.iter().map(|hint| format!("\n  {hint}")).collect::<String>();

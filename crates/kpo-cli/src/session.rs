@@ -441,8 +441,7 @@ impl Follower {
         let why = self.refused.as_deref().unwrap_or_default();
         let (who, rule) = render::explained(why);
         let kind = if rule.is_empty() { ErrorKind::Refused } else { ErrorKind::Forbidden };
-        rule.into_iter()
-            .fold(CliError::new(kind, format!("not cancelled: pod {pod} still runs; {who}")), CliError::hint)
+        CliError::new(kind, format!("not cancelled: pod {pod} still runs; {who}")).hints(rule)
     }
 
     fn crashed(&self, why: &str) -> CliError {

@@ -49,11 +49,11 @@ pub(crate) fn start(client: &Client, asked: &str, namespace: Option<&str>) -> Py
     let manifest = asked.manifest()?;
     let request = asked.task(&manifest, namespace.unwrap_or_else(|| open.hook.default_namespace()))?;
     let hook = open.hook.clone();
-    let (task, of, wanted) = (request.spec.task.clone(), request.spec.namespace.clone(), request.clone());
+    let spec = request.spec.clone();
     let asking = async move {
-        match driver::in_use(&hook, &of, &task, Call::within(FIRST_ANSWER)).await? {
-            Some(in_use) => Err(Error::in_use(&task, &of, &in_use)),
-            None => Ok(driver::demand_protection(&hook, &wanted, Call::within(FIRST_ANSWER)).await?),
+        match driver::in_use(&hook, &spec.namespace, &spec.task, Call::within(FIRST_ANSWER)).await? {
+            Some(in_use) => Err(Error::in_use(&spec.task, &spec.namespace, &in_use)),
+            None => Ok(driver::demand_protection(&hook, &spec, Call::within(FIRST_ANSWER)).await?),
         }
     };
     let wanted = Wanted::of(asked.logs);

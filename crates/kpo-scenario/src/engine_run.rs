@@ -373,8 +373,7 @@ impl<'s> Runner<'s> {
     async fn attach(&mut self, name: &str, take_over: bool) {
         self.lives += 1;
         let (hook, spec) = (self.hook(name, self.lives), &self.scenario.task.spec);
-        let (task, namespace) = (spec.task.clone(), spec.namespace.clone());
-        let request = AttachRequest { task, namespace, take_over, template: None, nonce: None, over: false };
+        let request = AttachRequest { take_over, ..AttachRequest::follow(&spec.task, &spec.namespace) };
         match attached(&hook, &request).await {
             Ok(running) => self.seat(name, running, None),
             Err(error) => {

@@ -119,9 +119,8 @@ impl Attaching<'_> {
     }
 
     fn request(&self, namespace: &str, template: Option<Template>) -> AttachRequest {
-        let (task, namespace) = (self.task.to_owned(), namespace.to_owned());
         let take_over = matches!(self.errand, Errand::TakeOver | Errand::Cancel);
-        AttachRequest { task, namespace, take_over, template, nonce: None, over: false }
+        AttachRequest { take_over, template, ..AttachRequest::follow(self.task, namespace) }
     }
 
     /// Who takes a task over and may not delete its pod has only sent its observer away: that right is asked about before.
@@ -135,7 +134,7 @@ impl Attaching<'_> {
         let ApiFailure::Forbidden(status) = error else { return Ok(()) };
         let (who, rule) = render::explained(&status.message);
         let text = format!("not cancelled: pod {} is left as it is; {who}", meta.name);
-        Err(rule.into_iter().fold(CliError::new(ErrorKind::Forbidden, text), CliError::hint))
+        Err(CliError::new(ErrorKind::Forbidden, text).hints(rule))
     }
 
     /// Why there is nothing to go on with.

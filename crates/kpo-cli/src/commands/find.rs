@@ -30,8 +30,7 @@ pub(super) async fn no_pod(pods: &PodManager, command: &str, task: &str, again: 
             .hint(format!("{program} {command} {owner}{again}"));
     }
     let text = format!("no pod of task {task} in namespace {}: finished and cleaned up, or lost", pods.namespace());
-    let error = CliError::new(ErrorKind::NotFound, text).hint(format!("Those that have one: {program} ls{again}"));
-    TRACES.into_iter().fold(error, CliError::hint)
+    CliError::new(ErrorKind::NotFound, text).hint(format!("Those that have one: {program} ls{again}")).hints(TRACES)
 }
 
 /// The task of the pod of that name. `None`: there is no such pod, or it cannot be looked at.

@@ -53,6 +53,12 @@ fn outcome(attempts: Vec<AttemptRecord>) -> Outcome {
     outcome
 }
 
+/// Of a pod that runs, found by who only follows.
+fn adopted() -> Event {
+    let found = Found::Living;
+    Event::Adopted { attempt: 1, pod: "t-1".into(), uid: "u".into(), follows: true, recreates: true, found }
+}
+
 fn spec() -> Spec {
     Spec::minimal("t", "default", "n")
 }

@@ -149,12 +149,17 @@ impl Attempt {
 
     /// Writes an annotation onto its pod, in whatever version that is.
     pub(super) fn annotate(&self, key: &str, value: String) -> Command {
+        self.annotate_at(None, key, value)
+    }
+
+    /// The same in that version only.
+    pub(super) fn annotate_at(&self, resource_version: Option<String>, key: &str, value: String) -> Command {
         Command::Annotate {
             name: self.name.clone(),
             uid: self.uid(),
             annotations: vec![(key.to_owned(), value)],
             active_deadline_seconds: None,
-            resource_version: None,
+            resource_version,
         }
     }
 

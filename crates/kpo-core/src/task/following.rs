@@ -206,15 +206,8 @@ impl Task {
     /// would take it for the user's wish. Where it cannot be looked at there is nothing to go by, and it is signed as it is.
     fn sign(&mut self, reason: Reason) {
         let current = &self.state.current;
-        let version = current.resource_version();
-        let annotate = Command::Annotate {
-            name: current.name.clone(),
-            uid: current.uid(),
-            annotations: vec![(marks::STOPPING.to_owned(), reason.code().to_owned())],
-            active_deadline_seconds: None,
-            resource_version: (current.outdated.as_ref() != Some(&version)).then_some(version),
-        };
-        self.command(annotate);
+        let version = Some(current.resource_version()).filter(|version| current.outdated.as_ref() != Some(version));
+        self.command(current.annotate_at(version, marks::STOPPING, reason.code().to_owned()));
     }
 
     /// The answer to its signature. Where the pod has changed meanwhile, that is looked at, and it is signed again.
@@ -263,9 +256,4 @@ impl Task {
         let class = if reason.is_launch_failure() { Class::LaunchFailed } else { Class::Cancelled };
         self.conclude(bare_verdict(class, reason, Some(why)))
     }
-}
-
-/// Whether these annotations say why the pod is about to be deleted.
-pub(super) fn is_signature(annotations: &[(String, String)]) -> bool {
-    annotations.iter().any(|(key, _)| key == marks::STOPPING)
 }

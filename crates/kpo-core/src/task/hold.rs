@@ -159,7 +159,7 @@ impl Task {
 
     /// Whether that annotation is a predecessor's.
     pub(super) fn is_telling(&self, uid: &str, annotations: &[(String, String)]) -> bool {
-        self.state.current.ledger.uid() != Some(uid) && annotations.iter().any(|(key, _)| key == marks::STATE)
+        self.state.current.ledger.uid() != Some(uid) && super::writes(annotations, marks::STATE)
     }
 
     /// The answer to a predecessor's annotation. What may not be written is said, and is no reason to wait for ever.

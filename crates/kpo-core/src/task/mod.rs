@@ -304,7 +304,7 @@ impl Task {
             Command::Annotate { uid, annotations, .. } if self.is_telling(&uid, &annotations) => {
                 self.told_predecessor(&uid, reply);
             }
-            Command::Annotate { uid, annotations, .. } if following::is_signature(&annotations) => {
+            Command::Annotate { uid, annotations, .. } if writes(&annotations, marks::STOPPING) => {
                 self.was_signed(&uid, reply)
             }
             Command::Annotate { uid, .. } => self.annotated(&uid, reply),
@@ -422,6 +422,11 @@ impl Task {
         let until = if self.is_over() { None } else { self.next_deadline() };
         Wait { until, because }
     }
+}
+
+/// Whether these annotations are, or hold, that mark of kpo's.
+fn writes(annotations: &[(String, String)], mark: &str) -> bool {
+    annotations.iter().any(|(key, _)| key == mark)
 }
 
 impl State {

@@ -55,14 +55,7 @@ impl Task {
             return;
         }
         let current = &self.state.current;
-        let annotate = Command::Annotate {
-            name: current.name.clone(),
-            uid: current.uid(),
-            annotations: vec![(marks::OBSERVER.to_owned(), observer.mark())],
-            active_deadline_seconds: None,
-            resource_version: Some(current.resource_version()),
-        };
-        self.command(annotate);
+        self.command(current.annotate_at(Some(current.resource_version()), marks::OBSERVER, observer.mark()));
     }
 
     /// Whether its mark is on its way to a pod that is there: until then nobody would clean up.

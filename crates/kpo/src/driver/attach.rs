@@ -35,6 +35,14 @@ pub struct AttachRequest {
     pub over: bool,
 }
 
+impl AttachRequest {
+    /// Only to follow a task, of which nothing is known but its id.
+    pub fn follow(task: impl Into<String>, namespace: impl Into<String>) -> Self {
+        let (task, namespace) = (task.into(), namespace.into());
+        Self { task, namespace, take_over: false, template: None, nonce: None, over: false }
+    }
+}
+
 /// Why a task could not be attached to.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachFailure {
@@ -60,8 +68,7 @@ pub enum AttachFailure {
 /// ```no_run
 /// # async fn example(hook: kpo::KubernetesHook) -> Result<(), Box<dyn std::error::Error>> {
 /// use kpo::driver::{self, AttachRequest, What};
-/// let (task, namespace) = ("nightly".into(), "batch".into());
-/// let request = AttachRequest { task, namespace, take_over: true, template: None, nonce: None, over: false };
+/// let request = AttachRequest { take_over: true, ..AttachRequest::follow("nightly", "batch") };
 /// let mut running = driver::attach(&hook, request).await?;
 /// println!("asked for with {} reruns", running.spec().rerun.never_started);
 /// while let Some(event) = running.next().await {
@@ -173,14 +180,14 @@ pub async fn in_use(
     }
 }
 
-/// Whether pods may be protected in the namespace, where the request asks for that: a finalizer that may not be taken off again would hold each of its
+/// Whether pods may be protected in the namespace, where the task asks for that: a finalizer that may not be taken off again would hold each of its
 /// pods for ever.
 ///
 /// # Errors
 /// The patch's that is tried: whose right it is that is missing.
-pub async fn demand_protection(hook: &KubernetesHook, request: &TaskRequest, call: Call) -> Result<(), RequestError> {
-    if request.spec.protect {
-        hook.pods(&request.spec.namespace).patch_dry_run(&request.spec.task, call).await?;
+pub async fn demand_protection(hook: &KubernetesHook, spec: &Spec, call: Call) -> Result<(), RequestError> {
+    if spec.protect {
+        hook.pods(&spec.namespace).patch_dry_run(&spec.task, call).await?;
     }
     Ok(())
 }

@@ -95,14 +95,9 @@ fn moved_on(to: Option<Value>, mut fails: bool) -> ScriptedServer {
     })
 }
 
-fn to_follow() -> AttachRequest {
-    let (task, namespace) = ("t".into(), "default".into());
-    AttachRequest { task, namespace, take_over: false, template: None, nonce: None, over: false }
-}
-
 /// What a follower learns of the first attempt.
 async fn follow(server: &ScriptedServer) -> Option<Class> {
-    let mut running = attach(&server.hook(), to_follow()).await.expect("it is there");
+    let mut running = attach(&server.hook(), AttachRequest::follow("t", "default")).await.expect("it is there");
     let ended = async {
         while let Some(event) = running.next().await {
             if let What::Task(kpo_core::Event::Ended { verdict, .. }) = event.what {
@@ -146,7 +141,7 @@ async fn a_task_between_two_attempts_is_found_and_one_that_has_no_pod_is_told_af
     for (number, seconds) in [(1, Some(0.0)), (2, Some(0.2)), (4, Some(2.0)), (5, None)] {
         let server = shown_to(number);
         let began = tokio::time::Instant::now();
-        let attached = attach(&server.hook(), to_follow()).await;
+        let attached = attach(&server.hook(), AttachRequest::follow("t", "default")).await;
         let lists = server.seen().iter().filter(|asked| kind(asked) == "list").count();
         assert_eq!((lists, began.elapsed().as_secs_f64()), (number.min(4) as usize, seconds.unwrap_or(2.0)));
         assert_eq!(attached.is_ok(), seconds.is_some());

@@ -71,8 +71,7 @@ fn request() -> TaskRequest {
 }
 
 async fn attach(hook: &KubernetesHook, take_over: bool) -> Running {
-    let (task, namespace) = ("t".into(), "default".into());
-    let request = AttachRequest { task, namespace, take_over, template: None, nonce: None, over: false };
+    let request = AttachRequest { take_over, ..AttachRequest::follow("t", "default") };
     driver::attach(hook, request).await.expect("it is there")
 }
 

@@ -373,7 +373,7 @@ fn show(pod: &Value, args: &RunArgs) -> Done {
 async fn refuse_if_in_use(hook: &KubernetesHook, request: &TaskRequest, args: &RunArgs) -> Result<(), CliError> {
     let (task, namespace) = (&request.spec.task, &request.spec.namespace);
     match driver::in_use(hook, namespace, task, Call::within(FIRST_ANSWER)).await? {
-        None => Ok(driver::demand_protection(hook, request, Call::within(FIRST_ANSWER)).await?),
+        None => Ok(driver::demand_protection(hook, &request.spec, Call::within(FIRST_ANSWER)).await?),
         Some(in_use) => Err(refused(&in_use, request, &args.connection.again(namespace))),
     }
 }

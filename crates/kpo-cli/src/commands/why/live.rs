@@ -38,11 +38,10 @@ pub(super) async fn explain(args: &WhyArgs) -> Result<String, CliError> {
         return Ok(page);
     }
     let again = args.connection.again(&namespace);
-    let error =
-        CliError::new(ErrorKind::NotFound, format!("{none}, no task of that name has one, and no event tells of one"))
-            .hint("To record the next: kubectl get pods -w -o json --output-watch-events")
-            .hint(format!("Tasks that have a pod: {} ls{again}", render::program()));
-    Err(find::TRACES.into_iter().fold(error, CliError::hint))
+    Err(CliError::new(ErrorKind::NotFound, format!("{none}, no task of that name has one, and no event tells of one"))
+        .hint("To record the next: kubectl get pods -w -o json --output-watch-events")
+        .hint(format!("Tasks that have a pod: {} ls{again}", render::program()))
+        .hints(find::TRACES))
 }
 
 /// What the events tell of a pod of that name, or of a task's first, that is gone. `None`: there are none, or they may not be read.
@@ -67,7 +66,7 @@ fn unlisted(none: &str, name: &str, error: RequestError) -> CliError {
         ApiFailure::Forbidden(status) => {
             let (who, rule) = render::explained(&status.message);
             let text = format!("{none}, and whether a task {name} has one is not known: {who}");
-            rule.into_iter().fold(CliError::new(ErrorKind::Forbidden, text), CliError::hint)
+            CliError::new(ErrorKind::Forbidden, text).hints(rule)
         }
         _ => error.into(),
     }

@@ -101,17 +101,9 @@ fn a_deletion_is_said_to_be_under_way() {
 /// What was so when the task was found has no time of its own.
 #[test]
 fn what_a_task_is_found_with_did_not_happen_now() {
-    let adopted = Event::Adopted {
-        attempt: 1,
-        pod: "t-1".into(),
-        uid: "u".into(),
-        follows: true,
-        recreates: true,
-        found: Found::Living,
-    };
     let running = |at| (at, Event::Running { attempt: 1, node: "node-1".into() });
-    let told = told_to(&mut teller(), &[(0, adopted.clone()), running(1)]);
+    let told = told_to(&mut teller(), &[(0, adopted()), running(1)]);
     assert!(told.ends_with("           running\n"), "{told}");
-    let told = told_to(&mut teller(), &[(0, adopted), running(900)]);
+    let told = told_to(&mut teller(), &[(0, adopted()), running(900)]);
     assert!(told.ends_with("     0.9s  running\n"), "{told}");
 }

@@ -122,17 +122,9 @@ fn before_there_is_a_pod() {
 /// Who only followed cancels nothing, and knows nothing of whether an observer is left.
 #[test]
 fn a_follower_leaves_the_task_to_its_observer() {
-    let adopted = Event::Adopted {
-        attempt: 1,
-        pod: "t-1".into(),
-        uid: "u".into(),
-        follows: true,
-        recreates: true,
-        found: Found::Living,
-    };
     let mut teller = teller();
     let cancel = Event::Stopping { stop: Stop::User, because: running() };
-    let told = told_to(&mut teller, &[(0, adopted), (1, cancel)]);
+    let told = told_to(&mut teller, &[(0, adopted()), (1, cancel)]);
     assert!(!told.contains("cancelling"), "{told}");
     let how = Leaving { watched_over: false, cancelling: true, ..MINE };
     let said = teller.left(&how, at(2)).join("\n");
@@ -162,14 +154,6 @@ fn a_second_signal_names_what_may_be_left() {
 /// Its observer may be dead: who only follows waits for the next attempt, and says who could make it.
 #[test]
 fn a_follower_of_a_task_that_nobody_watches_says_what_it_waits_for() {
-    let adopted = || Event::Adopted {
-        attempt: 1,
-        pod: "t-1".into(),
-        uid: "u".into(),
-        follows: true,
-        recreates: true,
-        found: Found::Living,
-    };
     let next = Next::Rerun { backoff: Duration::from_secs(2), left: 7 };
     let preempted = disrupted(Cause::Preemption, Started::Never, "");
     let ended = Event::Ended { attempt: 1, verdict: Box::new(preempted), next };
@@ -190,16 +174,8 @@ fn a_follower_of_a_task_that_nobody_watches_says_what_it_waits_for() {
 
 #[test]
 fn a_follower_does_not_say_of_a_pod_that_has_ended_that_it_runs_on() {
-    let adopted = Event::Adopted {
-        attempt: 1,
-        pod: "t-1".into(),
-        uid: "u".into(),
-        follows: true,
-        recreates: true,
-        found: Found::Living,
-    };
     let how = Leaving { watched_over: false, ..MINE };
     let mut teller = teller();
-    told_to(&mut teller, &[(0, adopted), (1, shutdown(Because::Completion))]);
+    told_to(&mut teller, &[(0, adopted()), (1, shutdown(Because::Completion))]);
     assert_eq!(teller.left(&how, at(2)), ["left: pod t-1 in namespace b has ended; it was only followed here"]);
 }
