@@ -54,7 +54,7 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "wheels",
-        help: "the Python package's wheels, as they are released, into target/wheels; the one for this machine is tried (TARGET…: only these)",
+        help: "the Python package's wheels, as they are released, into target/wheels; the one for this machine is tried",
         run: python::wheels,
     },
     Task {

@@ -60,10 +60,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
         return Err(format!("there is no stage {unknown}; there are {}", known.join(", ")));
     }
     commit()?;
+    fs::create_dir_all(LOGS).map_err(|error| format!("{LOGS}: {error}"))?;
     tell_all()?;
-    for folder in [LOGS, PROOF] {
-        fs::create_dir_all(folder).map_err(|error| format!("{folder}: {error}"))?;
-    }
     let wanted = |stage: &&Stage| arguments.is_empty() || arguments.iter().any(|name| name == stage.name);
     let failed = STAGES.iter().filter(wanted).filter(|stage| stage.prove().inspect_err(|error| say(error)).is_err());
     match failed.map(|stage| stage.name).collect::<Vec<_>>()[..] {
@@ -96,10 +94,15 @@ impl Stage {
         Path::new(PROOF).join(format!("{}.md", self.name))
     }
 
+    /// What its proof says behind these words, at the beginning of a line.
+    fn said(&self, words: &str) -> Option<String> {
+        let text = fs::read_to_string(self.proof()).ok()?;
+        text.lines().find_map(|line| line.strip_prefix(words)).map(str::to_owned)
+    }
+
     /// The commit on which it passed last.
     fn proved(&self) -> Option<String> {
-        let text = fs::read_to_string(self.proof()).ok()?;
-        Some(text.lines().find_map(|line| line.strip_prefix("commit "))?.split([' ', ',']).next()?.to_owned())
+        Some(self.said("commit ")?.split([' ', ',']).next()?.to_owned())
     }
 
     /// Whether it has passed on what is there now: nothing but documents was changed since.
@@ -134,9 +137,7 @@ impl Stage {
 
     /// Its line in the table of all.
     fn line(&self) -> String {
-        let text = fs::read_to_string(self.proof()).unwrap_or_default();
-        let said = |prefix: &str| text.lines().find_map(|line| line.strip_prefix(prefix)).map(str::to_owned);
-        match (said("commit "), said("`")) {
+        match (self.said("commit "), self.said("`")) {
             (Some(commit), Some(command)) => {
                 let (command, took) = command.split_once("`: ").unwrap_or((&command, ""));
                 format!("| [{0}]({0}.md) | `{command}` | {took} | {commit} |\n", self.name)

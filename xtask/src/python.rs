@@ -14,6 +14,9 @@ const TARGETS: [&str; 2] = ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-g
 /// The oldest system they run on: glibc 2.17.
 const PLATFORM: &str = "manylinux2014";
 
+/// What mypy is told of code that imports Airflow, whose own types are not looked at.
+const TYPES: [&str; 4] = ["-m", "mypy", "--follow-imports=silent", "--ignore-missing-imports"];
+
 /// A virtual environment.
 struct Venv(PathBuf);
 
@@ -50,6 +53,11 @@ impl Venv {
         Ok(own)
     }
 
+    /// Builds the package into it, as it is here.
+    fn develop(&self, name: &'static str) -> Step {
+        Step::new(name, self.run("maturin", &["develop", "--quiet", "--locked", "--profile", "dev"]))
+    }
+
     fn bin(&self) -> PathBuf {
         self.0.join("bin")
     }
@@ -70,7 +78,7 @@ impl Venv {
 pub(crate) fn test(arguments: &[String]) -> Result<(), String> {
     let venv = Venv::of_tools()?;
     all([
-        Step::new("package", venv.run("maturin", &["develop", "--quiet", "--locked", "--profile", "dev"])),
+        venv.develop("package"),
         Step::new("formatting", venv.run("ruff", &["format", "--check", "--quiet", "python"])),
         Step::new("lint", venv.run("ruff", &["check", "--quiet", "python"])),
         Step::new("types", venv.run("python", &["-m", "mypy"])),
@@ -85,17 +93,15 @@ pub(crate) fn test_airflow(arguments: &[String]) -> Result<(), String> {
         Venv::of("airflow3", "python/requirements-airflow3.txt")?,
         Venv::of("airflow2", "python/requirements-airflow2.txt")?,
     );
-    let install = ["develop", "--quiet", "--locked", "--profile", "dev"];
     let sources = files(Path::new("python/kpo/airflow"))?;
     let sources = sources.iter().filter(|file| file.extension().is_some_and(|extension| extension == "py"));
     let sources: Vec<String> = sources.map(|file| file.display().to_string()).collect();
-    let types = ["-m", "mypy", "--follow-imports=silent", "--ignore-missing-imports"];
     let tests = ["-m", "pytest", "python/tests_airflow"];
     all([
-        Step::new("package, Airflow 3", three.run("maturin", &install)),
-        Step::new("types", three.run("python", &types)).args(&sources),
+        three.develop("package, Airflow 3"),
+        Step::new("types", three.run("python", &TYPES)).args(&sources),
         Step::new("tests, Airflow 3", three.run("python", &tests)).args(arguments),
-        Step::new("package, Airflow 2", two.run("maturin", &install)),
+        two.develop("package, Airflow 2"),
         Step::new("tests, Airflow 2", two.run("python", &tests)).args(arguments),
     ])
 }
@@ -107,21 +113,18 @@ pub(crate) fn airflow_real(arguments: &[String]) -> Result<(), String> {
         cluster::run(&["up".to_owned(), "2".to_owned()])?;
     }
     let venv = Venv::of("airflow3", "python/requirements-airflow3.txt")?;
-    let install = ["develop", "--quiet", "--locked", "--profile", "dev"];
-    let types = ["-m", "mypy", "--follow-imports=silent", "--ignore-missing-imports", "python/tests_real"];
     let tests = ["-m", "pytest", "python/tests_real", "--cluster", on, "--cluster-folder", &cluster::folder()];
     all([
-        Step::new("package", venv.run("maturin", &install)),
-        Step::new("types", venv.run("python", &types)),
+        venv.develop("package"),
+        Step::new("types", venv.run("python", &TYPES)).args(&["python/tests_real".to_owned()]),
         Step::new("tests", venv.run("python", &tests)).args(rest),
     ])
 }
 
-/// Builds the wheels of these targets (none: all), and tries the one for this machine where nothing else is installed.
-pub(crate) fn wheels(targets: &[String]) -> Result<(), String> {
-    let wanted = |target: &&&str| targets.is_empty() || targets.iter().any(|named| named == **target);
+/// Builds the wheels, and tries the one for this machine where nothing else is installed.
+pub(crate) fn wheels(_: &[String]) -> Result<(), String> {
     // Before anything is built: each takes minutes.
-    let found = TARGETS.iter().filter(wanted).map(|target| Ok((*target, compiler(target)?)));
+    let found = TARGETS.iter().map(|target| Ok((*target, compiler(target)?)));
     let compilers = found.collect::<Result<Vec<(&str, String)>, String>>()?;
     let (venv, place) = (Venv::of_tools()?, target()?.join("wheels"));
     // None of an older version shall be taken for this one's.
