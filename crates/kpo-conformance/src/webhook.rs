@@ -23,7 +23,7 @@ use tokio_rustls::TlsAcceptor;
 
 const CONFIGURATIONS: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
 
-/// It serves until it is dropped.
+/// It serves until it is dropped. The cluster asks it until its body is done: whoever makes pods keeps it so long.
 pub(crate) struct Webhook(JoinHandle<()>);
 
 impl Drop for Webhook {
@@ -51,12 +51,6 @@ impl Webhook {
         namespace.afterwards(Undo::Delete(format!("{CONFIGURATIONS}/{}", namespace.name)));
         namespace.is_patched(more).await?;
         Ok(serves)
-    }
-
-    /// Takes it out of the cluster.
-    pub(crate) async fn end(self, namespace: &Namespace<'_>) -> Result<(), Error> {
-        namespace.delete(&format!("{CONFIGURATIONS}/{}", namespace.name), &json!({})).await?;
-        Ok(())
     }
 }
 

@@ -37,13 +37,7 @@ fn failing() -> Value {
 
 /// A task that ends, and one that is taken away before it began, though what was injected had run.
 async fn with(namespace: &Namespace<'_>, patch: Value) -> Result<(), Error> {
-    let webhook = Webhook::start(namespace, patch).await?;
-    let both = both(namespace).await;
-    webhook.end(namespace).await?;
-    both
-}
-
-async fn both(namespace: &Namespace<'_>) -> Result<(), Error> {
+    let _webhook = Webhook::start(namespace, patch).await?;
     let ledger = Ledger::open(namespace).await?;
     let run = |task: &str, flags: &[&str], script: &str| {
         let flags = [&["--set", "spec.terminationGracePeriodSeconds=2"], flags].concat();
@@ -81,14 +75,12 @@ fn other_ran(pod: &Value) -> bool {
 /// The cluster takes no gates: the replacement runs at once.
 pub(super) async fn no_gates(namespace: &Namespace<'_>) -> Result<(), Error> {
     let none = json!([{"op": "add", "path": "/spec/schedulingGates", "value": []}]);
-    let webhook = Webhook::start_for(namespace, none, json!({"schedulingGates": [{"name": "kpo.rs/tried"}]})).await?;
+    let _webhook = Webhook::start_for(namespace, none, json!({"schedulingGates": [{"name": "kpo.rs/tried"}]})).await?;
     let task = namespace.waiting(&[]).await?;
     namespace.evict("task-1").await?;
     let second = namespace.pod("task-2", "takes its place", |_| true).await?;
     namespace.give_settings().await?;
-    let ended = task.ended().await?;
-    webhook.end(namespace).await?;
-    ended.exits(0)?.came_to(&["disrupted eviction never evicted", SUCCEEDED])?.has_line("hello", 1)?;
+    task.ended().await?.exits(0)?.came_to(&["disrupted eviction never evicted", SUCCEEDED])?.has_line("hello", 1)?;
     same("gates", &second["spec"]["schedulingGates"], &Value::Null)?;
     namespace.is_empty().await
 }
@@ -98,13 +90,7 @@ pub(super) async fn init_container_pulls_beside_a_mesh(namespace: &Namespace<'_>
     let add = |container: &Value| json!({"op": "add", "path": "/spec/initContainers/0", "value": container});
     let before = json!([add(&side()), add(&container("prepares", "echo injected"))]);
     let more = json!({"initContainers": [container("setup", "true")]});
-    let webhook = Webhook::start_for(namespace, before, more).await?;
-    let both = pulls_beside_a_mesh(namespace).await;
-    webhook.end(namespace).await?;
-    both
-}
-
-async fn pulls_beside_a_mesh(namespace: &Namespace<'_>) -> Result<(), Error> {
+    let _webhook = Webhook::start_for(namespace, before, more).await?;
     let mut setup = container("setup", "true");
     setup["image"] = json!(format!("kpo.rs/mesh-{}:1", std::process::id()));
     let init = format!("spec.initContainers={}", json!([setup]));
@@ -128,24 +114,20 @@ pub(super) async fn result_that_is_cut(namespace: &Namespace<'_>) -> Result<(), 
     let prepares = |number: u8| add("initContainers", &container(&format!("prepares-{number}"), "true"));
     let patch = json!([prepares(1), prepares(2), add("containers", &container("side", RUNS))]);
     let more = json!({"initContainers": [container("setup", "true")]});
-    let webhook = Webhook::start_for(namespace, patch, more).await?;
+    let _webhook = Webhook::start_for(namespace, patch, more).await?;
     let writes = r#"mkdir -p /airflow/xcom; (printf '"'; head -c 2900 /dev/zero | tr '\0' x; printf '"') > /airflow/xcom/return.json"#;
     let short = ["--set", "spec.terminationGracePeriodSeconds=2"];
     let flags = [&["-o", "json", "--result", "--results-image", SIDECAR], &short[..]].concat();
-    let ended = namespace.kpo("run", &shell(&flags, writes)).await?;
-    webhook.end(namespace).await?;
-    let ended = ended.exits(0)?.came_to(&[SUCCEEDED])?;
+    let ended = namespace.kpo("run", &shell(&flags, writes)).await?.exits(0)?.came_to(&[SUCCEEDED])?;
     same("result", &ended.outcome()?["result"], &json!("x".repeat(2900)))?;
     namespace.is_empty().await
 }
 
 /// They would run on in a pod that is kept: `activeDeadlineSeconds` ends them.
 pub(super) async fn sidecars_run_on_in_a_kept_pod(namespace: &Namespace<'_>) -> Result<(), Error> {
-    let webhook = Webhook::start(namespace, plain()).await?;
+    let _webhook = Webhook::start(namespace, plain()).await?;
     let flags = ["--on-finish", "keep", "--set", "spec.terminationGracePeriodSeconds=2"];
-    let ended = namespace.kpo("run", &shell(&flags, "sleep 1; echo hello")).await?;
-    webhook.end(namespace).await?;
-    ended.exits(0)?.prints("hello\n")?;
+    namespace.kpo("run", &shell(&flags, "sleep 1; echo hello")).await?.exits(0)?.prints("hello\n")?;
     let is_over = |pod: &Value| pod["status"]["reason"] == "DeadlineExceeded";
     let pod = namespace.pod("task-1", "is over", is_over).await?;
     same("activeDeadlineSeconds", &pod["spec"]["activeDeadlineSeconds"], &json!(1))?;
