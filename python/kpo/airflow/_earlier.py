@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow.providers.cncf.kubernetes.operators import pod as upstream
 
+import kpo
 from kpo.airflow import _read, exceptions
 
 if TYPE_CHECKING:
     from kubernetes.client.models.v1_pod import V1Pod
 
-    import kpo
     from kpo import events
 
 #: The label by which a task's pods are found, and that of their number.
@@ -35,6 +35,25 @@ class Known(NamedTuple):
 
 def known_by(pod: V1Pod) -> Known:
     return Known(pod.metadata.labels[TASK_LABEL], pod.metadata.namespace, nonce_of(pod))
+
+
+def attach(known: Known, client: kpo.Client, logs: list[str] | bool, *, over: bool = False) -> kpo.Task:
+    """As its observer from now on, which leaves it as it is when it is interrupted.
+
+    Args:
+        logs: the containers whose logs are followed; True: all.
+        over: whether it is known what the task came to: then no other attempt is made.
+    """
+    return kpo.attach(
+        known.task,
+        client=client,
+        namespace=known.namespace,
+        nonce=known.nonce,
+        take_over=True,
+        logs=logs,
+        over=over,
+        on_interrupt="detach",
+    )
 
 
 def is_ours(pod: V1Pod) -> bool:

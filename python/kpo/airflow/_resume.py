@@ -44,14 +44,14 @@ def go_on(
     try:
         if operator.reattach_on_restart:
             _label(operator, found, context)
-            return run(operator._attach(known, client, logs), context, callbacks, only_living=True)
+            return run(_earlier.attach(known, client, logs), context, callbacks, only_living=True)
         _clear(operator, known, client, context, callbacks)
     except kpo.NotFoundError:
         operator.log.warning("[kpo] pod %s of an earlier try has vanished", found.metadata.name)
         _earlier.demand_permission(operator, context)
     except NotLivingError as found_as:
         is_there = not found_as.is_over and not was_that_trys(operator, known, client, context, callbacks)
-    return run(operator._attach(known, client, logs) if is_there else operator._new_task(client), context, callbacks)
+    return run(_earlier.attach(known, client, logs) if is_there else operator._new_task(client), context, callbacks)
 
 
 def _label(operator: KubernetesPodOperator, found: V1Pod, context: Any) -> None:
@@ -75,7 +75,7 @@ def _clear(
     operator.log.warning(
         "[kpo] task %s of an earlier try is there, and durable is off: it is stopped first", known.task
     )
-    with operator._under_way(operator._attach(known, client, []), context, callbacks) as task:
+    with operator._under_way(_earlier.attach(known, client, []), context, callbacks) as task:
         task.cancel()
         for event in operator._events(task, context):
             if isinstance(event, events.OutcomeReady):
@@ -89,7 +89,7 @@ def was_that_trys(
     """Waits for the end of what was ending when it was found. What it comes to is the earlier try's, but for a success, and for another attempt in which
     it lives on."""
     operator.log.info("[kpo] task %s of an earlier try is ending: its end is waited for", known.task)
-    with operator._under_way(operator._attach(known, client, []), context, callbacks) as task:
+    with operator._under_way(_earlier.attach(known, client, []), context, callbacks) as task:
         for event in operator._events(task, context):
             if isinstance(event, events.OutcomeReady):
                 return _is_no_success(operator, task, event.outcome, context)

@@ -227,20 +227,6 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         options = _options.of(self, self.pod_request_obj)
         return kpo.Task(self.pod_request_obj, client=client, on_interrupt="detach", **options)
 
-    def _attach(
-        self, known: _earlier.Known, client: kpo.Client, logs: list[str] | bool, *, over: bool = False
-    ) -> kpo.Task:
-        return kpo.attach(
-            known.task,
-            client=client,
-            namespace=known.namespace,
-            nonce=known.nonce,
-            take_over=True,
-            logs=logs,
-            over=over,
-            on_interrupt="detach",
-        )
-
     @contextmanager
     def _under_way(self, task: kpo.Task, context: Any, callbacks: Callbacks) -> Iterator[kpo.Task]:
         """For as long as this process observes the task: when its time is up, or a user stops it, its pod goes."""
@@ -288,7 +274,7 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
             if only_living and isinstance(event, events.Adopted) and event.found != "living":
                 raise _resume.NotLivingError(is_over=event.found == "over")
             log.tell(event)
-            if isinstance(event, (events.Created, events.Adopted)):
+            if isinstance(event, _IS_THERE):
                 self._at_attempt(event, task, context, callbacks)
             elif isinstance(event, events.Running):
                 self._at_start(callbacks)
@@ -357,7 +343,7 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         with _connection.of(self) as client:
             try:
                 # What the trigger has seen happen stands: nothing is run again because of what is left of it.
-                task = self._attach(known, client, logs, over=_event.outcome_of(event) is not None)
+                task = _earlier.attach(known, client, logs, over=_event.outcome_of(event) is not None)
                 with self._under_way(task, context, callbacks):
                     outcome = _event.told(event, self._follow(task, context, callbacks))
                     return self._end(outcome, context, callbacks)
@@ -425,9 +411,9 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
 
     def _expire(self, task: kpo.Task, context: Any) -> None:
         """The task's execution_timeout is over. What has ended before stays, with its result: nobody has it."""
-        log = _log.TaskLog(self.log, prefix=self.container_name_log_prefix_enabled, formatter=self.log_formatter)
         if task.ended or self._outcome is not None:
             return
+        log = _log.TaskLog(self.log, prefix=self.container_name_log_prefix_enabled, formatter=self.log_formatter)
         task.expire()
         for event in task:
             log.tell(event)

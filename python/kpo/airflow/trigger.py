@@ -128,7 +128,7 @@ class KpoPodTrigger(BaseTrigger):
         log = _log.TaskLog(self.log, prefix=self.prefix)
         async with AsyncExitStack() as opened:
             client = await opened.enter_async_context(_shared.client(self._key(), self._client))
-            task = self._attach(client, self.logs)
+            task = _earlier.attach(self._known(), client, self.logs)
             # Left as it is: the outcome is not taken here.
             opened.callback(task.close)
             await task.__aenter__()
@@ -146,17 +146,6 @@ class KpoPodTrigger(BaseTrigger):
 
     def _known(self) -> _earlier.Known:
         return _earlier.Known(self.task_name, self.namespace, self.nonce)
-
-    def _attach(self, client: kpo.Client, logs: list[str] | bool) -> kpo.Task:
-        return kpo.attach(
-            self.task_name,
-            client=client,
-            namespace=self.namespace,
-            nonce=self.nonce,
-            take_over=True,
-            logs=logs,
-            on_interrupt="detach",
-        )
 
     async def _outcome(self, task: kpo.Task, log: _log.TaskLog) -> kpo.Outcome:
         async for event in task:
@@ -193,7 +182,7 @@ class KpoPodTrigger(BaseTrigger):
             client = await opened.enter_async_context(_shared.client(("kill", self._key()), self._client))
             if await self._is_newer_trys(client):
                 return
-            task = self._attach(client, [])
+            task = _earlier.attach(self._known(), client, [])
             opened.callback(task.close)
             await task.__aenter__()
             self._held = task, opened.pop_all()
