@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import sys
 import tempfile
 import warnings
@@ -79,3 +80,25 @@ def shell(run: Any, request: pytest.FixtureRequest) -> Any:
     from harness import Shell
 
     return Shell(run, request.param)
+
+
+@pytest.fixture
+def sync(run: Any) -> Any:
+    from harness import Shell
+
+    return Shell(run, deferrable=False)
+
+
+@pytest.fixture
+def deferred(run: Any) -> Any:
+    from harness import Shell
+
+    return Shell(run, deferrable=True)
+
+
+@pytest.fixture(autouse=True)
+def no_handler_is_left() -> Iterator[None]:
+    """Airflow's stays: it takes its process for the task's own."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pendulum
 from airflow.models.dagrun import DagRun
@@ -179,3 +180,48 @@ def all_pods(lab: kpo.Lab, namespace: str = "default") -> list[Any]:
     with kubernetes_client.ApiClient(configuration) as api:
         found: list[Any] = kubernetes_client.CoreV1Api(api).list_namespaced_pod(namespace).items
         return found
+
+
+#: A program that runs until it is told to end.
+ENDLESS = "trap 'exit 0' TERM; echo begun; while true; do sleep 0.1; done"
+
+
+class Store:
+    """Airflow's store of a task's state (3.3), which stays when the task is tried again."""
+
+    kept: ClassVar[dict[str, Any]] = {}
+
+    get = kept.get
+
+    def set(self, key: str, value: Any) -> None:
+        self.kept[key] = json.loads(json.dumps(value))
+
+    def delete(self, key: str) -> None:
+        self.kept.pop(key, None)
+
+
+def wait_until(condition: Any) -> None:
+    """Asks the API server again until it is so: the test's own time limit ends it."""
+    while not condition():
+        pass
+
+
+class GoneByThen(KubernetesPodOperator):
+    """Its pod is taken away by force between the trigger's event and its resumption."""
+
+    def trigger_reentry(self, context: Any, event: dict[str, Any]) -> Any:
+        name, namespace = event["name"], event["namespace"]
+        self.client.patch_namespaced_pod(name, namespace, {"metadata": {"finalizers": None}})
+        self.client.delete_namespaced_pod(name, namespace, grace_period_seconds=0)
+        wait_until(lambda: self.find_pod(namespace, context) is None)
+        return super().trigger_reentry(context, event)
+
+
+def begun(lab: kpo.Lab, script: str = ENDLESS, **options: Any) -> None:
+    """A task whose worker has deferred it."""
+    with kpo.Task(
+        image="busybox", command=True, args=["sh", "-c", script], name="juice", client=lab.client(), **options
+    ) as task:
+        for event in task:
+            if isinstance(event, kpo.events.Created):
+                task.detach()

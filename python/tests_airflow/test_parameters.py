@@ -14,6 +14,9 @@ from typing import Any, ClassVar
 
 import pytest
 import test_lifecycle
+import test_secrets
+import test_tries
+import test_trigger
 from airflow.providers.cncf.kubernetes.callbacks import KubernetesPodOperatorCallback
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator as Upstream
 from airflow.providers.cncf.kubernetes.secret import Secret
@@ -282,11 +285,11 @@ EFFECTS: dict[str, Effect] = {
 #: What takes more than one run to be seen: a test that would fail without it.
 SEEN_ELSEWHERE = {
     "config_file": test_lifecycle.test_a_connection_is_resolved_where_it_is_used,
-    "deferrable": test_lifecycle.test_no_secret_is_deferred,
-    "durable": test_lifecycle.test_without_durable_the_earlier_trys_pod_is_stopped_first,
-    "reattach_on_restart": test_lifecycle.test_without_durable_the_earlier_trys_pod_is_stopped_first,
+    "deferrable": test_secrets.test_no_secret_is_deferred,
+    "durable": test_tries.test_without_durable_the_earlier_trys_pod_is_stopped_first,
+    "reattach_on_restart": test_tries.test_without_durable_the_earlier_trys_pod_is_stopped_first,
     "on_kill_action": test_lifecycle.test_on_kill_action_keep_pod,
-    "trigger_kwargs": test_lifecycle.test_trigger_kwargs_come_back_to_the_task,
+    "trigger_kwargs": test_trigger.test_trigger_kwargs_come_back_to_the_task,
 }
 
 #: Refused, or told to mean nothing, when the DAG is parsed: see test_pod.

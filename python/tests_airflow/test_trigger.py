@@ -1,0 +1,302 @@
+"""The trigger alone: what it takes and hands back, whom it follows, and who stops it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.providers.cncf.kubernetes.callbacks import KubernetesPodOperatorCallback
+from harness import GoneByThen, Shell, all_pods, begun, pods, wait_until
+
+import kpo
+from kpo import events
+from kpo.airflow import KubernetesPodOperator
+from kpo.airflow._log import TaskLog
+from kpo.airflow.trigger import KpoPodTrigger
+
+
+def trigger(lab: kpo.Lab, **more: Any) -> KpoPodTrigger:
+    return KpoPodTrigger(
+        **{"task": "juice", "namespace": "default", "pod": "juice-1", "config_file": lab.kubeconfig_path, **more}
+    )
+
+
+async def first(of: KpoPodTrigger) -> dict[str, Any]:
+    async for event in of.run():
+        payload: dict[str, Any] = event.payload
+        return payload
+    raise AssertionError("no event")
+
+
+def test_a_trigger_serialises_all_it_takes() -> None:
+    arguments = {
+        "task": "juice",
+        "namespace": "ns",
+        "pod": "juice-2",
+        "nonce": "n",
+        "kubernetes_conn_id": "conn",
+        "in_cluster": False,
+        "cluster_context": "context",
+        "config_file": "/a/path",
+        "logs": ["base"],
+        "prefix": False,
+        "deadline": 5.0,
+        "cancels": False,
+        "trigger_kwargs": {"a": 1},
+        "try_number": 2,
+    }
+    path, serialised = KpoPodTrigger(**arguments).serialize()
+    assert path == f"{KpoPodTrigger.__module__}.{KpoPodTrigger.__qualname__}"
+    assert serialised == arguments
+    assert json.loads(json.dumps(serialised)) == serialised
+
+
+def test_many_triggers_share_one_watch() -> None:
+    async def together(lab: kpo.Lab) -> list[dict[str, Any]]:
+        return await asyncio.gather(*(first(trigger(lab, task=f"t{n}", pod=f"t{n}-1")) for n in range(5)))
+
+    with kpo.lab("quiet") as lab:
+        client = lab.client()
+        for n in range(5):
+            with kpo.Task(image="busybox", args=["sleep", "1"], name=f"t{n}", client=client, protect=True) as task:
+                # A request that comes later would be taken for one of a trigger's.
+                while not isinstance(task.next_event(10), kpo.events.Sight):
+                    pass
+                task.detach()
+        before = lab.requests().get("watch pods", 0)
+        told = asyncio.run(together(lab))
+        assert lab.requests()["watch pods"] == before + 1
+        # No trigger deletes what has ended.
+        assert len(pods(lab)) == 5
+    assert [event["status"] for event in told] == ["success"] * 5
+
+
+def test_trigger_kwargs_are_handed_on_and_overwrite_nothing() -> None:
+    with kpo.lab("quiet") as lab:
+        begun(lab, "true", protect=True)
+        event = asyncio.run(first(trigger(lab, trigger_kwargs={"mine": 1, "status": "mine"})))
+    assert (event["mine"], event["status"], event["name"]) == (1, "success", "juice-1")
+
+
+def test_trigger_kwargs_come_back_to_the_task(deferred: Shell) -> None:
+    told: list[Any] = []
+
+    class Resumed(KubernetesPodOperatorCallback):
+        @staticmethod
+        def on_operator_resuming(*, event: dict[str, Any], **kwargs: Any) -> None:
+            told.append(event["mine"])
+
+    with kpo.lab("quiet") as lab:
+        deferred(lab, "true", trigger_kwargs={"mine": 1}, callbacks=Resumed)
+    assert told == [1]
+
+
+def test_a_deadline_ends_the_task() -> None:
+    with kpo.lab("quiet") as lab:
+        begun(lab)
+        event = asyncio.run(first(trigger(lab, deadline=0.0)))
+        assert pods(lab) == []
+    assert event["status"] == "timeout"
+
+
+def test_a_task_that_is_gone() -> None:
+    with kpo.lab("quiet") as lab:
+        event = asyncio.run(first(trigger(lab)))
+    assert event["status"] == "failed"
+    assert event["message"].startswith("no pod of task juice")
+
+
+def test_a_cluster_that_is_not_there_is_no_failure_of_the_task(tmp_path: Any) -> None:
+    with kpo.lab("quiet") as lab:
+        gone = trigger(lab)
+        gone.config_file = str(tmp_path / "none.yaml")
+        event = asyncio.run(first(gone))
+    assert event["status"] == "error"
+
+
+def test_another_run_of_the_same_name_is_not_followed() -> None:
+    """A fixed name is that of all runs."""
+    with kpo.lab("quiet") as lab:
+        begun(lab)
+        event = asyncio.run(first(trigger(lab, nonce="of-a-run-that-is-gone")))
+        asyncio.run(trigger(lab, nonce="of-a-run-that-is-gone").on_kill())
+        assert len(pods(lab)) == 1
+    assert event["status"] == "failed"
+    assert event["message"].startswith("no pod of task juice")
+    assert event["kpo"]["nonce"] == "of-a-run-that-is-gone"
+
+
+def test_another_run_of_the_same_name_is_not_resumed(deferred: Shell) -> None:
+    """It has come between the trigger's event and the resumption."""
+
+    class Another(GoneByThen):
+        def trigger_reentry(self, context: Any, event: dict[str, Any]) -> Any:
+            event["kpo"]["nonce"] = "of-a-run-that-is-gone"
+            return KubernetesPodOperator.trigger_reentry(self, context, event)
+
+    with kpo.lab("quiet") as lab:
+        ran = deferred(lab, "exit 3", Another, random_name_suffix=False)
+        assert len(pods(lab)) == 1
+    assert str(ran.error).startswith("failed: the program exited 3")
+    assert "remote_pod" not in str(ran.error)
+
+
+@pytest.mark.parametrize("cancels", [True, False])
+def test_a_user_who_stops_a_deferred_task(cancels: bool) -> None:
+    with kpo.lab("quiet") as lab:
+        begun(lab)
+        asyncio.run(trigger(lab, cancels=cancels).on_kill())
+        assert len(pods(lab)) == (0 if cancels else 1)
+
+
+@pytest.mark.parametrize(("state", "left"), [("deferred", 1), ("failed", 0), (OSError("gone"), 1)])
+def test_before_airflow_3_3_a_trigger_asks_who_stopped_it(
+    monkeypatch: pytest.MonkeyPatch, state: Any, left: int
+) -> None:
+    async def answer(self: Any) -> Any:
+        if isinstance(state, Exception):
+            raise state
+        return state
+
+    monkeypatch.setattr("kpo.airflow.trigger._HAS_ON_KILL", False)
+    monkeypatch.setattr(KpoPodTrigger, "get_task_state", answer)
+    with kpo.lab("quiet") as lab:
+        begun(lab)
+        asyncio.run(trigger(lab).cleanup())
+        assert len(pods(lab)) == left
+
+
+class Notes(KpoPodTrigger):
+    """Tells when it has found its task."""
+
+    async def until_adopted(self) -> asyncio.Future[Any]:
+        self.adopted = asyncio.Event()
+        running = asyncio.ensure_future(first(self))
+        await self.adopted.wait()
+        return running
+
+    async def _outcome(self, task: Any, log: Any) -> Any:
+        await task.__anext__()
+        self.adopted.set()
+        return await super()._outcome(task, log)
+
+
+async def cancelled(running: asyncio.Future[Any]) -> None:
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+def test_a_trigger_that_ends_leaves_the_pod() -> None:
+    """A restart of the triggerer."""
+
+    async def restarted(of: Notes) -> None:
+        await cancelled(await of.until_adopted())
+        await of.cleanup()
+
+    with kpo.lab("quiet") as lab:
+        begun(lab)
+        asyncio.run(restarted(Notes(**trigger(lab).serialize()[1])))
+        assert [pod.status.phase for pod in pods(lab)] != []
+
+
+@pytest.mark.parametrize("is_taken_over", [False, True])
+def test_a_user_who_stops_a_task_under_way(is_taken_over: bool) -> None:
+    """A clear stops the old try's trigger, and the new try may have gone on with the pod by then: it is that one's."""
+
+    async def killed(lab: kpo.Lab, of: Notes) -> None:
+        running = await of.until_adopted()
+        if is_taken_over:
+            await asyncio.to_thread(go_on, lab)
+        await cancelled(running)
+        await of.on_kill()
+        await of.cleanup()
+
+    with kpo.lab("quiet") as lab:
+        begun(lab)
+        asyncio.run(killed(lab, Notes(**trigger(lab).serialize()[1])))
+        assert len(pods(lab)) == (1 if is_taken_over else 0)
+
+
+@pytest.mark.parametrize("has_begun", [True, False])
+def test_a_stop_that_airflow_does_not_wait_for_is_ended(has_begun: bool) -> None:
+    """Else the finalizer would hold the pod for ever."""
+
+    async def killed(lab: kpo.Lab, of: Notes) -> None:
+        if has_begun:
+            await cancelled(await of.until_adopted())
+        killing = asyncio.ensure_future(of.on_kill())
+        await asyncio.to_thread(wait_until, lambda: all_pods(lab)[0].metadata.deletion_timestamp)
+        await cancelled(killing)
+        await of.cleanup()
+
+    with kpo.lab("quiet") as lab:
+        heedless = "trap '' TERM; while true; do sleep 0.1; done"
+        begun(lab, heedless, protect=True, set={"spec.terminationGracePeriodSeconds": 2})
+        asyncio.run(killed(lab, Notes(**trigger(lab).serialize()[1])))
+        assert pods(lab) == []
+
+
+def go_on(lab: kpo.Lab) -> None:
+    """As a newer try's worker, until the pod is its own."""
+
+    def mark() -> Any:
+        return all_pods(lab)[0].metadata.annotations["kpo.rs/observer"]
+
+    before = mark()
+    with kpo.attach("juice", client=lab.client(), take_over=True) as task:
+        wait_until(lambda: task.next_event(0.05) is None and mark() != before)
+        task.detach()
+
+
+@pytest.mark.parametrize(("label", "left"), [("1", 0), ("2", 1)])
+def test_a_trigger_that_has_not_begun_goes_by_the_label(label: str, left: int) -> None:
+    with kpo.lab("quiet") as lab:
+        begun(lab, set={"metadata.labels.try_number": label})
+        asyncio.run(trigger(lab, try_number=1).on_kill())
+        assert len(pods(lab)) == left
+
+
+class Burst:
+    """A task whose program has written much at once."""
+
+    def __init__(self, lines: int) -> None:
+        log = tuple(events.LogLine(0, b"a line", False, False) for _ in range(lines))
+        self._events = [events.Log(at=None, lines=(), pod="juice-1", container="base", log=log)]
+
+    def __aiter__(self) -> Burst:
+        return self
+
+    async def __anext__(self) -> events.Event:
+        if not self._events:
+            raise StopAsyncIteration
+        return self._events.pop()
+
+    def __await__(self) -> Any:
+        yield from asyncio.sleep(0).__await__()
+
+
+def test_a_burst_of_lines_leaves_other_triggers_their_turn() -> None:
+    turns = 0
+    told: list[int] = []
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def follow() -> None:
+        beside = asyncio.ensure_future(others())
+        log: Any = SimpleNamespace(log=lambda *said: told.append(turns))
+        of = KpoPodTrigger(task="juice", namespace="default", pod="juice-1")
+        burst: Any = Burst(1_000)
+        await of._outcome(burst, TaskLog(log))
+        await cancelled(beside)
+
+    asyncio.run(follow())
+    assert len(told) == 1_000
+    assert max(told.count(turn) for turn in set(told)) <= 100
