@@ -28,6 +28,9 @@ LIMIT = 180.0
 #: States in which a task instance stays.
 ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
 
+#: What the program of dags/program.py writes, by and by.
+LINES = [f"line {number}" for number in range(1, 10_001)]
+
 
 def until(what: str, look: Callable[[], T | None], limit: float = LIMIT) -> T:
     """Looks until there is something.

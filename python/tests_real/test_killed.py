@@ -8,9 +8,7 @@ from collections.abc import Callable
 
 import pytest
 from clusters import Cluster
-from installation import Installation, Run, until
-
-LINES = [f"line {number}" for number in range(1, 10_001)]
+from installation import LINES, Installation, Run, until
 
 
 def goes_on(task: Run, first: str) -> None:

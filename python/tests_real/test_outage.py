@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from clusters import Cluster
-from installation import Run, until
-
-LINES = [f"line {number}" for number in range(1, 10_001)]
+from installation import LINES, Run, until
 
 
 def test_an_api_server_that_is_away(cluster: Cluster, run: Callable[[str], Run], mode: str) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from clusters import Cluster
-from installation import Run, until
-
-LINES = [f"line {number}" for number in range(1, 10_001)]
+from installation import LINES, Run, until
 
 
 def test_it_is_not_run_twice(cluster: Cluster, run: Callable[[str], Run], mode: str) -> None:
