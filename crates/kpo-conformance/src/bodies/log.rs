@@ -136,14 +136,14 @@ struct Hole {
     between: RangeInclusive<usize>,
 }
 
-/// Each line has to be a number above the one before, and the last one the last.
+/// Each line has to be a number above the one before, and none above the last.
 fn holes(text: &str, last: usize) -> Result<Vec<Hole>, Error> {
     let (mut before, mut holes) = (0, Vec::new());
     let mut lines = text.lines().enumerate().peekable();
     while let Some((index, line)) = lines.next() {
         let next = lines.peek().and_then(|(_, line)| line.parse::<usize>().ok());
         match line.parse::<usize>() {
-            Ok(number) if number == before + 1 => before = number,
+            Ok(number) if number == before + 1 && number <= last => before = number,
             _ if next.is_some_and(|next| next > before + 2 && is_glued(line, before + 1, next - 1)) => {
                 holes.push(Hole { after: before, between: index..=index + 1 });
                 before = next.unwrap_or_default() - 1;
@@ -155,7 +155,10 @@ fn holes(text: &str, last: usize) -> Result<Vec<Hole>, Error> {
             _ => return Err(format!("{line:?} after {before}").into()),
         }
     }
-    if before == last { Ok(holes) } else { Err(format!("the last line is {before}, not {last}").into()) }
+    // Nothing behind what is missing.
+    let count = text.lines().count();
+    holes.extend((before < last).then_some(Hole { after: before, between: count..=count }));
+    Ok(holes)
 }
 
 fn is_glued(line: &str, begun: usize, ended: usize) -> bool {
@@ -182,7 +185,10 @@ mod tests {
             ("1\n3\n", Err("no gap was named at Hole { after: 1")),
             ("gap: so\n1\n3\n", Err("no gap was named at Hole { after: 1")),
             ("1\n3\ngap: so\n", Err("no gap was named at Hole { after: 1")),
-            ("1\n2\n", Err("the last line is 2, not 3")),
+            ("1\n2\ngap: so\n", Ok(vec![2])),
+            ("1\n2\n", Err("no gap was named at Hole { after: 2")),
+            ("1\ngap: so\n2\n", Err("no gap was named at Hole { after: 2")),
+            ("1\n2\n3\n4\n", Err("\"4\" after 3")),
             ("1\n1\n2\n3\n", Err("\"1\" after 1")),
         ];
         for (stderr, expected) in cases {

@@ -68,6 +68,8 @@ pub(super) struct Follower {
     behind: bool,
     /// Of the current body, if it follows.
     pace: Option<Pace>,
+    /// Whether the body before was a follow that was late at its last line.
+    was_late: bool,
     /// When the last new line came.
     progress_at: Instant,
     failures: u32,
@@ -116,6 +118,7 @@ impl Follower {
             doubt: None,
             behind: false,
             pace: None,
+            was_late: false,
             progress_at: Instant::now(),
             failures: 0,
             trouble_since: None,
@@ -318,6 +321,7 @@ impl Follower {
         if self.replay.is_none() {
             self.cut_off = begun;
         }
+        self.was_late = self.pace.as_ref().is_some_and(Pace::is_late);
         (self.remark, self.behind, self.size, self.pace) = (None, false, 0, pace);
         self.replay = self.seen.replay();
         Ok(())
@@ -424,7 +428,8 @@ impl Follower {
         for batch in std::mem::take(&mut self.cut_off).batches.into_iter().filter(is_lost) {
             self.send(batch).await?;
         }
-        self.gap(before, GapCause::Rotated).await?;
+        let cause = if self.was_late { GapCause::Overtaken } else { GapCause::Rotated };
+        self.gap(before, cause).await?;
         for batch in held {
             self.send(batch).await?;
         }
@@ -436,10 +441,11 @@ impl Follower {
         self.closed_at.is_some_and(|closed| closed + SAME_MOMENT >= ended_at)
     }
 
-    /// Whether the one follow there was ended with its container at the end of a line: a newer file that is empty took nothing away.
+    /// Whether the one follow there was ended with its container at the end of a line, and was not late: a newer file that is empty took nothing away.
     fn was_followed_to_its_end(&self) -> bool {
         let Container::Ended(ended_at) = *self.container.borrow() else { return false };
-        self.unbroken && self.bodies == 2 && self.closed_in_time(ended_at) && self.cut_off.batches.is_empty()
+        let to_its_end = self.closed_in_time(ended_at) && self.cut_off.batches.is_empty();
+        self.unbroken && self.bodies == 2 && to_its_end && !self.was_late
     }
 
     /// The log has been read to its end: what waited is new, and a line without a line feed is the last.

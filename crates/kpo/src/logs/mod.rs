@@ -12,8 +12,9 @@
 //!
 //! # Caveats
 //! - A follow that cannot keep up with the program skips whole files: the kubelet's reader goes on with the newest, and nothing in the API shows it.
-//!   It is known by its looks, and named as [`GapCause::Overtaken`]: a pause of three seconds or more after which the follow is late. A rotation during
-//!   a broken follow is seen, and named as [`GapCause::Rotated`].
+//!   It is known by its looks, and named as [`GapCause::Overtaken`]: a pause of three seconds or more after which the follow is late, or
+//!   an end that the follow came to late, behind which the newest file does not go on from where it was. A rotation during a broken follow is seen, and
+//!   named as [`GapCause::Rotated`].
 //! - A timestamp is the container runtime's, on its node's clock. Lines of more than 16 KiB have the time of their beginning.
 //! - A connection that is silent but dead is given up after [`LogOptions::idle`]; the API server does not even answer before the
 //!   container's first byte.

@@ -386,6 +386,18 @@ async fn a_new_file_that_is_empty_is_no_gap() {
     assert_eq!(rest(&mut log).await, ["end"]);
 }
 
+/// As seen on a real node: the follow was behind by two files, was closed at the end of its own, and the newest had nothing in it.
+#[tokio::test(start_paused = true)]
+async fn a_new_file_that_is_empty_is_a_gap_where_the_follow_was_late() {
+    let pauses: Vec<u64> = (0..100).map(|n| if n == 50 { 12_000 } else { 0 }).collect();
+    let node = Node::new((1..=100).map(|n| (n, vec![b'x'; 1000])).collect(), [Plan::Slowly(pauses.leak())]);
+    node.state().rotate = Some((2, 100));
+    let mut log = node.start(options());
+    assert_eq!(within(&mut log, 12_100).await.len(), 100);
+    log.ended();
+    assert_eq!(rest(&mut log).await, ["gap 100..? Overtaken", "end"]);
+}
+
 /// Cut within the first line of a new file, which then comes whole.
 #[tokio::test(start_paused = true)]
 async fn what_begins_a_new_file_is_shown_once() {

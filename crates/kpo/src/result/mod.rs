@@ -246,25 +246,24 @@ pub async fn read(requests: &Requests, pod: &Pod, plan: &Plan, call: Call) -> Re
     text(bytes)
 }
 
-/// The wait before an answer that lacks its end is asked for again.
-const AGAIN: Duration = Duration::from_secs(1);
+/// The waits before an answer that lacks its end, and has not grown, is asked for again.
+const AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
 
-/// What was read, decoded. Where its end is missing it is read once more, since a server whose own connection breaks may end its answer as if
-/// that were whole; the same again is all there is.
+/// What was read, decoded. Where its end is missing it is read again, since a server whose own connection breaks may end its answer as if that were
+/// whole, and a runtime under load may still be writing; the same for five seconds is all there is.
 pub(crate) async fn whole<Fut: Future<Output = Result<Vec<u8>, ResultError>>>(
     read: impl Fn() -> Fut,
     decode: impl Fn(&[u8]) -> Result<Vec<u8>, ResultError>,
 ) -> Result<Vec<u8>, ResultError> {
-    let mut before = None;
+    let (mut length, mut waits) = (None, AGAIN.iter());
     loop {
         let raw = read().await?;
-        match decode(&raw) {
-            Err(ResultError::Cut { .. } | ResultError::Garbled { .. })
-                if before.replace(raw.len()) != Some(raw.len()) =>
-            {
-                sleep(AGAIN).await;
-            }
-            decoded => return decoded,
+        if length.replace(raw.len()) != Some(raw.len()) {
+            waits = AGAIN.iter();
+        }
+        match (decode(&raw), waits.next()) {
+            (Err(ResultError::Cut { .. } | ResultError::Garbled { .. }), Some(wait)) => sleep(*wait).await,
+            (decoded, _) => return decoded,
         }
     }
 }

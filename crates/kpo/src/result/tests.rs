@@ -313,8 +313,8 @@ async fn a_large_result_is_one_request_for_the_sidecars_log() {
         (&log.replacen("MTIz", "MTIx", 1), DAMAGED),
         ("nothing", "the report of container \"kpo-result\" is not understood: is its image or command another one?"),
     ] {
-        // The same twice is all there is.
-        let script = vec![Reply::foreign(200, log), Reply::foreign(200, log)];
+        // The same for five seconds is all there is.
+        let script = (0..3).map(|_| Reply::foreign(200, log)).collect();
         let (result, _) = read_from(script, &ended(CONTAINER, Some(&large)), &sidecar_plan()).await;
         assert_eq!(result, Err(expected.to_owned()));
     }
