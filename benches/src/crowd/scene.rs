@@ -1,4 +1,4 @@
-//! One way's stage: nodes that are just large enough, DaemonSet-like pods that take a third of them, and the fresh nodes that come then.
+//! One way's stage: nodes that are just large enough, DaemonSet-like pods that take those of a third of the tasks, and the fresh nodes that come then.
 
 use super::audit::Audit;
 use super::ways::Way;
@@ -7,6 +7,7 @@ use crate::Error;
 use http::Request;
 use serde_json::{Value, json};
 use std::cell::Cell;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,9 @@ use std::time::{Duration, Instant};
 const TASKS_OF_A_NODE: u64 = 10;
 /// A third of the tasks is preempted.
 const PART: u64 = 3;
+/// The two kinds of tasks, by the label of their pods and of the nodes that are theirs. When the others end shall not decide who is preempted.
+const VICTIM: &str = "victim";
+const TASK: &str = "task";
 /// Longer than anything on this stage takes.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -36,7 +40,10 @@ impl<'a> Scene<'a> {
             // There from the way before.
             let _ = scene.post("/apis/scheduling.k8s.io/v1/priorityclasses", &class).await;
         }
-        scene.nodes("early", count.div_ceil(TASKS_OF_A_NODE)).await?;
+        scene.nodes("steady", TASK, count - scene.victims()).await?;
+        scene.nodes("early", VICTIM, scene.victims()).await?;
+        // What these have too much is taken: where there is room nobody is preempted.
+        scene.take(0..scene.spare()).await?;
         Ok(scene)
     }
 
@@ -50,6 +57,11 @@ impl<'a> Scene<'a> {
         self.count / PART
     }
 
+    /// Room on the victims' nodes that they do not need.
+    fn spare(&self) -> u64 {
+        self.victims().next_multiple_of(TASKS_OF_A_NODE) - self.victims()
+    }
+
     /// Bytes of answers to what the stage itself asked.
     pub(super) fn own_bytes(&self) -> u64 {
         self.own_bytes.get()
@@ -58,9 +70,10 @@ impl<'a> Scene<'a> {
     /// The pod of a task; the first third are those that will be preempted.
     pub(super) fn pod(&self, number: u64) -> Value {
         let is_victim = number < self.victims();
+        let kind = if is_victim { VICTIM } else { TASK };
         let mut pod = json!({"apiVersion": "v1", "kind": "Pod",
-            "metadata": {"labels": {"crowd": if is_victim { "victim" } else { "task" }}},
-            "spec": {"restartPolicy": "Never", "nodeSelector": {"type": "kwok"}, "terminationGracePeriodSeconds": 1,
+            "metadata": {"labels": {"crowd": kind}},
+            "spec": {"restartPolicy": "Never", "nodeSelector": {"type": "kwok", "crowd": kind}, "terminationGracePeriodSeconds": 1,
                 "containers": [{"name": "base", "image": "busybox:1", "resources": {"requests": {"cpu": "1"}}}]}});
         if is_victim {
             pod["spec"]["priorityClassName"] = json!("crowd-low");
@@ -73,43 +86,33 @@ impl<'a> Scene<'a> {
         let audit = Audit::from_now(&self.world.folder)?;
         let disturb = async {
             self.wait("all are bound", || Ok(audit.heard(&self.namespace)?.bound >= self.count)).await?;
-            self.preempt().await?;
+            self.take(self.spare()..self.spare() + self.victims()).await?;
             self.wait("a third is preempted", || {
                 Ok(audit.heard(&self.namespace)?.preempted.len() as u64 >= self.victims())
             })
             .await?;
-            self.leave("early", self.count.div_ceil(TASKS_OF_A_NODE)).await?;
-            self.nodes("late", self.victims().div_ceil(TASKS_OF_A_NODE)).await
+            self.nodes("late", VICTIM, self.victims()).await
         };
         let (given, ()) = futures::future::try_join((way.run)(self, &audit), disturb).await?;
         Ok(given)
     }
 
-    async fn preempt(&self) -> Result<(), Error> {
-        for number in 0..self.victims() {
-            let mut pod = self.pod(self.count);
+    /// Pods that take a victim's room each, if they have to.
+    async fn take(&self, numbers: Range<u64>) -> Result<(), Error> {
+        for number in numbers {
+            let mut pod = self.pod(0);
             pod["metadata"] = json!({"name": format!("agent-{number}")});
             pod["spec"]["priorityClassName"] = json!("crowd-high");
-            // As a DaemonSet's pod does.
-            pod["spec"]["tolerations"] = json!([{"key": "node.kubernetes.io/unschedulable", "operator": "Exists"}]);
             self.post(&format!("/api/v1/namespaces/{}/pods", self.agents()), &pod).await?;
         }
         Ok(())
     }
 
-    /// Nobody comes to these nodes any more: a victim that did would wait there for a preemption that is over.
-    async fn leave(&self, age: &str, count: u64) -> Result<(), Error> {
-        for number in 0..count {
-            let request = Request::patch(format!("/api/v1/nodes/{age}-{number}"));
-            let body = serde_json::to_vec(&json!({"spec": {"unschedulable": true}}))?;
-            self.send(request.header("content-type", "application/merge-patch+json").body(body)?).await?;
-        }
-        Ok(())
-    }
-
-    async fn nodes(&self, age: &str, count: u64) -> Result<(), Error> {
-        for number in 0..count {
-            let node = json!({"metadata": {"name": format!("{age}-{number}"), "labels": {"type": "kwok"}}});
+    /// Room for so many tasks.
+    async fn nodes(&self, name: &str, kind: &str, tasks: u64) -> Result<(), Error> {
+        for number in 0..tasks.div_ceil(TASKS_OF_A_NODE) {
+            let labels = json!({"type": "kwok", "crowd": kind});
+            let node = json!({"metadata": {"name": format!("{name}-{number}"), "labels": labels}});
             self.post("/api/v1/nodes", &node).await?;
         }
         Ok(())
@@ -128,7 +131,7 @@ impl<'a> Scene<'a> {
 
     /// Where the manifests of the two kinds of tasks lie, for ways that want files.
     pub(super) fn manifests(&self) -> [PathBuf; 2] {
-        ["victim", "task"].map(|kind| std::env::temp_dir().join(format!("kpo-{}-{kind}.json", self.namespace)))
+        [VICTIM, TASK].map(|kind| std::env::temp_dir().join(format!("kpo-{}-{kind}.json", self.namespace)))
     }
 
     /// Takes all away that it made.
