@@ -6,6 +6,7 @@ import itertools
 import json
 import logging
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -201,9 +202,15 @@ class Store:
 
 
 def wait_until(condition: Any) -> None:
-    """Asks the API server again until it is so: the test's own time limit ends it."""
+    """Asks the API server again until it is so. In a thread the test's own time limit would not end it.
+
+    Raises:
+        TimeoutError: it is not so within 50 s.
+    """
+    end = time.monotonic() + 50
     while not condition():
-        pass
+        if time.monotonic() > end:
+            raise TimeoutError("it did not come to be within 50 s")
 
 
 class GoneByThen(KubernetesPodOperator):

@@ -27,6 +27,10 @@ _PATIENCE = 10.0
 #: The reason of a task that was stopped because its time was up.
 _TIME_IS_UP = "timeout"
 
+#: Stops under way. Airflow 3.3 cancels who waits for them again with each look at its database, about once a second, and a stop takes as long as the
+#: program's grace.
+_stops: set[asyncio.Future[None]] = set()
+
 
 class KpoPodTrigger(BaseTrigger):
     """Follows a task to its end, as its observer.
@@ -80,9 +84,9 @@ class KpoPodTrigger(BaseTrigger):
         self.trigger_kwargs = dict(trigger_kwargs or {})
         self.try_number = try_number
         self._has_ended = False
-        self._is_stopping = False
         #: The task that was followed when the trigger was cancelled, and what keeps it.
         self._held: tuple[kpo.Task, AsyncExitStack] | None = None
+        self._stopping: asyncio.Future[None] | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
@@ -166,15 +170,23 @@ class KpoPodTrigger(BaseTrigger):
         """A user has stopped the task while it was deferred (Airflow 3.3 and later). The pod of a newer try, which has taken it over, stays."""
         if self._has_ended or not self.cancels:
             return
+        if self._stopping is None:
+            self._stopping = asyncio.ensure_future(self._stop())
+            _stops.add(self._stopping)
+            self._stopping.add_done_callback(_stops.discard)
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> None:
         try:
             if self._held is None:
                 await self._hold()
+            if self._held is not None:
+                await self._cancel(self._held[0])
         except kpo.NotFoundError:
             # It is gone already.
             return
-        if self._held is not None:
-            self._is_stopping = True
-            await self._stop(self._held[0])
+        finally:
+            await self._let_go()
 
     async def _hold(self) -> None:
         """Becomes the observer, where the trigger was cancelled before it was."""
@@ -187,7 +199,7 @@ class KpoPodTrigger(BaseTrigger):
             await task.__aenter__()
             self._held = task, opened.pop_all()
 
-    async def _stop(self, task: kpo.Task) -> None:
+    async def _cancel(self, task: kpo.Task) -> None:
         """As the observer that it is. One that was taken over only leaves by that."""
         task.cancel()
         async for event in task:
@@ -208,12 +220,16 @@ class KpoPodTrigger(BaseTrigger):
         not heed SIGTERM: here its end is waited for, without which its pod would be held by kpo's finalizer."""
         try:
             await self._ask_who_stops_it()
-            if self._held is not None and self._is_stopping:
-                await self._stop(self._held[0])
+            if self._stopping is not None:
+                await asyncio.shield(self._stopping)
         finally:
-            if self._held is not None:
-                await self._held[1].aclose()
-                self._held = None
+            if self._stopping is None:
+                await self._let_go()
+
+    async def _let_go(self) -> None:
+        if self._held is not None:
+            await self._held[1].aclose()
+            self._held = None
 
     async def _ask_who_stops_it(self) -> None:
         """Before Airflow 3.3 nobody calls ``on_kill``: whether a user has stopped the task, and not only somebody the triggerer, is asked."""
