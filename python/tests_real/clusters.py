@@ -52,6 +52,9 @@ class Stage(Protocol):
     def pods(self) -> list[str]:
         """Those of tasks."""
 
+    def phase(self, pod: str) -> str:
+        """Empty: there is none."""
+
 
 def core(kubeconfig: Path) -> k8s.CoreV1Api:
     configuration = k8s.Configuration()
@@ -67,6 +70,9 @@ class _Pods:
 
     def pods(self) -> list[str]:
         return [pod.metadata.name for pod in self._tasks()]
+
+    def phase(self, pod: str) -> str:
+        return next((found.status.phase for found in self._tasks() if found.metadata.name == pod), "")
 
     def delete(self, pod: str) -> None:
         self._core.delete_namespaced_pod(pod, NAMESPACE)

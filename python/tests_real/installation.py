@@ -28,8 +28,13 @@ LIMIT = 180.0
 #: States in which a task instance stays.
 ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
 
-#: What the program of dags/program.py writes, by and by.
-LINES = [f"line {number}" for number in range(1, 10_001)]
+#: Whether this is the long run.
+IS_LONG = "KPO_LONG" in os.environ
+#: How many tasks the one of dags/mapped.py is mapped over.
+MAPPED = 200 if IS_LONG else 20
+#: What the program of dags/program.py writes, and the half after which it waits.
+LINES = [f"line {number}" for number in range(1, (100_000 if IS_LONG else 10_000) + 1)]
+HALF = LINES[: len(LINES) // 2]
 
 
 def until(what: str, look: Callable[[], T | None], limit: float = LIMIT) -> T:
@@ -121,6 +126,9 @@ class Installation:
             "API_AUTH__JWT_SECRET": os.urandom(32).hex(),
             "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db",
             "LOGGING__BASE_LOG_FOLDER": self.home / "logs",
+            # By which `airflow kubernetes cleanup-pods` finds its cluster.
+            "KUBERNETES_EXECUTOR__IN_CLUSTER": False,
+            "KUBERNETES_EXECUTOR__CONFIG_FILE": self.home / KUBECONFIG,
             # A worker or a triggerer that was killed is missed after this; five minutes and half a minute without.
             "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": 30,
             "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": 2,
@@ -135,6 +143,8 @@ class Installation:
             "AIRFLOW_CONN_KUBERNETES_DEFAULT": json.dumps(connection),
             "KPO_REAL_LEDGERS": str(self.ledgers),
             "KPO_REAL_IMAGE": self.image,
+            "KPO_REAL_LINES": str(len(LINES)),
+            "KPO_REAL_MAPPED": str(MAPPED),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
 
@@ -185,6 +195,22 @@ class Installation:
         for process in processes_of({main.pid}):
             process.signal(signal.SIGKILL)
         main.wait()
+
+    @contextlib.contextmanager
+    def paused(self, name: str) -> Iterator[None]:
+        """A component that does nothing for as long as the block takes; what it has started goes on."""
+        main = self._running[name]
+        main.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            main.send_signal(signal.SIGCONT)
+
+    def cleanup_pods(self, namespace: str) -> None:
+        """What the Helm chart runs every quarter of an hour; of pods that have ended none is too young for it here."""
+        self._airflow(
+            "kubernetes", "cleanup-pods", "--namespace", namespace, "--min-completed-minutes", "0"
+        ).check_returncode()
 
     def processes(self) -> list[Process]:
         """All of this Airflow's."""
@@ -288,6 +314,29 @@ class Run:
         state: str = self.airflow.api(f"dags/{self.dag}/dagRuns/{self.name}")["state"]
         return state
 
+    def instances(self) -> list[dict[str, Any]]:
+        """Of a mapped task."""
+        path = f"dags/{self.dag}/dagRuns/{self.name}/taskInstances/test_task/listMapped?limit=500"
+        answer: list[dict[str, Any]] = self.airflow.api(path)["task_instances"]
+        return answer
+
+    def clear(self) -> None:
+        body = {"dry_run": False, "dag_run_id": self.name, "task_ids": ["test_task"], "only_failed": False}
+        self.airflow.api(f"dags/{self.dag}/clearTaskInstances", body)
+
+    def mark(self, state: str) -> None:
+        path = f"dags/{self.dag}/dagRuns/{self.name}/taskInstances/test_task"
+        self.airflow.api(path, {"new_state": state}, "PATCH")
+
+    def until_over(self, limit: float = LIMIT) -> str:
+        """Its run's state."""
+
+        def look() -> str | None:
+            state = self.of_dag()
+            return state if state in ("success", "failed") else None
+
+        return until(f"{self.dag}/{self.name} is over", look, limit)
+
     @property
     def state(self) -> str | None:
         state: str | None = self.instance()["state"]
@@ -320,15 +369,28 @@ class Run:
 
     def lines_of_triggerers(self) -> list[list[str]]:
         """The same of each triggerer's file, the first one's first."""
-        folder = self.airflow.home / "logs" / f"dag_id={self.dag}" / f"run_id={self.name}" / "task_id=test_task"
-        files = sorted(folder.glob("*.trigger.*"), key=lambda file: int(file.name.split(".")[-2]))
+        files = sorted(self._logs("*.trigger.*"), key=lambda file: int(file.name.split(".")[-2]))
         return [_lines(json.loads(entry)["event"] for entry in file.read_text().splitlines()) for file in files]
+
+    def _logs(self, pattern: str) -> Iterator[Path]:
+        folder = self.airflow.home / "logs" / f"dag_id={self.dag}" / f"run_id={self.name}" / "task_id=test_task"
+        return folder.glob(pattern)
+
+    def until_half(self, try_number: int = 1, times: int = 1) -> None:
+        """So many of a try's logs (its worker's, and those of its triggerers) have the first half of what its program writes. Looked for in the files,
+        since a long log takes Airflow seconds to show."""
+        last = f'{HALF[-1]}"'.encode()
+
+        def has_it() -> bool:
+            return sum(last in file.read_bytes() for file in self._logs(f"attempt={try_number}.log*")) >= times
+
+        until("half of it is in the log", has_it)
 
     def until_half_way(self) -> str:
         """Its program has started; with kpo the log has the first half of what it writes (deferred, upstream's reads it at the end). Its pod's name."""
         pod = until("its program has started", self.starts)[-1]
         if "upstream" not in self.dag:
-            until("half of it is in the log", lambda: "line 5000" in self.lines())
+            self.until_half()
         return pod
 
     def go_on(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from clusters import Cluster
-from installation import Installation, until
+from installation import Installation
 
 
 @pytest.mark.figures
@@ -14,9 +14,8 @@ def test_figures(airflow: Installation, cluster: Cluster, operator: str, mode: s
     with cluster.quiet():
         before = airflow.cost()
         run = airflow.run(dag, "figures")
-        until("its end", lambda: run.of_dag() in ("success", "failed"), 600)
+        assert run.until_over(600) == "success"
         after = airflow.cost()
-    assert run.of_dag() == "success"
     workers, triggerer = after.workers - before.workers, after.triggerer - before.triggerer
     print(
         f"\n{dag}: a task's processes {workers / 10:.2f} s of CPU, triggerer {triggerer / 10:.2f} s; "

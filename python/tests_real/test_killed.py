@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from clusters import Cluster
-from installation import LINES, Installation, Run, until
+from clusters import NAMESPACE, Cluster
+from installation import HALF, LINES, Installation, Run, until
 
 
 def goes_on(task: Run, first: str) -> None:
     """A second try goes on with the pod of the first."""
     until("the second try", lambda: task.instance()["try_number"] == 2)
-    until("it follows the pod", lambda: "line 5000" in task.lines(2))
+    task.until_half(2)
     task.go_on()
     assert task.ended() == "success"
     assert task.starts() == [first]
@@ -29,7 +29,7 @@ def test_a_worker_that_is_gone(airflow: Installation, cluster: Cluster, run: Cal
             process.signal(signal.SIGKILL)
         goes_on(task, first)
         until("its pods are gone", lambda: not stage.pods())
-    assert task.lines(1) == LINES[:5_000]
+    assert task.lines(1) == HALF
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
@@ -43,7 +43,7 @@ def test_a_tasks_process_that_is_ended(
         worker.signal(number)
         goes_on(task, first)
         until("its pods are gone", lambda: not stage.pods())
-    assert task.lines(1) == LINES[:5_000]
+    assert task.lines(1) == HALF
 
 
 def test_upstreams_own_starts_twice_after_a_sigterm(
@@ -65,11 +65,59 @@ def test_the_triggerer(airflow: Installation, cluster: Cluster, run: Callable[[s
         first = task.until_half_way()
         airflow.kill("triggerer")
         airflow.start("triggerer")
-        until("the new one follows the pod", lambda: task.lines().count("line 5000") == 2)
+        task.until_half(times=2)
         task.go_on()
         assert task.ended() == "success"
         assert task.starts() == [first]
         until("its pods are gone", lambda: not stage.pods())
     # The log begins anew with each triggerer. (Airflow shows a task's files in one, and is not exact in their order.)
-    assert task.lines_of_triggerers() == [LINES[:5_000], LINES]
-    assert Counter(task.lines()) == Counter(LINES[:5_000] + LINES)
+    assert task.lines_of_triggerers() == [HALF, LINES]
+    assert Counter(task.lines()) == Counter(HALF + LINES)
+
+
+def test_a_triggerer_whose_event_nobody_has(airflow: Installation, cluster: Cluster, run: Callable[[str], Run]) -> None:
+    """The trigger has ended, and what hands its event on does nothing until it is killed."""
+    with cluster.quiet() as stage:
+        task = run("program_kpo_deferrable")
+        first = task.until_half_way()
+        with airflow.paused("triggerer"):
+            task.go_on()
+            until("its program has ended", lambda: stage.phase(first) == "Succeeded")
+            airflow.kill("triggerer")
+        airflow.start("triggerer")
+        assert task.ended() == "success"
+        assert task.starts() == [first]
+        until("its pods are gone", lambda: not stage.pods())
+
+
+def test_a_triggerer_whose_event_nobody_has_acted_on(
+    airflow: Installation, cluster: Cluster, run: Callable[[str], Run]
+) -> None:
+    """The task is to be resumed, and nobody does. The chart's cleanup takes the pod that has ended away meanwhile, and nothing that was not taken."""
+    with cluster.quiet() as stage:
+        task = run("program_kpo_deferrable")
+        first = task.until_half_way()
+        with airflow.paused("scheduler"):
+            task.go_on()
+            task.until_state("scheduled")
+            airflow.kill("triggerer")
+            airflow.cleanup_pods(NAMESPACE)
+            airflow.start("triggerer")
+        assert task.ended() == "success"
+        assert task.starts() == [first]
+        until("its pods are gone", lambda: not stage.pods())
+    assert task.lines() == LINES
+
+
+def test_the_charts_cleanup_while_it_runs(
+    airflow: Installation, cluster: Cluster, run: Callable[[str], Run], mode: str
+) -> None:
+    with cluster.quiet() as stage:
+        task = run(f"program_kpo_{mode}")
+        first = task.until_half_way()
+        airflow.cleanup_pods(NAMESPACE)
+        task.go_on()
+        assert task.ended() == "success"
+        assert task.starts() == [first]
+        until("its pods are gone", lambda: not stage.pods())
+    assert task.lines() == LINES

@@ -2,7 +2,7 @@
 
 use crate::bench::target;
 use crate::cluster;
-use crate::run::{Step, all, say};
+use crate::run::{Step, all, both, say};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -100,10 +100,13 @@ pub(crate) fn test_airflow(arguments: &[String]) -> Result<(), String> {
     all([
         three.develop("package, Airflow 3"),
         Step::new("types", three.run("python", &TYPES)).args(&sources),
-        Step::new("tests, Airflow 3", three.run("python", &tests)).args(arguments),
         two.develop("package, Airflow 2"),
+    ])?;
+    // Each waits for its clusters most of the time.
+    both(
+        Step::new("tests, Airflow 3", three.run("python", &tests)).args(arguments),
         Step::new("tests, Airflow 2", two.run("python", &tests)).args(arguments),
-    ])
+    )
 }
 
 /// The operator in an Airflow whose parts are processes, on the lab or a real cluster, which is brought up. Further arguments are pytest's.

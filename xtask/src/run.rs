@@ -1,7 +1,7 @@
 //! Running steps one after another, and saying what each took.
 
 use std::io::Write;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::Instant;
 
 /// A named command.
@@ -38,11 +38,34 @@ pub(crate) fn all(steps: impl IntoIterator<Item = Step>) -> Result<(), String> {
     for mut step in steps {
         let began = Instant::now();
         let status = step.command.status().map_err(|error| format!("{}: {error}", step.name))?;
-        if !status.success() {
-            return Err(format!("{} failed ({status})", step.name));
-        }
-        say(&format!("{}: passed in {:.1} s", step.name, began.elapsed().as_secs_f64()));
+        passed(step.name, status, began)?;
     }
+    Ok(())
+}
+
+/// Runs two steps at once. What the second says is shown when both have ended.
+pub(crate) fn both(first: Step, mut second: Step) -> Result<(), String> {
+    std::thread::scope(|scope| {
+        let began = Instant::now();
+        let beside = scope.spawn(move || {
+            let output = second.command.output().map_err(|error| format!("{}: {error}", second.name))?;
+            let result = passed(second.name, output.status, began);
+            Ok::<_, String>((output, result))
+        });
+        let first = all([first]);
+        let (output, second) = beside.join().map_err(|_| "a step panicked")??;
+        // A closed stream is nothing to fail for.
+        let _ = std::io::stderr().write_all(&output.stderr);
+        let _ = std::io::stdout().write_all(&output.stdout);
+        first.and(second)
+    })
+}
+
+fn passed(name: &str, status: ExitStatus, began: Instant) -> Result<(), String> {
+    if !status.success() {
+        return Err(format!("{name} failed ({status})"));
+    }
+    say(&format!("{name}: passed in {:.1} s", began.elapsed().as_secs_f64()));
     Ok(())
 }
 

@@ -5,6 +5,7 @@ import os
 import pendulum
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator as Upstream
 from airflow.sdk import DAG
+from kubernetes.client import models as k8s
 
 from kpo.airflow import KubernetesPodOperator as Ours
 
@@ -17,6 +18,8 @@ for name, cls in {"kpo": Ours, "upstream": Upstream}.items():
                     name="sleeps",
                     image=os.environ["KPO_REAL_IMAGE"],
                     cmds=["sleep", "60"],
+                    # All at once on a node.
+                    container_resources=k8s.V1ResourceRequirements(requests={"cpu": "10m"}),
                     termination_grace_period=1,
                     deferrable=deferrable,
                 )

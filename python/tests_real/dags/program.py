@@ -10,7 +10,7 @@ from kubernetes.client import models as k8s
 
 from kpo.airflow import KubernetesPodOperator as Ours
 
-LINES = 10_000
+LINES = int(os.environ["KPO_REAL_LINES"])
 # It ends when the runtime has read what it wrote: containerd 1.6 loses the end of a burst on a busy machine ("Failed to pipe stdout": its log says so),
 # and nobody above it knows.
 PROGRAM = f"""
@@ -27,6 +27,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "kpo_idempotent": {"cls": Ours, "rerun": "idempotent"},
     "kpo_graceful": {"cls": Ours, "termination_grace_period": 120},
     "kpo_retried": {"cls": Ours, "retries": 1},
+    "kpo_timed": {"cls": Ours},
     "upstream": {"cls": Upstream},
     "upstream_retried": {"cls": Upstream, "retries": 1},
 }
@@ -51,6 +52,12 @@ def program(cls: type[Upstream], retries: int = 0, termination_grace_period: int
 
 for name, variant in VARIANTS.items():
     for mode, deferrable in {"sync": False, "deferrable": True}.items():
-        with DAG(f"program_{name}_{mode}", start_date=pendulum.datetime(2025, 1, 1), schedule=None) as dag:
+        timeout = pendulum.duration(seconds=60) if name == "kpo_timed" else None
+        with DAG(
+            f"program_{name}_{mode}",
+            start_date=pendulum.datetime(2025, 1, 1),
+            schedule=None,
+            dagrun_timeout=timeout,
+        ) as dag:
             program(**variant, deferrable=deferrable)
         globals()[dag.dag_id] = dag

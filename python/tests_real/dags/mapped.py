@@ -1,0 +1,33 @@
+"""A task that is mapped over as many numbers as the environment says, each of which notes its starts; the last one says that there is nothing to do."""
+
+import os
+
+import pendulum
+from airflow.sdk import DAG
+from kubernetes.client import models as k8s
+
+from kpo.airflow import KubernetesPodOperator
+
+COUNT = int(os.environ["KPO_REAL_MAPPED"])
+NOTHING_TO_DO = 99
+
+ledgers = k8s.V1HostPathVolumeSource(path=os.environ["KPO_REAL_LEDGERS"], type="Directory")
+for mode, deferrable in {"sync": False, "deferrable": True}.items():
+    with DAG(f"mapped_{mode}", start_date=pendulum.datetime(2025, 1, 1), schedule=None) as dag:
+        KubernetesPodOperator.partial(
+            task_id="test_task",
+            name="mapped",
+            image=os.environ["KPO_REAL_IMAGE"],
+            # "$0" is what it is mapped over; both are filled in by Airflow's templates, or not at all.
+            cmds=["sh", "-c", f"echo $0 >> /ledger/$RUN.starts; [ $0 -lt {COUNT - 1} ] || exit {NOTHING_TO_DO}"],
+            env_vars={"RUN": "{{ run_id }}"},
+            # Many at once on a node.
+            container_resources=k8s.V1ResourceRequirements(requests={"cpu": "10m"}),
+            volumes=[k8s.V1Volume(name="ledger", host_path=ledgers)],
+            volume_mounts=[k8s.V1VolumeMount(name="ledger", mount_path="/ledger")],
+            skip_on_exit_code=NOTHING_TO_DO,
+            retries=1,
+            termination_grace_period=1,
+            deferrable=deferrable,
+        ).expand(arguments=[[str(number)] for number in range(COUNT)])
+    globals()[dag.dag_id] = dag
