@@ -102,3 +102,9 @@ def no_handler_is_left() -> Iterator[None]:
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture(autouse=True)
+def tasks_are_resumed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No scheduler is to learn of a deferral first here."""
+    monkeypatch.setattr("kpo.airflow.trigger.SETTLES", 0.0)

@@ -15,7 +15,7 @@ import kpo
 from kpo import events
 from kpo.airflow import KubernetesPodOperator
 from kpo.airflow._log import TaskLog
-from kpo.airflow.trigger import KpoPodTrigger
+from kpo.airflow.trigger import KpoPodTrigger, settling
 
 
 def trigger(lab: kpo.Lab, **more: Any) -> KpoPodTrigger:
@@ -47,6 +47,7 @@ def test_a_trigger_serialises_all_it_takes() -> None:
         "cancels": False,
         "trigger_kwargs": {"a": 1},
         "try_number": 2,
+        "handed_over": 7.0,
     }
     path, serialised = KpoPodTrigger(**arguments).serialize()
     assert path == f"{KpoPodTrigger.__module__}.{KpoPodTrigger.__qualname__}"
@@ -261,6 +262,15 @@ def test_a_trigger_that_has_not_begun_goes_by_the_label(label: str, left: int) -
         begun(lab, set={"metadata.labels.try_number": label})
         asyncio.run(trigger(lab, try_number=1).on_kill())
         assert len(pods(lab)) == left
+
+
+@pytest.mark.parametrize(("handed_over", "wait"), [(None, 0), (100, 5), (97, 2), (90, 0), (900, 5)])
+def test_a_scheduler_is_left_the_time_to_learn_of_the_deferral(
+    monkeypatch: pytest.MonkeyPatch, handed_over: float | None, wait: float
+) -> None:
+    """airflow#67287: else it takes the task for failed. The last row's clock is another one."""
+    monkeypatch.setattr("kpo.airflow.trigger.SETTLES", 5.0)
+    assert settling(handed_over, now=100) == wait
 
 
 class Burst:

@@ -27,6 +27,10 @@ _PATIENCE = 10.0
 #: The reason of a task that was stopped because its time was up.
 _TIME_IS_UP = "timeout"
 
+#: How long after its hand-over a task is not resumed, in seconds: a scheduler that learns that the worker has deferred it when it was resumed already takes
+#: the task for failed (airflow#67287, #72716). A trigger that polls is slower by itself.
+SETTLES = 5.0
+
 #: Stops under way. Airflow 3.3 cancels who waits for them again with each look at its database, about once a second, and a stop takes as long as the
 #: program's grace.
 _stops: set[asyncio.Future[None]] = set()
@@ -47,6 +51,7 @@ class KpoPodTrigger(BaseTrigger):
         cancels: whether a user's stop deletes the pod.
         trigger_kwargs: handed on in the event.
         try_number: the try that has deferred it. None: not known.
+        handed_over: when it did, in seconds since 1970. None: long ago.
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class KpoPodTrigger(BaseTrigger):
         cancels: bool = True,
         trigger_kwargs: dict[str, Any] | None = None,
         try_number: int | None = None,
+        handed_over: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         # BaseTrigger has a property ``task``.
@@ -83,6 +89,7 @@ class KpoPodTrigger(BaseTrigger):
         self.cancels = cancels
         self.trigger_kwargs = dict(trigger_kwargs or {})
         self.try_number = try_number
+        self.handed_over = handed_over
         self._has_ended = False
         #: The task that was followed when the trigger was cancelled, and what keeps it.
         self._held: tuple[kpo.Task, AsyncExitStack] | None = None
@@ -106,6 +113,7 @@ class KpoPodTrigger(BaseTrigger):
                 "cancels": self.cancels,
                 "trigger_kwargs": self.trigger_kwargs,
                 "try_number": self.try_number,
+                "handed_over": self.handed_over,
             },
         )
 
@@ -121,6 +129,7 @@ class KpoPodTrigger(BaseTrigger):
             # Losing sight is no failure: whoever goes on looks again.
             self.log.warning("[kpo] %s cannot be followed here: %s", self.task_name, _one_line(error))
             event = self._error(_one_line(error))
+        await asyncio.sleep(settling(self.handed_over, time.time()))
         self._has_ended = True
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
@@ -266,6 +275,11 @@ class KpoPodTrigger(BaseTrigger):
         # It reads files and may ask the supervisor: never in the event loop.
         configuration = await sync_to_async(lambda: hook.get_conn().configuration)()
         return _connection.client(configuration, lambda: hook.get_conn().configuration, shared_watch=True)
+
+
+def settling(handed_over: float | None, now: float) -> float:
+    """How long to wait before the task is resumed, in seconds. Clocks of worker and triggerer may differ."""
+    return 0.0 if handed_over is None else min(max(0.0, handed_over + SETTLES - now), SETTLES)
 
 
 class _Deadline:

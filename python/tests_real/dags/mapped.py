@@ -27,6 +27,7 @@ for mode, deferrable in {"sync": False, "deferrable": True}.items():
             volume_mounts=[k8s.V1VolumeMount(name="ledger", mount_path="/ledger")],
             skip_on_exit_code=NOTHING_TO_DO,
             retries=1,
+            retry_delay=pendulum.duration(seconds=1),
             termination_grace_period=1,
             deferrable=deferrable,
         ).expand(arguments=[[str(number)] for number in range(COUNT)])
