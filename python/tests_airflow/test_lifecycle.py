@@ -260,7 +260,8 @@ def test_what_a_trigger_has_seen_is_not_run_again(sync: Shell) -> None:
     class Resumed(KubernetesPodOperator):
         def execute(self, context: Any) -> Any:
             begun(lab)
-            known = _earlier.known_by(all_pods(lab)[0])
+            # The one that preempts it may be there already.
+            known = _earlier.known_by(next(pod for pod in all_pods(lab) if pod.metadata.name == "juice-1"))
             told = {"task": "juice", "namespace": "default", "verdict": "disrupted", "reason": "preempted"}
             outcome = kpo.Outcome(exit_code=None, message="lost: preempted", attempts=(), **told)
             return self.trigger_reentry(context, _event.of(outcome, known, is_late=False, more={}))
