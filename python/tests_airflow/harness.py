@@ -168,10 +168,14 @@ class Shell:
 
 def pods(lab: kpo.Lab, namespace: str = "default") -> list[Any]:
     """What is in the cluster, when all that is on its way out has gone: the kubelet takes a pod away a moment after its delete."""
-    while True:
-        found = all_pods(lab, namespace)
-        if not any(pod.metadata.deletion_timestamp for pod in found):
-            return found
+    found: list[Any] = []
+
+    def are_settled() -> bool:
+        found[:] = all_pods(lab, namespace)
+        return not any(pod.metadata.deletion_timestamp for pod in found)
+
+    wait_until(are_settled)
+    return found
 
 
 def all_pods(lab: kpo.Lab, namespace: str = "default") -> list[Any]:
@@ -211,6 +215,7 @@ def wait_until(condition: Any) -> None:
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError("it did not come to be within 50 s")
+        time.sleep(0.02)
 
 
 class GoneByThen(KubernetesPodOperator):

@@ -15,7 +15,7 @@ import kpo
 from kpo import events
 from kpo.airflow import KubernetesPodOperator
 from kpo.airflow._log import TaskLog
-from kpo.airflow.trigger import KpoPodTrigger, settling
+from kpo.airflow.trigger import KpoPodTrigger
 
 
 def trigger(lab: kpo.Lab, **more: Any) -> KpoPodTrigger:
@@ -47,7 +47,6 @@ def test_a_trigger_serialises_all_it_takes() -> None:
         "cancels": False,
         "trigger_kwargs": {"a": 1},
         "try_number": 2,
-        "handed_over": 7.0,
     }
     path, serialised = KpoPodTrigger(**arguments).serialize()
     assert path == f"{KpoPodTrigger.__module__}.{KpoPodTrigger.__qualname__}"
@@ -236,7 +235,7 @@ def test_a_stop_that_airflow_does_not_wait_for_is_ended(has_begun: bool) -> None
         cleaning = asyncio.ensure_future(of.cleanup())
         await asyncio.sleep(0)
         await cancelled(cleaning)
-        await asyncio.to_thread(wait_until, lambda: not pods(lab))
+        await asyncio.to_thread(wait_until, lambda: not all_pods(lab))
 
     with kpo.lab("quiet") as lab:
         heedless = "trap '' TERM; while true; do sleep 0.1; done"
@@ -264,13 +263,57 @@ def test_a_trigger_that_has_not_begun_goes_by_the_label(label: str, left: int) -
         assert len(pods(lab)) == left
 
 
-@pytest.mark.parametrize(("handed_over", "wait"), [(None, 0), (100, 5), (97, 2), (90, 0), (900, 5)])
-def test_a_scheduler_is_left_the_time_to_learn_of_the_deferral(
-    monkeypatch: pytest.MonkeyPatch, handed_over: float | None, wait: float
+def test_a_scheduler_is_left_the_time_to_learn_of_the_deferral(monkeypatch: pytest.MonkeyPatch) -> None:
+    """airflow#67287: else it marks the task failed."""
+    waited: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    async def follow(self: Any) -> Any:
+        return {"status": "success"}
+
+    monkeypatch.setattr("kpo.airflow.trigger.SETTLES", 5_000.0)
+    monkeypatch.setattr("kpo.airflow.trigger._sleep", sleep)
+    monkeypatch.setattr(KpoPodTrigger, "_follow", follow)
+    event = asyncio.run(first(KpoPodTrigger(task="juice", namespace="default", pod="juice-1")))
+    assert event == {"status": "success"}
+    assert [4_000 < seconds <= 5_000 for seconds in waited] == [True]
+
+
+def test_a_stop_that_cannot_be_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """airflow#67287: else it takes the task for failed. The last row's clock is another one."""
-    monkeypatch.setattr("kpo.airflow.trigger.SETTLES", 5.0)
-    assert settling(handed_over, now=100) == wait
+    async def hold(self: Any) -> None:
+        raise OSError("it cannot be reached")
+
+    monkeypatch.setattr(KpoPodTrigger, "_hold", hold)
+    asyncio.run(KpoPodTrigger(task="juice", namespace="default", pod="juice-1").on_kill())
+    # Airflow 3's log goes to the terminal.
+    assert "juice could not be stopped: OSError" in caplog.text + capfd.readouterr().out
+
+
+def test_who_stops_it_is_asked_whoever_is_cancelled_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow 2 cancels a trigger again each second, too, and answers when it can."""
+    asked: list[str] = []
+
+    async def answer(self: Any) -> str:
+        await asyncio.sleep(0)
+        asked.append("answered")
+        return "failed"
+
+    async def cleaned(of: KpoPodTrigger) -> None:
+        cleaning = asyncio.ensure_future(of.cleanup())
+        await asyncio.sleep(0)
+        await cancelled(cleaning)
+        await asyncio.to_thread(wait_until, lambda: not all_pods(lab))
+
+    monkeypatch.setattr("kpo.airflow.trigger._HAS_ON_KILL", False)
+    monkeypatch.setattr(KpoPodTrigger, "get_task_state", answer)
+    with kpo.lab("quiet") as lab:
+        begun(lab)
+        asyncio.run(cleaned(trigger(lab)))
+    assert asked == ["answered"]
 
 
 class Burst:

@@ -55,6 +55,9 @@ class Stage(Protocol):
     def phase(self, pod: str) -> str:
         """Empty: there is none."""
 
+    def is_doomed(self, pod: str) -> bool:
+        """Whether it is on its way out, or gone."""
+
 
 def core(kubeconfig: Path) -> k8s.CoreV1Api:
     configuration = k8s.Configuration()
@@ -78,9 +81,9 @@ class _Pods:
         self._core.delete_namespaced_pod(pod, NAMESPACE)
 
     def _until_doomed(self, pod: str) -> None:
-        until("it is taken away", lambda: self._is_doomed(pod))
+        until("it is taken away", lambda: self.is_doomed(pod))
 
-    def _is_doomed(self, pod: str) -> bool:
+    def is_doomed(self, pod: str) -> bool:
         try:
             found = self._core.read_namespaced_pod(pod, NAMESPACE)
         except k8s.ApiException as error:

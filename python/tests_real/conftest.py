@@ -16,7 +16,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from clusters import Cluster, LabCluster, RealCluster
-from installation import KUBECONFIG, Installation, Run
+from installation import KUBECONFIG, MAPPED_LIMIT, Installation, Run
 
 _NUMBERS = itertools.count(1)
 
@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What the client and Airflow warn of is not ours."""
     for item in items:
         item.add_marker(pytest.mark.filterwarnings("default"))
-        item.add_marker(pytest.mark.timeout(900))
+        item.add_marker(pytest.mark.timeout(600 + MAPPED_LIMIT))
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,8 @@ ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
 IS_LONG = "KPO_LONG" in os.environ
 #: How many tasks the one of dags/mapped.py is mapped over.
 MAPPED = 200 if IS_LONG else 20
+#: How long these may take, in seconds.
+MAPPED_LIMIT = 60.0 + 20.0 * MAPPED
 #: What the program of dags/program.py writes, and the half after which it waits.
 LINES = [f"line {number}" for number in range(1, (100_000 if IS_LONG else 10_000) + 1)]
 HALF = LINES[: len(LINES) // 2]
@@ -123,6 +125,8 @@ class Installation:
             "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": True,
             "CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{self.port}/execution/",
             "API__BASE_URL": f"http://127.0.0.1:{self.port}",
+            # All instances of a mapped task in one answer.
+            "API__MAXIMUM_PAGE_LIMIT": 1000,
             "API_AUTH__JWT_SECRET": os.urandom(32).hex(),
             "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db",
             "LOGGING__BASE_LOG_FOLDER": self.home / "logs",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from clusters import Cluster
-from installation import LINES, MAPPED, Run, until
+from installation import LINES, MAPPED, MAPPED_LIMIT, Run, until
 
 
 def test_a_clear_while_it_runs(cluster: Cluster, run: Callable[[str], Run], mode: str) -> None:
@@ -26,8 +26,9 @@ def test_a_clear_while_it_runs(cluster: Cluster, run: Callable[[str], Run], mode
 
 
 def test_what_is_marked_failed(cluster: Cluster, run: Callable[[str], Run], mode: str) -> None:
+    """Its program does not heed SIGTERM: the stop takes longer than Airflow leaves it alone."""
     with cluster.quiet() as stage:
-        task = run(f"program_kpo_{mode}")
+        task = run(f"program_kpo_heedless_{mode}")
         first = task.until_half_way()
         task.mark("failed")
         until("its pods are gone", lambda: not stage.pods())
@@ -48,7 +49,7 @@ def test_a_run_whose_time_is_up(cluster: Cluster, run: Callable[[str], Run], mod
 def test_a_task_that_is_mapped_over_many(cluster: Cluster, run: Callable[[str], Run], mode: str) -> None:
     with cluster.quiet() as stage:
         task = run(f"mapped_{mode}")
-        assert task.until_over(limit=60 + 20 * MAPPED) == "success"
+        assert task.until_over(MAPPED_LIMIT) == "success"
         assert sorted(map(int, task.starts())) == list(range(MAPPED))
         states = {instance["map_index"]: instance["state"] for instance in task.instances()}
         assert states == {number: "success" for number in range(MAPPED - 1)} | {MAPPED - 1: "skipped"}

@@ -1,5 +1,6 @@
 //! Running steps one after another, and saying what each took.
 
+use std::fs::{self, File};
 use std::io::Write;
 use std::process::{Command, ExitStatus};
 use std::time::Instant;
@@ -43,22 +44,24 @@ pub(crate) fn all(steps: impl IntoIterator<Item = Step>) -> Result<(), String> {
     Ok(())
 }
 
-/// Runs two steps at once. What the second says is shown when both have ended.
+/// Runs two steps at once. What the second says is in a file until the first has ended.
 pub(crate) fn both(first: Step, mut second: Step) -> Result<(), String> {
-    std::thread::scope(|scope| {
-        let began = Instant::now();
-        let beside = scope.spawn(move || {
-            let output = second.command.output().map_err(|error| format!("{}: {error}", second.name))?;
-            let result = passed(second.name, output.status, began);
-            Ok::<_, String>((output, result))
-        });
-        let first = all([first]);
-        let (output, second) = beside.join().map_err(|_| "a step panicked")??;
-        // A closed stream is nothing to fail for.
-        let _ = std::io::stderr().write_all(&output.stderr);
-        let _ = std::io::stdout().write_all(&output.stdout);
-        first.and(second)
-    })
+    let place = std::env::temp_dir().join(format!("kpo-xtask-{}.log", std::process::id()));
+    let log = File::create(&place).map_err(|error| format!("{}: {error}", place.display()))?;
+    let again = log.try_clone().map_err(|error| format!("{}: {error}", place.display()))?;
+    second.command.stdout(log).stderr(again);
+    let (first, second) = std::thread::scope(|scope| {
+        let beside = scope.spawn(|| all([second]));
+        (all([first]), beside.join().unwrap_or_else(|_| Err("a step panicked".to_owned())))
+    });
+    let said = fs::read(&place).unwrap_or_default();
+    let _ = fs::remove_file(&place);
+    // A closed stdout is nothing to fail for.
+    let _ = std::io::stdout().write_all(&said);
+    match (first, second) {
+        (Err(first), Err(second)) => Err(format!("{first}; {second}")),
+        (first, second) => first.and(second),
+    }
 }
 
 fn passed(name: &str, status: ExitStatus, began: Instant) -> Result<(), String> {

@@ -45,7 +45,6 @@ def trigger(
         cancels=operator.on_kill_action.value == "delete_pod",
         trigger_kwargs={**(operator.trigger_kwargs or {}), **({"_redefer_count": again} if again else {})},
         try_number=context["ti"].try_number,
-        handed_over=time.time(),
     )
     within = None if deadline is None else timedelta(seconds=max(0.0, deadline - time.time()) + _BACKSTOP)
     return made, within

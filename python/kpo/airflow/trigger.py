@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -27,9 +27,15 @@ _PATIENCE = 10.0
 #: The reason of a task that was stopped because its time was up.
 _TIME_IS_UP = "timeout"
 
-#: How long after its hand-over a task is not resumed, in seconds: a scheduler that learns that the worker has deferred it when it was resumed already takes
-#: the task for failed (airflow#67287, #72716). A trigger that polls is slower by itself.
+#: How long a trigger lives at least, in seconds: a scheduler that learns that the worker has deferred the task only when it was resumed already marks it
+#: failed (airflow#67287, #72716). A trigger that polls is slower by itself.
 SETTLES = 5.0
+
+#: How long the task is looked for that is to be stopped, in seconds: it may be a newer try's by then.
+_HOLDS_FOR = 30.0
+
+#: Ours to replace.
+_sleep = asyncio.sleep
 
 #: Stops under way. Airflow 3.3 cancels who waits for them again with each look at its database, about once a second, and a stop takes as long as the
 #: program's grace.
@@ -51,7 +57,6 @@ class KpoPodTrigger(BaseTrigger):
         cancels: whether a user's stop deletes the pod.
         trigger_kwargs: handed on in the event.
         try_number: the try that has deferred it. None: not known.
-        handed_over: when it did, in seconds since 1970. None: long ago.
     """
 
     def __init__(
@@ -71,7 +76,6 @@ class KpoPodTrigger(BaseTrigger):
         cancels: bool = True,
         trigger_kwargs: dict[str, Any] | None = None,
         try_number: int | None = None,
-        handed_over: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         # BaseTrigger has a property ``task``.
@@ -89,7 +93,6 @@ class KpoPodTrigger(BaseTrigger):
         self.cancels = cancels
         self.trigger_kwargs = dict(trigger_kwargs or {})
         self.try_number = try_number
-        self.handed_over = handed_over
         self._has_ended = False
         #: The task that was followed when the trigger was cancelled, and what keeps it.
         self._held: tuple[kpo.Task, AsyncExitStack] | None = None
@@ -113,7 +116,6 @@ class KpoPodTrigger(BaseTrigger):
                 "cancels": self.cancels,
                 "trigger_kwargs": self.trigger_kwargs,
                 "try_number": self.try_number,
-                "handed_over": self.handed_over,
             },
         )
 
@@ -121,6 +123,7 @@ class KpoPodTrigger(BaseTrigger):
         return f"KpoPodTrigger({self.namespace}/{self.task_name})"
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
+        began = time.monotonic()
         try:
             event = await self._follow()
         except kpo.NotFoundError as error:
@@ -129,7 +132,7 @@ class KpoPodTrigger(BaseTrigger):
             # Losing sight is no failure: whoever goes on looks again.
             self.log.warning("[kpo] %s cannot be followed here: %s", self.task_name, _one_line(error))
             event = self._error(_one_line(error))
-        await asyncio.sleep(settling(self.handed_over, time.time()))
+        await _sleep(max(0.0, began + SETTLES - time.monotonic()))
         self._has_ended = True
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
@@ -177,10 +180,16 @@ class KpoPodTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """A user has stopped the task while it was deferred (Airflow 3.3 and later). The pod of a newer try, which has taken it over, stays."""
-        if self._has_ended or not self.cancels:
-            return
+        if self._is_stoppable():
+            await self._unbroken(self._stop)
+
+    def _is_stoppable(self) -> bool:
+        return self.cancels and not self._has_ended
+
+    async def _unbroken(self, stop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Waits for what goes on when whoever waits is cancelled."""
         if self._stopping is None:
-            self._stopping = asyncio.ensure_future(self._stop())
+            self._stopping = asyncio.ensure_future(stop())
             _stops.add(self._stopping)
             self._stopping.add_done_callback(_stops.discard)
         await asyncio.shield(self._stopping)
@@ -188,14 +197,25 @@ class KpoPodTrigger(BaseTrigger):
     async def _stop(self) -> None:
         try:
             if self._held is None:
-                await self._hold()
+                await asyncio.wait_for(self._hold(), _HOLDS_FOR)
             if self._held is not None:
                 await self._cancel(self._held[0])
         except kpo.NotFoundError:
             # It is gone already.
             return
+        except Exception as error:
+            self.log.warning("[kpo] %s could not be stopped: %s", self.task_name, _one_line(error))
         finally:
             await self._let_go()
+
+    async def _stop_if_by_user(self) -> None:
+        """Before Airflow 3.3 nobody calls ``on_kill``: whether a user has stopped the task, and not only somebody the triggerer, is asked."""
+        try:
+            state = await self.get_task_state()
+        except Exception:
+            self.log.warning("[kpo] it is not known whether task %s was stopped: its pod stays", self.task_name)
+            state = "deferred"
+        await (self._let_go() if state == "deferred" else self._stop())
 
     async def _hold(self) -> None:
         """Becomes the observer, where the trigger was cancelled before it was."""
@@ -227,30 +247,15 @@ class KpoPodTrigger(BaseTrigger):
     async def cleanup(self) -> None:
         """The last that is called, whatever has happened. Airflow waits half a minute for ``on_kill``, which is what a program has by default that does
         not heed SIGTERM: here its end is waited for, without which its pod would be held by kpo's finalizer."""
-        try:
-            await self._ask_who_stops_it()
-            if self._stopping is not None:
-                await asyncio.shield(self._stopping)
-        finally:
-            if self._stopping is None:
-                await self._let_go()
+        if self._stopping is not None or (not _HAS_ON_KILL and self._is_stoppable()):
+            await self._unbroken(self._stop_if_by_user)
+        else:
+            await self._let_go()
 
     async def _let_go(self) -> None:
         if self._held is not None:
             await self._held[1].aclose()
             self._held = None
-
-    async def _ask_who_stops_it(self) -> None:
-        """Before Airflow 3.3 nobody calls ``on_kill``: whether a user has stopped the task, and not only somebody the triggerer, is asked."""
-        if _HAS_ON_KILL or self._has_ended:
-            return
-        try:
-            state = await self.get_task_state()
-        except Exception:
-            self.log.warning("[kpo] it is not known whether task %s was stopped: its pod stays", self.task_name)
-            return
-        if state != "deferred":
-            await self.on_kill()
 
     async def get_task_state(self) -> Any:
         """As upstream asks it."""
@@ -275,11 +280,6 @@ class KpoPodTrigger(BaseTrigger):
         # It reads files and may ask the supervisor: never in the event loop.
         configuration = await sync_to_async(lambda: hook.get_conn().configuration)()
         return _connection.client(configuration, lambda: hook.get_conn().configuration, shared_watch=True)
-
-
-def settling(handed_over: float | None, now: float) -> float:
-    """How long to wait before the task is resumed, in seconds. Clocks of worker and triggerer may differ."""
-    return 0.0 if handed_over is None else min(max(0.0, handed_over + SETTLES - now), SETTLES)
 
 
 class _Deadline:

@@ -18,7 +18,7 @@ for mode, deferrable in {"sync": False, "deferrable": True}.items():
             task_id="test_task",
             name="mapped",
             image=os.environ["KPO_REAL_IMAGE"],
-            # "$0" is what it is mapped over; both are filled in by Airflow's templates, or not at all.
+            # "$0" is the number that it is mapped over.
             cmds=["sh", "-c", f"echo $0 >> /ledger/$RUN.starts; [ $0 -lt {COUNT - 1} ] || exit {NOTHING_TO_DO}"],
             env_vars={"RUN": "{{ run_id }}"},
             # Many at once on a node.

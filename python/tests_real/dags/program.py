@@ -27,19 +27,22 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "kpo_idempotent": {"cls": Ours, "rerun": "idempotent"},
     "kpo_graceful": {"cls": Ours, "termination_grace_period": 120},
     "kpo_retried": {"cls": Ours, "retries": 1},
+    "kpo_heedless": {"cls": Ours, "termination_grace_period": 8, "before": "trap '' TERM"},
     "kpo_timed": {"cls": Ours},
     "upstream": {"cls": Upstream},
     "upstream_retried": {"cls": Upstream, "retries": 1},
 }
 
 
-def program(cls: type[Upstream], retries: int = 0, termination_grace_period: int = 1, **more: Any) -> Upstream:
+def program(
+    cls: type[Upstream], retries: int = 0, termination_grace_period: int = 1, before: str = "", **more: Any
+) -> Upstream:
     ledgers = k8s.V1HostPathVolumeSource(path=os.environ["KPO_REAL_LEDGERS"], type="Directory")
     return cls(
         task_id="test_task",
         name="program",
         image=os.environ["KPO_REAL_IMAGE"],
-        cmds=["sh", "-c", PROGRAM],
+        cmds=["sh", "-c", before + PROGRAM],
         env_vars={"RUN": "{{ run_id }}"},
         volumes=[k8s.V1Volume(name="ledger", host_path=ledgers)],
         volume_mounts=[k8s.V1VolumeMount(name="ledger", mount_path="/ledger")],
@@ -52,7 +55,7 @@ def program(cls: type[Upstream], retries: int = 0, termination_grace_period: int
 
 for name, variant in VARIANTS.items():
     for mode, deferrable in {"sync": False, "deferrable": True}.items():
-        timeout = pendulum.duration(seconds=60) if name == "kpo_timed" else None
+        timeout = pendulum.duration(seconds=200) if name == "kpo_timed" else None
         with DAG(
             f"program_{name}_{mode}",
             start_date=pendulum.datetime(2025, 1, 1),

@@ -179,6 +179,9 @@ fn cause(gap: &LogGap) -> String {
     let words = |text: &str| render::clause(text);
     match &gap.cause {
         GapCause::Rotated => "the log was rotated while it was not being followed".to_owned(),
+        GapCause::Overtaken if gap.before.is_none() => {
+            "reading was behind when it was rotated: what was written after that may be lost".to_owned()
+        }
         GapCause::Overtaken => {
             "it was written faster than it could be read, and rotated; the line before may be two".to_owned()
         }

@@ -68,7 +68,7 @@ pub(super) struct Follower {
     behind: bool,
     /// Of the current body, if it follows.
     pace: Option<Pace>,
-    /// Whether the body before was a follow that was late at its last line.
+    /// Whether the body before was a follow that ended cleanly, late at its last line.
     was_late: bool,
     /// When the last new line came.
     progress_at: Instant,
@@ -321,7 +321,7 @@ impl Follower {
         if self.replay.is_none() {
             self.cut_off = begun;
         }
-        self.was_late = self.pace.as_ref().is_some_and(Pace::is_late);
+        self.was_late = self.closed_at.is_some() && self.pace.as_ref().is_some_and(Pace::is_late);
         (self.remark, self.behind, self.size, self.pace) = (None, false, 0, pace);
         self.replay = self.seen.replay();
         Ok(())

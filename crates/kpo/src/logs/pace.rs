@@ -33,18 +33,19 @@ pub(super) struct Pace {
     stretch: usize,
     /// The least time that a line took to get here, together with what the clocks differ by.
     least: Option<i64>,
-    is_late: bool,
+    /// By how much the last line was late.
+    late: Duration,
 }
 
 impl Pace {
     /// Of a follow that is opened now.
     pub(super) fn new(now: Time) -> Self {
-        Self { opened: now, at: Instant::now(), last: None, stretch: 0, least: None, is_late: false }
+        Self { opened: now, at: Instant::now(), last: None, stretch: 0, least: None, late: Duration::ZERO }
     }
 
-    /// Whether the last line came late: what was written since may have been rotated away, even where nothing comes any more.
+    /// Whether the last line came so late that a file may have been written and rotated away since, even where nothing comes any more.
     pub(super) fn is_late(&self) -> bool {
-        self.is_late
+        self.late >= PAUSE
     }
 
     /// The first line of the batch, which has just come, before which lines may have been skipped.
@@ -53,11 +54,10 @@ impl Pace {
         let mut found = None;
         for (index, line) in batch.iter().enumerate() {
             let took = now.0.saturating_sub(line.time.0);
-            let late =
-                Duration::from_nanos(u64::try_from(took.saturating_sub(self.least.unwrap_or(took))).unwrap_or(0));
-            self.is_late = late >= LATE;
+            let late = took.saturating_sub(self.least.unwrap_or(took));
+            self.late = Duration::from_nanos(u64::try_from(late).unwrap_or(0));
             if self.last.is_some_and(|last| line.time.since(last) >= PAUSE) {
-                let behind = self.is_late && self.stretch >= STRETCH && line.time > self.opened;
+                let behind = self.late >= LATE && self.stretch >= STRETCH && line.time > self.opened;
                 found = found.or(behind.then_some(index));
                 self.stretch = 0;
             }
