@@ -2,6 +2,7 @@
 
 use crate::Error;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A process that has ended.
@@ -44,6 +45,35 @@ pub(crate) fn run(command: &mut Command) -> Result<Ran, Error> {
     wait(&child, began)
 }
 
+/// The same, with the largest resident set as the system tells it of the process itself, looked at ten times a second: for a program that has
+/// become larger than what it runs.
+pub(crate) fn run_sampled(command: &mut Command) -> Result<Ran, Error> {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let began = now();
+    let child = command.spawn().map_err(|error| format!("{}: {error}", command.get_program().display()))?;
+    let has_ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let sampler = scope.spawn(|| sample(child.id(), &has_ended));
+        let ran = wait(&child, began);
+        has_ended.store(true, Ordering::Release);
+        let peak = sampler.join().map_err(|_| "the sampler panicked")?;
+        Ok(Ran { peak, ..ran? })
+    })
+}
+
+fn sample(pid: u32, has_ended: &AtomicBool) -> u64 {
+    let mut peak = 0;
+    loop {
+        let size = size(&pid.to_string(), "VmHWM");
+        // Its number may be another's by now.
+        if has_ended.load(Ordering::Acquire) {
+            return peak;
+        }
+        peak = peak.max(size);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
 /// Waits for a child's end.
 pub(crate) fn wait(child: &Child, began: i64) -> Result<Ran, Error> {
     let pid = libc::pid_t::try_from(child.id())?;
@@ -84,9 +114,14 @@ pub(crate) fn own_cpu() -> Duration {
     time(usage.ru_utime) + time(usage.ru_stime)
 }
 
-/// A size of this process, from `/proc/self/status`: `VmRSS`, `VmHWM`; in bytes. 0 where there is no such file.
+/// A size of this process.
 pub(crate) fn own_size(name: &str) -> u64 {
-    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    size("self", name)
+}
+
+/// A size of a process, from `/proc/…/status`: `VmRSS`, `VmHWM`; in bytes. 0 where there is no such file.
+fn size(process: &str, name: &str) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = text.lines().find(|line| line.starts_with(name));
     let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
     kib.unwrap_or_default() * 1024

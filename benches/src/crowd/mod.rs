@@ -61,10 +61,10 @@ async fn one(world: &World, way: &Way, count: u64) -> Result<String, Error> {
     let began = std::time::Instant::now();
     let scene = Scene::set(world, way.name, count).await?;
     let audit = Audit::from_now(&world.folder)?;
-    let received = world.received()?;
+    let (received, own) = (world.received()?, scene.own_bytes());
     let given = scene.play(way).await;
     let took = began.elapsed();
-    let bytes = world.received()? - received - scene.own_bytes();
+    let bytes = world.received()? - received - (scene.own_bytes() - own);
     let heard = audit.heard(&scene.namespace)?;
     // Whatever it came to: the next one needs an empty stage.
     scene.clear().await?;

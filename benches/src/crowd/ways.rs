@@ -4,7 +4,7 @@ use super::Given;
 use super::audit::Audit;
 use super::scene::Scene;
 use crate::process::{self, Ran};
-use crate::{Error, process::run};
+use crate::{Error, process::run_sampled};
 use futures::future::LocalBoxFuture;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -82,7 +82,7 @@ async fn a_process_each(scene: &Scene<'_>) -> Result<Given, Error> {
         let mut command = Command::new(&kpo);
         command.args(["run", "-q", "-n", &scene.namespace, "--name", &format!("t-{number}")]);
         command.arg(if number < scene.victims() { &victim } else { &task }).env("KUBECONFIG", scene.world.kubeconfig());
-        Box::new(move || run(&mut command).map(|ran| vec![ran]))
+        Box::new(move || run_sampled(&mut command).map(|ran| vec![ran]))
     })
     .await
 }
@@ -95,7 +95,7 @@ async fn kubectl(scene: &Scene<'_>) -> Result<Given, Error> {
         let call = move |arguments: &[&str]| {
             let mut command = Command::new("kubectl");
             command.args(["-n", &namespace]).args(arguments).env("KUBECONFIG", &kubeconfig);
-            run(&mut command)
+            run_sampled(&mut command)
         };
         Box::new(move || {
             let mut all = Vec::new();
