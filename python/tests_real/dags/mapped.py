@@ -10,6 +10,8 @@ from kpo.airflow import KubernetesPodOperator
 
 COUNT = int(os.environ["KPO_REAL_MAPPED"])
 NOTHING_TO_DO = 99
+# It takes longer than a busy scheduler needs to learn of a deferral: what ends before that may be marked failed by Airflow (airflow#72716), here too.
+PROGRAM = f"echo $0 >> /ledger/$RUN.starts; sleep 15; [ $0 -lt {COUNT - 1} ] || exit {NOTHING_TO_DO}"
 
 ledgers = k8s.V1HostPathVolumeSource(path=os.environ["KPO_REAL_LEDGERS"], type="Directory")
 for mode, deferrable in {"sync": False, "deferrable": True}.items():
@@ -19,7 +21,7 @@ for mode, deferrable in {"sync": False, "deferrable": True}.items():
             name="mapped",
             image=os.environ["KPO_REAL_IMAGE"],
             # "$0" is the number that it is mapped over.
-            cmds=["sh", "-c", f"echo $0 >> /ledger/$RUN.starts; [ $0 -lt {COUNT - 1} ] || exit {NOTHING_TO_DO}"],
+            cmds=["sh", "-c", PROGRAM],
             env_vars={"RUN": "{{ run_id }}"},
             # Many at once on a node.
             container_resources=k8s.V1ResourceRequirements(requests={"cpu": "10m"}),
