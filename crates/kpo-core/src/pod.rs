@@ -256,8 +256,14 @@ pub struct ContainerStatus {
 impl ContainerStatus {
     /// Whether its program has failed: it ended with another code than 0, and its kubelet could tell of what.
     pub fn has_failed(&self) -> bool {
-        let end = self.state.terminated.as_ref().filter(|end| end.exit_code != 0);
-        end.is_some_and(|end| end.reason.as_deref() != Some("ContainerStatusUnknown"))
+        self.state.terminated.as_ref().is_some_and(|end| end.exit_code != 0 && end.is_located())
+    }
+
+    /// How it was last, where its kubelet has not found it after a restart and its state waits for it to be made again, which it never is in a pod that has
+    /// ended (`convertToAPIContainerStatuses`; seen of 1.36, where the kubelet failed the pod without another word of its container).
+    pub fn lost(&self) -> Option<&Terminated> {
+        let waits = self.state.waiting.is_some();
+        self.last_state.terminated.as_ref().filter(|end| waits && !end.is_located())
     }
 }
 
@@ -318,6 +324,13 @@ pub struct Terminated {
     /// The runtime's handle.
     #[serde(rename = "containerID", skip_serializing_if = "Option::is_none")]
     pub container_id: Option<String>,
+}
+
+impl Terminated {
+    /// Whether the runtime told it. Not so: the kubelet could not locate the container, and the code is made up.
+    pub fn is_located(&self) -> bool {
+        self.reason.as_deref() != Some("ContainerStatusUnknown")
+    }
 }
 
 impl Pod {

@@ -1,5 +1,6 @@
 //! The recordings of a real cluster, replayed: whole, cut short, seen through gaps, and in part.
 
+use kpo_core::pod::{ContainerState, Waiting};
 use kpo_core::spec::ExitZeroAfterTerm;
 use kpo_core::{
     Class, ClusterEvent, Ledger, Pod, Proof, Reason, Sight, Situation, Started, Template, Time, Verdict, classify,
@@ -171,6 +172,21 @@ fn each_recording_gives_the_verdict_of_its_readme() {
         let ledger = replay(recording);
         assert_eq!(said(verdict(&ledger, template).as_ref()), expected(name, all), "{name}, all containers: {all}");
     });
+}
+
+/// As a kubelet of 1.36 has written it: it found no container after its restart, and failed the pod while its status still waited to be made again.
+#[test]
+fn a_container_that_waits_in_a_pod_that_has_failed_was_lost_before() {
+    let mut sights = sights(&recording("node_rebooted"));
+    let waiting = ContainerState { waiting: Some(Waiting::default()), ..ContainerState::default() };
+    for (_, what) in &mut sights {
+        let What::Seen(_, pod) = what else { unreachable!() };
+        if pod.status.phase.is_terminal() {
+            pod.status.container_statuses.iter_mut().for_each(|status| status.state = waiting.clone());
+        }
+    }
+    assert!(sights.iter().any(|(_, what)| matches!(what, What::Seen(_, pod) if pod.status.phase.is_terminal())));
+    assert_eq!(said(verdict(&replay(&sights), &template(false)).as_ref()), expected("node_rebooted", false));
 }
 
 #[test]

@@ -92,7 +92,9 @@ fn terminal(ledger: &Ledger) -> Option<Terminal> {
 pub(super) fn is_stopped(ledger: &Ledger, life: Life) -> bool {
     let Some(pod) = &ledger.last else { return false };
     let attested = terminal(ledger).is_some_and(|terminal| terminal.kubelet);
-    let ended = |name: &String| pod.status_of(name).is_some_and(|status| status.state.terminated.is_some());
+    let ended = |name: &String| {
+        pod.status_of(name).is_some_and(|status| status.state.terminated.is_some() || status.lost().is_some())
+    };
     let all = pod.statuses().next().is_some() && ledger.ran.keys().filter(|name| !name.is_empty()).all(ended);
     let proven = matches!(life, Life::Never(_)) && ledger.ran.is_empty();
     proven || (attested && all)

@@ -160,6 +160,10 @@ impl Ledger {
 
     fn containers(&mut self, now: Time, known: &Pod, pod: &Pod) {
         for status in pod.statuses() {
+            if let Some(end) = status.lost().filter(|_| pod.status.phase.is_terminal()) {
+                self.ended(now, status, end);
+                continue;
+            }
             let last = known.status_of(&status.name);
             let state = last.map(|last| &last.state);
             if state == Some(&status.state) {
@@ -210,7 +214,7 @@ impl Ledger {
 
     /// The first end stands: a restarted kubelet may lose or rewrite it. Only a container that was started again ends again.
     fn ended(&mut self, now: Time, status: &ContainerStatus, end: &Terminated) {
-        let located = end.reason.as_deref() != Some("ContainerStatusUnknown");
+        let located = end.is_located();
         let stands = |old: &End| (old.located || !located) && old.restarts >= status.restart_count;
         if self.ends.get(&status.name).is_some_and(stands) {
             return;
@@ -337,7 +341,7 @@ fn has_id(id: Option<&str>, state: &ContainerState) -> bool {
 }
 
 fn is_located(state: &ContainerState) -> bool {
-    state.terminated.as_ref().is_some_and(|end| end.reason.as_deref() != Some("ContainerStatusUnknown"))
+    state.terminated.as_ref().is_some_and(Terminated::is_located)
 }
 
 /// The sight without what was evaluated already and may be large: other managers' fields, the state carried for other observers.
