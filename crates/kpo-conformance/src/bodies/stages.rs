@@ -258,10 +258,12 @@ where
 }
 
 pub(super) async fn preempted_at_each_stage(namespace: &Namespace<'_>) -> Result<(), Error> {
-    let falls = |node: String, pods| async move {
+    let falls = |node: String, pods: Vec<String>| async move {
         let cpu = node_cpu(&namespace.get(&format!("/api/v1/nodes/{node}")).await?)?;
         namespace.daemonset(&node, &format!("{}m", cpu * 95 / 100)).await?;
-        let struck = namespace.are_struck(pods).await;
+        // The scheduler of 1.36 passes over what is on its way out; before, it signed that too.
+        let stay = |pod: &String| !pod.starts_with(&Ending.name());
+        let struck = namespace.are_struck(pods.into_iter().filter(stay).collect()).await;
         namespace.no_daemonset().await?;
         struck
     };
