@@ -57,12 +57,22 @@ fn world(scale: u64) -> Result<World, Error> {
     let plenty = [("cpu", "100000"), ("memory", "1000Ti"), ("pods", "10000")];
     let allocatable = plenty.map(|(name, amount)| (name.to_owned(), amount.to_owned())).into();
     world.add_node(NodeSpec { allocatable, ..NodeSpec::named("node-1") });
-    // Each first attempt finds no image and is evicted; each second one finds it.
-    let happens = "whenever pod evicted*-1 created: image bench/slow fails none\n\
-                   whenever pod evicted*-1 waiting: evict it\n\
-                   whenever pod evicted*-1 disrupted: image bench/slow pulls in 1ms\n";
-    world.play(&kpo_lab::script::parse(happens).map_err(|error| error.to_string())?);
+    let happens = (0..EVICTED).map(eviction).collect::<String>();
+    world.play(&kpo_lab::script::parse(&happens).map_err(|error| error.to_string())?);
     Ok(world)
+}
+
+/// How many tasks are evicted: `evicted0` and so on, each with an image of its own, since one that was pulled once is there for all.
+pub(crate) const EVICTED: usize = 7;
+
+/// Its first attempt finds no image and is evicted; its second one finds it.
+fn eviction(number: usize) -> String {
+    let (pod, image) = (format!("evicted{number}-1"), format!("bench/slow{number}"));
+    format!(
+        "when pod {pod} created: image {image} fails none\n\
+         when pod {pod} waiting: evict it\n\
+         when pod {pod} disrupted: image {image} pulls in 1ms\n"
+    )
 }
 
 fn runtime(scale: u64) -> ScriptedRuntime {

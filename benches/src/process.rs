@@ -39,18 +39,14 @@ pub(crate) fn now() -> i64 {
 
 /// Runs a command to its end, its output thrown away.
 pub(crate) fn run(command: &mut Command) -> Result<Ran, Error> {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let began = now();
-    let child = command.spawn().map_err(|error| format!("{}: {error}", command.get_program().display()))?;
+    let (child, began) = spawn(command)?;
     wait(&child, began)
 }
 
 /// The same, with the largest resident set as the system tells it of the process itself, looked at ten times a second: for a program that has
 /// become larger than what it runs.
 pub(crate) fn run_sampled(command: &mut Command) -> Result<Ran, Error> {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let began = now();
-    let child = command.spawn().map_err(|error| format!("{}: {error}", command.get_program().display()))?;
+    let (child, began) = spawn(command)?;
     let has_ended = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let sampler = scope.spawn(|| sample(child.id(), &has_ended));
@@ -59,6 +55,14 @@ pub(crate) fn run_sampled(command: &mut Command) -> Result<Ran, Error> {
         let peak = sampler.join().map_err(|_| "the sampler panicked")?;
         Ok(Ran { peak, ..ran? })
     })
+}
+
+/// The child, and when it was made.
+fn spawn(command: &mut Command) -> Result<(Child, i64), Error> {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let began = now();
+    let child = command.spawn().map_err(|error| format!("{}: {error}", command.get_program().display()))?;
+    Ok((child, began))
 }
 
 fn sample(pid: u32, has_ended: &AtomicBool) -> u64 {

@@ -2,19 +2,18 @@
 
 use super::{Size, kpo_run, median, millis};
 use crate::Error;
+use crate::lab::EVICTED;
 use crate::lab_process::LabProcess;
 use crate::process::{self, between};
 use crate::table::Row;
 use std::time::Duration;
 
-const RUNS: usize = 7;
-
 pub(super) fn measure(_: Size) -> Result<Vec<Row>, Error> {
     let mut lab = LabProcess::start(1)?;
     let mut took = Vec::new();
-    for number in 0..RUNS {
+    for number in 0..EVICTED {
         let name = format!("evicted{number}");
-        let ran = process::run(kpo_run(&lab, "bench/slow")?.args(["--name", &name]))?;
+        let ran = process::run(kpo_run(&lab, &format!("bench/slow{number}"))?.args(["--name", &name]))?;
         if ran.code != 0 {
             return Err(format!("an evicted task ended with {}", ran.code).into());
         }
