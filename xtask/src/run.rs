@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::process::{Command, ExitStatus};
+use std::process::Command;
 use std::time::Instant;
 
 /// A named command.
@@ -39,7 +39,10 @@ pub(crate) fn all(steps: impl IntoIterator<Item = Step>) -> Result<(), String> {
     for mut step in steps {
         let began = Instant::now();
         let status = step.command.status().map_err(|error| format!("{}: {error}", step.name))?;
-        passed(step.name, status, began)?;
+        if !status.success() {
+            return Err(format!("{} failed ({status})", step.name));
+        }
+        say(&format!("{}: passed in {:.1} s", step.name, began.elapsed().as_secs_f64()));
     }
     Ok(())
 }
@@ -62,14 +65,6 @@ pub(crate) fn both(first: Step, mut second: Step) -> Result<(), String> {
         (Err(first), Err(second)) => Err(format!("{first}; {second}")),
         (first, second) => first.and(second),
     }
-}
-
-fn passed(name: &str, status: ExitStatus, began: Instant) -> Result<(), String> {
-    if !status.success() {
-        return Err(format!("{name} failed ({status})"));
-    }
-    say(&format!("{name}: passed in {:.1} s", began.elapsed().as_secs_f64()));
-    Ok(())
 }
 
 /// A line on stderr: stdout is the steps'.
