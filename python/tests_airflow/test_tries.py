@@ -30,6 +30,18 @@ class FirstTryLeaves(KubernetesPodOperator):
             self.on_kill()
 
 
+def waits_for(lab: kpo.Lab, phase: str) -> type[FirstTryLeaves]:
+    """Its second try begins when the first one's pod has come to that phase."""
+
+    class Waits(FirstTryLeaves):
+        def execute(self, context: Any) -> Any:
+            if context["ti"].try_number > 1:
+                wait_until(lambda: pods(lab)[0].status.phase == phase)
+            return super().execute(context)
+
+    return Waits
+
+
 def test_the_next_try_goes_on_with_the_pod(sync: Shell) -> None:
     """The program starts once; its log comes from the start."""
     with kpo.lab("quiet") as lab:
@@ -42,14 +54,13 @@ def test_the_next_try_goes_on_with_the_pod(sync: Shell) -> None:
 
 
 def test_a_success_in_the_meantime_is_taken(sync: Shell) -> None:
-    class Waits(FirstTryLeaves):
-        def execute(self, context: Any) -> Any:
-            if context["ti"].try_number > 1:
-                wait_until(lambda: pods(lab)[0].status.phase == "Succeeded")
-            return super().execute(context)
-
     with kpo.lab("quiet") as lab:
-        ran = sync(lab, "echo begun; sleep 0.5; echo 7 > /airflow/xcom/return.json", Waits, do_xcom_push=True)
+        ran = sync(
+            lab,
+            "echo begun; sleep 0.5; echo 7 > /airflow/xcom/return.json",
+            waits_for(lab, "Succeeded"),
+            do_xcom_push=True,
+        )
         assert lab.requests()["create pods"] == 1
         assert pods(lab) == []
     assert ran.state == "success"
@@ -57,15 +68,9 @@ def test_a_success_in_the_meantime_is_taken(sync: Shell) -> None:
 
 
 def test_a_failure_in_the_meantime_was_that_trys(sync: Shell) -> None:
-    class Waits(FirstTryLeaves):
-        def execute(self, context: Any) -> Any:
-            if context["ti"].try_number > 1:
-                wait_until(lambda: pods(lab)[0].status.phase == "Failed")
-            return super().execute(context)
-
     with kpo.lab("quiet") as lab:
         script = '[ "$TRY" = 2 ] && exit 0; echo begun; sleep 0.5; exit 3'
-        ran = sync(lab, script, Waits, env_vars={"TRY": "{{ ti.try_number }}"})
+        ran = sync(lab, script, waits_for(lab, "Failed"), env_vars={"TRY": "{{ ti.try_number }}"})
         assert lab.requests()["create pods"] == 2
         assert pods(lab) == []
     assert ran.state == "success"
@@ -74,18 +79,11 @@ def test_a_failure_in_the_meantime_was_that_trys(sync: Shell) -> None:
 
 def test_a_success_beside_a_container_that_failed_is_taken(sync: Shell) -> None:
     """The pod's phase is Failed, and the program's exit code 0."""
-
-    class Waits(FirstTryLeaves):
-        def execute(self, context: Any) -> Any:
-            if context["ti"].try_number > 1:
-                wait_until(lambda: pods(lab)[0].status.phase == "Failed")
-            return super().execute(context)
-
     beside = k8s.V1Container(name="beside", image="busybox", command=["sh", "-c", "exit 1"])
     spec = k8s.V1PodSpec(containers=[k8s.V1Container(name="base"), beside])
     with kpo.lab("quiet") as lab:
         script = "sleep 0.5; echo 7 > /airflow/xcom/return.json"
-        ran = sync(lab, script, Waits, do_xcom_push=True, full_pod_spec=k8s.V1Pod(spec=spec))
+        ran = sync(lab, script, waits_for(lab, "Failed"), do_xcom_push=True, full_pod_spec=k8s.V1Pod(spec=spec))
         assert lab.requests()["create pods"] == 1
         assert pods(lab) == []
     assert ran.state == "success"
