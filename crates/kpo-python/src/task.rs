@@ -76,9 +76,10 @@ fn run(open: &Open, request: TaskRequest) -> Result<Running, Error> {
     }
 }
 
-/// Attaches to a task: `manifest` is the one it was started with, where it was too large to travel with the pod. `over`: no other attempt is made.
+/// Attaches to a task: `manifest` is the one it was started with, where it was too large to travel with the pod. `over`: no other attempt is made. `reader`: whose
+/// reading of the logs goes on.
 #[pyfunction]
-#[pyo3(signature = (client, task, *, namespace, take_over, manifest, logs, nonce, over))]
+#[pyo3(signature = (client, task, *, namespace, take_over, manifest, logs, nonce, over, reader))]
 #[expect(clippy::too_many_arguments, reason = "each is a keyword of Python's, and read by its name")]
 pub(crate) fn attach(
     client: &Client,
@@ -89,6 +90,7 @@ pub(crate) fn attach(
     logs: Option<Vec<String>>,
     nonce: Option<String>,
     over: bool,
+    reader: Option<String>,
 ) -> PyResult<Job> {
     let open = client.open()?;
     let namespace = namespace.unwrap_or_else(|| open.hook.default_namespace().to_owned());
@@ -97,7 +99,7 @@ pub(crate) fn attach(
     let (own, wanted) = (Arc::clone(&engine), Wanted::of(logs));
     let attaching = async move {
         let role = if take_over { Role::TakesOver } else { Role::Follows };
-        let request = AttachRequest { task, namespace, take_over, template, nonce, over };
+        let request = AttachRequest { task, namespace, take_over, template, nonce, over, reader };
         let running = attached(&open, request).await?;
         Ok(follow(running, role, &[], wanted, &own))
     };

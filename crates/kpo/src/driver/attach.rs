@@ -1,10 +1,12 @@
 //! Finding a task again in the cluster.
 
 use super::clock::Clock;
+use super::logs::Read;
 use super::{Running, TaskRequest, start, sweeper};
 use crate::body::{self, Template};
 use crate::hook::KubernetesHook;
 use crate::identity;
+use crate::logs::Reading;
 use crate::manager::PodManager;
 use crate::request::{Call, RequestError};
 use crate::result;
@@ -33,13 +35,15 @@ pub struct AttachRequest {
     pub nonce: Option<String>,
     /// Whether the task is known to be over: whatever is found of it, no other attempt is made. Default: it may go on.
     pub over: bool,
+    /// Who reads the logs: they begin behind what that reader has noted on the pods ([`PodManager::note_read`]). `None`: at their start.
+    pub reader: Option<String>,
 }
 
 impl AttachRequest {
     /// Only to follow a task, of which nothing is known but its id.
     pub fn follow(task: impl Into<String>, namespace: impl Into<String>) -> Self {
         let (task, namespace) = (task.into(), namespace.into());
-        Self { task, namespace, take_over: false, template: None, nonce: None, over: false }
+        Self { task, namespace, take_over: false, template: None, nonce: None, over: false, reader: None }
     }
 }
 
@@ -108,6 +112,7 @@ pub async fn attach_beside(
         request.nonce.as_deref().is_some_and(|nonce| pod["metadata"]["annotations"][marks::NONCE] != nonce)
     };
     found.retain(|pod| !of_another(pod));
+    let read = request.reader.map(|reader| read_by(&reader, &found)).unwrap_or_default();
     let template = request.template.or_else(|| found.iter().rev().find_map(carried_template));
     let seen: Vec<Pod> = found.into_iter().filter_map(|pod| serde_json::from_value(pod).ok()).collect();
     seen.iter().for_each(|pod| eyes.expect_since(relists, &PodVersion::of(pod)));
@@ -123,7 +128,17 @@ pub async fn attach_beside(
     };
     let core = Task::attach(clock.now(), &how, seen)?;
     let request = template.map(|template| asked_for(core.spec().clone(), template));
-    Ok(Some(start(pods, core, request, Some(eyes), clock)))
+    Ok(Some(start(pods, core, request, Some(eyes), clock, read)))
+}
+
+/// How far that reader has come, in each log of these pods.
+fn read_by(reader: &str, found: &[Value]) -> Read {
+    let of_pod = |pod: &Value| {
+        let uid = pod["metadata"]["uid"].as_str()?.to_owned();
+        let logs = Reading::of(pod, reader)?.logs;
+        Some(logs.into_iter().map(move |(container, mark)| ((uid.clone(), container), mark)))
+    };
+    found.iter().filter_map(of_pod).flatten().collect()
 }
 
 /// The task as it was asked for.

@@ -2,7 +2,7 @@
 
 use super::clock::Clock;
 use super::{Event, What};
-use crate::logs::{LogEvent, LogOptions, LogStream, LogTarget, Waiting};
+use crate::logs::{LogEvent, LogMark, LogOptions, LogStream, LogTarget, Waiting};
 use crate::manager::PodManager;
 use futures::future::BoxFuture;
 use kpo_core::Reply;
@@ -28,6 +28,9 @@ pub(super) struct OnItsWay {
     _room: Option<OwnedSemaphorePermit>,
 }
 
+/// How far the logs of a task's pods were read before, by UID and container.
+pub(super) type Read = BTreeMap<(String, String), LogMark>;
+
 /// The logs under way.
 pub(super) struct Logs {
     pods: PodManager,
@@ -35,6 +38,7 @@ pub(super) struct Logs {
     out: mpsc::Sender<Box<OnItsWay>>,
     /// Containers that are kpo's own business: their logs are not the task's.
     hidden: Vec<String>,
+    read: Read,
     pumps: BTreeMap<String, Vec<Pump>>,
 }
 
@@ -44,8 +48,14 @@ struct Pump {
 }
 
 impl Logs {
-    pub(super) fn new(pods: PodManager, clock: Clock, out: mpsc::Sender<Box<OnItsWay>>, hidden: Vec<String>) -> Self {
-        Self { pods, clock, out, hidden, pumps: BTreeMap::new() }
+    pub(super) fn new(
+        pods: PodManager,
+        clock: Clock,
+        out: mpsc::Sender<Box<OnItsWay>>,
+        hidden: Vec<String>,
+        read: Read,
+    ) -> Self {
+        Self { pods, clock, out, hidden, read, pumps: BTreeMap::new() }
     }
 
     pub(super) fn follow(&mut self, pod: &str, uid: &str, container: &str, name_is_reused: bool) {
@@ -58,7 +68,8 @@ impl Logs {
             uid: uid.to_owned(),
             container: container.to_owned(),
         };
-        let mut options = LogOptions { name_is_reused, ..LogOptions::default() };
+        let after = self.read.remove(&(uid.to_owned(), container.to_owned()));
+        let mut options = LogOptions { name_is_reused, after, ..LogOptions::default() };
         // The process's one source: without jitter a run is the same each time.
         options.backoff.jitter = self.pods.requests().options().backoff.jitter.clone();
         let stream = LogStream::start(self.pods.requests().clone(), target, options);

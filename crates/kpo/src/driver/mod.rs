@@ -41,7 +41,7 @@ use crate::result::{CONTAINER, Plan};
 use crate::watch::Watch;
 use clock::Clock;
 use kpo_core::{Observer, Outcome, Spec, Stop, Task, Time};
-use logs::Logs;
+use logs::{Logs, Read};
 use pods::Eyes;
 use tokio::sync::{mpsc, oneshot};
 
@@ -215,7 +215,7 @@ impl TaskRequest {
 pub fn run(hook: &KubernetesHook, request: TaskRequest) -> Running {
     let clock = Clock::start(hook);
     let core = Task::new(clock.now(), request.spec.clone(), Observer::first(identity::observer()));
-    start(hook.pods(&request.spec.namespace), core, Some(request), None, clock)
+    start(hook.pods(&request.spec.namespace), core, Some(request), None, clock, Read::new())
 }
 
 /// Runs a task beside others, all seen by one watch of their namespace ([`Watch::start`]): it is created when that watch stands, or is known not
@@ -226,7 +226,7 @@ pub fn run_beside(hook: &KubernetesHook, watch: &Watch, request: TaskRequest) ->
     let subscription = watch.subscribe(&request.spec.task)?;
     sweeper::start(&hook.pods(&request.spec.namespace), watch, clock);
     let core = Task::new(clock.now(), request.spec.clone(), Observer::first(identity::observer()));
-    Some(start(hook.pods(&request.spec.namespace), core, Some(request), Some(subscription), clock))
+    Some(start(hook.pods(&request.spec.namespace), core, Some(request), Some(subscription), clock, Read::new()))
 }
 
 fn start(
@@ -235,13 +235,14 @@ fn start(
     request: Option<TaskRequest>,
     shared: Option<crate::watch::Subscription>,
     clock: Clock,
+    read: Read,
 ) -> Running {
     let (event_sender, events) = mpsc::unbounded_channel();
     let (piece_sender, logs) = mpsc::channel(PIECES);
     let (stops, stop_receiver) = mpsc::unbounded_channel();
     let eyes = shared.map_or_else(|| Eyes::Own(Vec::new()), |shared| Eyes::Shared(shared, None));
     let (spec, template) = (core.spec().clone(), request.as_ref().map(|request| request.template.clone()));
-    let logs_of = Logs::new(pods.clone(), clock, piece_sender, vec![CONTAINER.to_owned()]);
+    let logs_of = Logs::new(pods.clone(), clock, piece_sender, vec![CONTAINER.to_owned()], read);
     let driver = Box::new(turn::Driver::new(pods, core, request, eyes, logs_of, clock, event_sender, stop_receiver));
     let task = Some(tokio::spawn(driver.run()));
     Running { spec, template, clock, events, logs, outcome: None, stops, task }

@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use kpo_core::Time;
 use memchr::{memchr, memchr_iter};
 
+use super::mark::LogMark;
 use super::stamp::Stamps;
 
 /// A line that is longer is handed on in pieces of this size, or up to three bytes less: where its bytes are UTF-8, no character is cut.
@@ -42,9 +43,19 @@ struct Span {
 pub struct LogBatch {
     data: Bytes,
     spans: Arc<Vec<Span>>,
+    mark: Option<LogMark>,
 }
 
 impl LogBatch {
+    /// How far its log was read with it. `None`: no stream has handed it out.
+    pub fn mark(&self) -> Option<LogMark> {
+        self.mark
+    }
+
+    pub(super) fn up_to(self, mark: Option<LogMark>) -> Self {
+        Self { mark, ..self }
+    }
+
     /// The lines, in order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = LogLine<'_>> + ExactSizeIterator {
         self.spans.iter().map(|span| LogLine {
@@ -72,14 +83,14 @@ impl LogBatch {
 
     /// The lines before this one.
     pub(super) fn head(&self, index: usize) -> Self {
-        Self { data: self.data.clone(), spans: Arc::new(self.spans[..index].to_vec()) }
+        Self { data: self.data.clone(), spans: Arc::new(self.spans[..index].to_vec()), mark: None }
     }
 
     /// The lines from this one on.
     pub(super) fn tail(&self, index: usize) -> Self {
         match index {
             0 => self.clone(),
-            _ => Self { data: self.data.clone(), spans: Arc::new(self.spans[index..].to_vec()) },
+            _ => Self { data: self.data.clone(), spans: Arc::new(self.spans[index..].to_vec()), mark: None },
         }
     }
 }
@@ -150,7 +161,7 @@ impl Splitter {
         }
         self.carry.extend_from_slice(&chunk[start..]);
         if !spans.is_empty() {
-            split.batches.push(LogBatch { data: chunk, spans: Arc::new(spans) });
+            split.batches.push(LogBatch { data: chunk, spans: Arc::new(spans), mark: None });
         }
         self.shed(split);
     }
@@ -181,7 +192,7 @@ impl Splitter {
         let mut spans = Vec::new();
         self.line(&data, 0, open, &mut spans, split);
         if !spans.is_empty() {
-            split.batches.push(LogBatch { data, spans: Arc::new(spans) });
+            split.batches.push(LogBatch { data, spans: Arc::new(spans), mark: None });
         }
     }
 
@@ -199,7 +210,7 @@ impl Splitter {
             let data = self.carry.split_to(skip + piece_of(&self.carry[skip..])).freeze();
             let spans = Arc::new(vec![span(time, skip, data.len(), continues, true)]);
             self.within = Some(time);
-            split.batches.push(LogBatch { data, spans });
+            split.batches.push(LogBatch { data, spans, mark: None });
         }
     }
 }

@@ -30,6 +30,8 @@ const HOLD: Duration = Duration::from_secs(1);
 const BEHIND: u32 = 10;
 /// Hardly a kubelet rotates a file that is smaller than this (`containerLogMaxSize`, default 10 MiB): a follow that gave less has seen one file only.
 const ONE_FILE: u64 = 64 << 10;
+/// Lines by which the end of a log is known again.
+const TAIL: &str = "10";
 /// Waits before what has no end is read again: a runtime under load tells the end of a container before it has written all of its output.
 const OPEN_END: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(900)];
 /// Time for a chunk of a reading that does not follow.
@@ -98,6 +100,7 @@ impl Follower {
         events: mpsc::Sender<Waiting>,
         container: watch::Receiver<Container>,
     ) -> Self {
+        let seen = options.after.map_or_else(Seen::default, Seen::up_to);
         Self {
             requests,
             target,
@@ -105,7 +108,7 @@ impl Follower {
             events,
             room: Arc::new(Semaphore::new(ROOM as usize)),
             container,
-            seen: Seen::default(),
+            seen,
             splitter: Splitter::default(),
             replay: None,
             cut_off: Split::default(),
@@ -210,7 +213,7 @@ impl Follower {
 
     /// The container has ended: what its log still holds.
     async fn rest(&mut self, ended_at: Instant) -> Result<(), Over> {
-        if self.is_complete(ended_at) {
+        if self.is_complete(ended_at).await {
             self.flush_end().await?;
             return Err(Over);
         }
@@ -295,12 +298,31 @@ impl Follower {
 
     /// Whether one unbroken follow has read all there was. One that was behind when the log was rotated has not: at the container's end the kubelet
     /// closes it at the end of the old file.
-    fn is_complete(&self, ended_at: Instant) -> bool {
+    async fn is_complete(&self, ended_at: Instant) -> bool {
+        self.is_one_follow(ended_at)
+            && (self.size < ONE_FILE || !self.splitter.is_within_a_line() && self.ends_as_seen().await)
+    }
+
+    /// Whether the log ends with the lines that were seen last: a few of them, where all of its last second may be 10 MiB.
+    async fn ends_as_seen(&self) -> bool {
+        let request = self.request(false).query("tailLines", TAIL);
+        let Ok(mut body) = self.requests.open_once(&request, Some(CHUNK)).await else { return false };
+        let (mut splitter, mut tail) = (Splitter::default(), Vec::new());
+        loop {
+            match timeout(CHUNK, body.next()).await {
+                Ok(Some(Ok(chunk))) => tail.extend(splitter.push(chunk).batches),
+                Ok(None) => return !splitter.is_within_a_line() && self.seen.ends_with(&tail),
+                Ok(Some(Err(_))) | Err(_) => return false,
+            }
+        }
+    }
+
+    fn is_one_follow(&self, ended_at: Instant) -> bool {
         self.options.reread == Reread::InDoubt
             && self.unbroken
             && self.bodies == 1
-            && self.size < ONE_FILE
             && self.options.since.is_none()
+            && self.options.after.is_none()
             && self.closed_in_time(ended_at)
             && self.remark.is_none()
     }
@@ -487,6 +509,7 @@ impl Follower {
 
     async fn send_on(&mut self, batch: LogBatch) -> Result<(), Over> {
         self.seen.add(&batch);
+        let batch = batch.up_to(self.seen.mark());
         (self.failures, self.progress_at) = (0, Instant::now());
         let size = u32::try_from(batch.size()).unwrap_or(ROOM).min(ROOM);
         let room = Arc::clone(&self.room).acquire_many_owned(size).await.expect("it is never closed");

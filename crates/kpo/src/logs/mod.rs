@@ -21,6 +21,7 @@
 
 mod batch;
 mod follow;
+mod mark;
 mod pace;
 mod replay;
 mod stamp;
@@ -40,6 +41,7 @@ use crate::request::{ApiFailure, Backoff, Requests};
 
 pub use batch::{LogBatch, LogLine, PIECE};
 use follow::Follower;
+pub use mark::{LogMark, Reading};
 
 /// Whose log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +64,7 @@ pub enum Reread {
     /// Unless one unbroken follow from the log's beginning was ended by the server, cleanly, when the container had ended: after
     /// [`LogStream::ended`], or at most half a second before. The kubelet ends a follow only at the end of the file of a container that
     /// is not running (`cri-client/pkg/logs/logs.go`, `ReadLogs`); one that gave 64 KiB or more is in doubt, since that file may be one that was
-    /// rotated away. What remains is a kubelet whose connection to the API server breaks in that half second: the API server ends the answer
+    /// rotated away: where the log's last lines are those that were seen last it was not. What remains is a kubelet whose connection to the API server breaks in that half second: the API server ends the answer
     /// cleanly then, too.
     InDoubt,
 }
@@ -72,6 +74,9 @@ pub enum Reread {
 pub struct LogOptions {
     /// Only lines of this time and later. `None`: all that the node still holds.
     pub since: Option<Time>,
+    /// Only lines behind this one, which somebody else has seen. If it is not there any more there is a gap, and all that the node still holds
+    /// from its time on. `None`: from the beginning.
+    pub after: Option<LogMark>,
     /// See [`Reread`]. Default `InDoubt`.
     pub reread: Reread,
     /// Whether the name goes from one pod to the next: then it is looked after the first follow was opened, too, whose log it is. Default: no;
@@ -92,6 +97,7 @@ impl Default for LogOptions {
     fn default() -> Self {
         Self {
             since: None,
+            after: None,
             reread: Reread::InDoubt,
             name_is_reused: false,
             idle: Duration::from_secs(600),

@@ -7,13 +7,13 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    hash::{DefaultHasher, Hash, Hasher},
     time::Duration,
 };
 
 use kpo_core::Time;
 
 use super::batch::{LogBatch, LogLine};
+use super::mark::{self, LogMark};
 
 /// Bytes of log that are kept to know lines again (and the batch that exceeds them).
 const KEPT: usize = 64 << 10;
@@ -31,12 +31,25 @@ pub(super) struct Seen {
     floor: Option<(Time, u64)>,
     last: Option<Time>,
     latest: Option<Time>,
+    /// The last line, for others; at first, what another has seen.
+    mark: Option<LogMark>,
 }
 
 impl Seen {
+    /// What a reader has seen that has come so far.
+    pub(super) fn up_to(mark: LogMark) -> Self {
+        let (time, floor) = (Some(mark.time), Some((mark.time, u64::from(mark.lines))));
+        Self { floor, last: time, latest: time, mark: Some(mark), ..Self::default() }
+    }
+
     /// Time of the last line that was handed on.
     pub(super) fn last(&self) -> Option<Time> {
         self.last
+    }
+
+    /// How far that is.
+    pub(super) fn mark(&self) -> Option<LogMark> {
+        self.mark
     }
 
     /// From which second on a second reading must ask to miss nothing; `None`: from the beginning.
@@ -49,6 +62,7 @@ impl Seen {
     pub(super) fn add(&mut self, batch: &LogBatch) {
         let Some(last) = batch.iter().next_back() else { return };
         self.last = Some(last.time);
+        self.mark = LogMark::after(batch, self.mark);
         self.latest = batch.iter().map(|line| line.time).max().max(self.latest);
         self.size += batch.size();
         self.batches.push_back(batch.clone());
@@ -67,9 +81,19 @@ impl Seen {
         };
     }
 
+    /// Whether these are the last lines that were handed on. Where they are all alike that is not known: there may be more of them.
+    pub(super) fn ends_with(&self, tail: &[LogBatch]) -> bool {
+        let mut seen = self.batches.iter().rev().flat_map(|batch| batch.iter().rev()).map(|line| key(&line));
+        let tail: Vec<Key> = tail.iter().flat_map(LogBatch::iter).map(|line| key(&line)).collect();
+        let are_alike = tail.len() > 1 && tail.iter().all(|key| *key == tail[0]);
+        !tail.is_empty() && !are_alike && tail.iter().rev().all(|key| seen.next() == Some(*key))
+    }
+
     /// What a second reading has to be compared with; `None` if nothing was seen.
     pub(super) fn replay(&self) -> Option<Replay> {
-        let last = self.batches.back()?.iter().next_back().map(|line| key(&line))?;
+        let Some(last) = self.batches.back().and_then(|batch| batch.iter().next_back().map(|line| key(&line))) else {
+            return self.mark.map(Replay::up_to);
+        };
         let mut remaining = HashMap::new();
         for line in self.batches.iter().flat_map(LogBatch::iter) {
             *remaining.entry(key(&line)).or_insert(0) += 1;
@@ -81,12 +105,10 @@ impl Seen {
 
 const NANOS: i64 = 1_000_000_000;
 
-type Key = (Time, u64);
+type Key = (Time, u32);
 
 fn key(line: &LogLine<'_>) -> Key {
-    let mut hasher = DefaultHasher::new();
-    (line.bytes, line.continues).hash(&mut hasher);
-    (line.time, hasher.finish())
+    (line.time, mark::checksum(line.bytes, line.continues))
 }
 
 /// A second reading, until it has reached what was seen last.
@@ -123,6 +145,14 @@ enum Fate {
 }
 
 impl Replay {
+    /// What stands before the marked line is old: only that one is known.
+    fn up_to(mark: LogMark) -> Self {
+        let last = (mark.time, mark.checksum);
+        let before = u64::from(mark.lines.saturating_sub(1));
+        let (remaining, floor) = (HashMap::from([(last, 1)]), Some((mark.time, before)));
+        Self { remaining, last, floor, horizon: mark.time + DISORDER, held: Vec::new() }
+    }
+
     /// Takes the next batch. After `Here` or `Torn` the replay is over; `held` and, from `Torn` on, this very batch's lines that are new
     /// are to be handed on.
     pub(super) fn join(&mut self, batch: &LogBatch) -> Joined {

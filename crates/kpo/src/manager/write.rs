@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 
+use kpo_core::marks;
 use serde_json::{Value, json};
 
 use super::PodManager;
+use crate::logs::Reading;
 use crate::request::{ApiFailure, ApiRequest, ApiStatus, Call, RequestError};
 
 /// What a write is bound to. A pod of that name with another UID is another pod: the write then finds nothing.
@@ -153,6 +155,22 @@ impl PodManager {
         call: Call,
     ) -> Result<Written, RequestError> {
         self.patched(ApiRequest::merge_patch(self.namespace(), "pods", name, guarded(patch, precondition)), call).await
+    }
+
+    /// Notes on the pod how far somebody has read its logs, in place of what was noted before: who attaches as that reader goes on there.
+    ///
+    /// # Errors
+    /// Any failure but a vanished pod and a conflict.
+    pub async fn note_read(
+        &self,
+        name: &str,
+        uid: &str,
+        reading: &Reading,
+        call: Call,
+    ) -> Result<Written, RequestError> {
+        let noted = json!(reading).to_string();
+        let patch = json!({"metadata": {"annotations": {marks::READ: noted}}});
+        self.patch(name, &Precondition::uid(uid), patch, call).await
     }
 
     /// Asks the server whether pods may be patched; none is (`dryRun=All`). `Gone`: they may be, and there is none of that name.

@@ -1,5 +1,8 @@
 //! Logs against a node that keeps a log file, filters it as the kubelet does, and breaks off where it is told to.
 
+mod marks;
+mod tails;
+
 use std::{
     collections::VecDeque,
     convert::Infallible,
@@ -115,7 +118,8 @@ impl Node {
             let text = since.split('&').next().expect("a value").replace("%3A", ":");
             Time::parse(&text).expect("an RFC 3339 second").0 - BASE
         });
-        let text = state.read(since.unwrap_or(i64::MIN));
+        let tail = uri.query().and_then(|q| q.split("tailLines=").nth(1)).map(|n| n.parse().expect("a number"));
+        let text = state.read(since.unwrap_or(i64::MIN), tail.unwrap_or(usize::MAX));
         let chunk = state.chunk;
         let plan = state.plans.pop_front().unwrap_or(Plan::Whole);
         Ok(match plan {
@@ -139,10 +143,11 @@ impl Node {
 }
 
 impl NodeState {
-    /// The file from a second on, as the kubelet prints it.
-    fn read(&self, since: i64) -> Vec<u8> {
+    /// The file's last lines, those of them from a second on, as the kubelet prints it.
+    fn read(&self, since: i64, tail: usize) -> Vec<u8> {
         let mut text = Vec::new();
-        for (time, line) in self.file.iter().filter(|(time, _)| *time >= since) {
+        let last = &self.file[self.file.len().saturating_sub(tail)..];
+        for (time, line) in last.iter().filter(|(time, _)| *time >= since) {
             let at = jiff::Timestamp::from_nanosecond(i128::from(BASE + time)).expect("in range");
             text.extend(format!("{at:.9} ").into_bytes());
             text.extend(line);
