@@ -7,10 +7,13 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kpo import _kpo, _wait
 from kpo.errors import InputError
+
+if TYPE_CHECKING:
+    from kpo.events import Mark
 
 #: A bearer token, or a callable that gives one: asked before the first request, and again after each 401, from any thread.
 Token = str | Callable[[], str]
@@ -170,6 +173,43 @@ class Client:
         job = native.read_pod(namespace or self._namespace or native.namespace, name, within)
         pod: dict[str, Any] = json.loads(await _wait.done_async(job))
         return pod
+
+    def note_read(
+        self,
+        pod: str,
+        uid: str,
+        reader: str,
+        marks: Mapping[str, Mark],
+        *,
+        namespace: str | None = None,
+        within: float = 10.0,
+    ) -> None:
+        """Notes on a pod how far somebody has read its logs, for ``kpo.attach(reader=…)``, here or elsewhere, to go on there. Where the pod is
+        gone nothing is noted.
+
+        Args:
+            reader: whatever tells readers apart. A pod holds the note of one.
+            marks: by container: ``events.Log.mark`` of the last lines that were handled.
+            within: how long it is tried, in seconds.
+        """
+        native = self._open()
+        place = namespace or self._namespace or native.namespace
+        _wait.done(native.note_read(place, pod, uid, reader, dict(marks), within))
+
+    async def note_read_async(
+        self,
+        pod: str,
+        uid: str,
+        reader: str,
+        marks: Mapping[str, Mark],
+        *,
+        namespace: str | None = None,
+        within: float = 10.0,
+    ) -> None:
+        """The same, for an event loop."""
+        native = await self._open_async()
+        place = namespace or self._namespace or native.namespace
+        await _wait.done_async(native.note_read(place, pod, uid, reader, dict(marks), within))
 
     def close(self) -> None:
         """Ends the connection; used again, it is made anew. Tasks under way keep what they need of it."""

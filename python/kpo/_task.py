@@ -91,6 +91,7 @@ class Task:
         logs: Any,
         nonce: str | None,
         over: bool,
+        reader: str | None,
     ) -> Self:
         self = cls.__new__(cls)
         manifest = None if pod is None else _pod.manifest(pod)
@@ -106,6 +107,7 @@ class Task:
                 logs=wanted,
                 nonce=nonce,
                 over=over,
+                reader=reader,
             )
 
         self._prepare(client, on_interrupt, begin)
@@ -427,6 +429,7 @@ def attach(
     on_interrupt: OnInterrupt = "detach",
     nonce: str | None = None,
     over: bool = False,
+    reader: str | None = None,
 ) -> Task:
     """Goes on with a task that was left, or whose process is gone: its log comes from the start.
 
@@ -436,8 +439,9 @@ def attach(
         pod: the manifest, where it was too large to travel with the pod.
         nonce: the task's (``Task.nonce``): pods of others of the same id are left alone. None: all pods of that id must be of one task.
         over: whether its outcome is known: it is only cleaned up, and no other attempt made, whatever is found of it.
+        reader: who reads the logs: they come from behind what that reader has noted (``Client.note_read``). None: from their start.
 
     Raises:
         NotFoundError: when it begins: there is no pod of it.
     """
-    return Task._attaching(task, client, on_interrupt, namespace, take_over, pod, logs, nonce, over)
+    return Task._attaching(task, client, on_interrupt, namespace, take_over, pod, logs, nonce, over, reader)

@@ -284,6 +284,10 @@ class Crashed(Event):
     why: str
 
 
+#: How far a log was read: its last line's time in nanoseconds since 1970, how many lines of that time there were, and a checksum of it.
+Mark = tuple[int, int, int]
+
+
 class LogLine(NamedTuple):
     """A line of a container's log, or a piece of one."""
 
@@ -317,6 +321,8 @@ class Log(Event):
     container: str
     #: In order, each once. No repr shows what they say.
     log: tuple[LogLine, ...] = field(repr=False)
+    #: How far the log was read with these: ``Client.note_read`` takes it.
+    mark: Mark | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -387,7 +393,7 @@ BY_NAME: Final[dict[str, type[Event]]] = {
     "logTrouble": LogTrouble,
 }
 
-_Lines = tuple[int, str, str, list[tuple[int, bytes, bool, bool]]]
+_Lines = tuple[int, str, str, list[tuple[int, bytes, bool, bool]], Mark | None]
 
 
 def decode(item: str | _Lines) -> Event:
@@ -408,5 +414,5 @@ def decode(item: str | _Lines) -> Event:
 _line: Callable[[Iterable[Any]], LogLine] = LogLine._make
 
 
-def _log(at: int, pod: str, container: str, lines: list[tuple[int, bytes, bool, bool]]) -> Log:
-    return Log(at=_decode.time_of_ns(at), pod=pod, container=container, log=tuple(map(_line, lines)))
+def _log(at: int, pod: str, container: str, lines: list[tuple[int, bytes, bool, bool]], mark: Mark | None) -> Log:
+    return Log(at=_decode.time_of_ns(at), pod=pod, container=container, log=tuple(map(_line, lines)), mark=mark)

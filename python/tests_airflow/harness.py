@@ -229,10 +229,11 @@ class GoneByThen(KubernetesPodOperator):
         return super().trigger_reentry(context, event)
 
 
-def begun(lab: kpo.Lab, script: str = ENDLESS, **options: Any) -> None:
+def begun(lab: kpo.Lab, script: str = ENDLESS, pod: dict[str, Any] | None = None, **options: Any) -> None:
     """A task whose worker has deferred it."""
+    image = None if pod else "busybox"
     with kpo.Task(
-        image="busybox", command=True, args=["sh", "-c", script], name="juice", client=lab.client(), **options
+        pod, image=image, command=True, args=["sh", "-c", script], name="juice", client=lab.client(), **options
     ) as task:
         for event in task:
             if isinstance(event, kpo.events.Created):

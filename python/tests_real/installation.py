@@ -133,9 +133,10 @@ class Installation:
             # By which `airflow kubernetes cleanup-pods` finds its cluster.
             "KUBERNETES_EXECUTOR__IN_CLUSTER": False,
             "KUBERNETES_EXECUTOR__CONFIG_FILE": self.home / KUBECONFIG,
-            # A worker or a triggerer that was killed is missed after this; five minutes and half a minute without.
+            # A worker or a triggerer of which nobody hears is missed after this; five minutes and half a minute without.
             "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": 30,
             "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": 2,
+            "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": 15,
             # Nobody changes them.
             "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 3600,
             "USAGE_DATA_COLLECTION__ENABLED": False,
@@ -199,6 +200,26 @@ class Installation:
         for process in processes_of({main.pid}):
             process.signal(signal.SIGKILL)
         main.wait()
+
+    def stop(self, name: str) -> None:
+        """A component, as a rollout does it."""
+        main = self._running.pop(name)
+        main.terminate()
+        main.wait(LIMIT)
+
+    @contextlib.contextmanager
+    def silent(self, name: str) -> Iterator[None]:
+        """A component that nobody hears of for as long as the block takes, with all that it started; another is started there beside it. After the
+        block it is the first one's turn to end: ``stop`` it by the name ``f"silent {name}"``."""
+        main = self._running[f"silent {name}"] = self._running.pop(name)
+        for process in processes_of({main.pid}):
+            process.signal(signal.SIGSTOP)
+        try:
+            self.start(name)
+            yield
+        finally:
+            for process in processes_of({main.pid}):
+                process.signal(signal.SIGCONT)
 
     @contextlib.contextmanager
     def paused(self, name: str) -> Iterator[None]:
@@ -380,6 +401,11 @@ class Run:
         folder = self.airflow.home / "logs" / f"dag_id={self.dag}" / f"run_id={self.name}" / "task_id=test_task"
         return folder.glob(pattern)
 
+    def until_cancelled(self) -> None:
+        """A triggerer was told to cancel it."""
+        text = b"Trigger cancelled by user action"
+        until("its trigger is cancelled", lambda: any(text in file.read_bytes() for file in self._logs("*.trigger.*")))
+
     def until_half(self, try_number: int = 1, times: int = 1) -> None:
         """So many of a try's logs (its worker's, and those of its triggerers) have the first half of what its program writes. Looked for in the files,
         since a long log takes Airflow seconds to show."""
@@ -396,6 +422,10 @@ class Run:
         if "upstream" not in self.dag:
             self.until_half()
         return pod
+
+    def until_handed_over(self) -> None:
+        """Its worker has handed it over to a trigger that there is not yet."""
+        until("it is handed over", (self.airflow.ledgers / f"{self.name}.handed-over").exists)
 
     def go_on(self) -> None:
         """Its program waits for this half-way."""

@@ -32,6 +32,19 @@ def test_a_worker_that_is_gone(airflow: Installation, cluster: Cluster, run: Cal
     assert task.lines(1) == HALF
 
 
+def test_a_worker_between_hand_over_and_deferral(
+    airflow: Installation, cluster: Cluster, run: Callable[[str], Run]
+) -> None:
+    with cluster.quiet() as stage:
+        task = run("program_kpo_handed_over_deferrable")
+        task.until_handed_over()
+        first = until("its program has started", task.starts)[-1]
+        for process in airflow.worker():
+            process.signal(signal.SIGKILL)
+        goes_on(task, first)
+        until("its pods are gone", lambda: not stage.pods())
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
 def test_a_tasks_process_that_is_ended(
     airflow: Installation, cluster: Cluster, run: Callable[[str], Run], number: signal.Signals
@@ -73,6 +86,38 @@ def test_the_triggerer(airflow: Installation, cluster: Cluster, run: Callable[[s
     # The log begins anew with each triggerer. (Airflow shows a task's files in one, and is not exact in their order.)
     assert task.lines_of_triggerers() == [HALF, LINES]
     assert Counter(task.lines()) == Counter(HALF + LINES)
+
+
+def test_a_triggerer_that_is_stopped(airflow: Installation, cluster: Cluster, run: Callable[[str], Run]) -> None:
+    """As a rollout does it: the next one goes on with the log, too."""
+    with cluster.quiet() as stage:
+        task = run("program_kpo_deferrable")
+        first = task.until_half_way()
+        airflow.stop("triggerer")
+        airflow.start("triggerer")
+        task.go_on()
+        assert task.ended() == "success"
+        assert task.starts() == [first]
+        until("its pods are gone", lambda: not stage.pods())
+    assert task.lines_of_triggerers() == [HALF, LINES[len(HALF) :]]
+    assert Counter(task.lines()) == Counter(LINES)
+
+
+def test_a_triggerer_that_was_silent(airflow: Installation, cluster: Cluster, run: Callable[[str], Run]) -> None:
+    """Another one has its triggers when it is heard of again, and Airflow cancels its own with the words of a user's stop."""
+    with cluster.quiet() as stage:
+        task = run("program_kpo_deferrable")
+        first = task.until_half_way()
+        with airflow.silent("triggerer"):
+            task.until_half(times=2)
+        try:
+            task.until_cancelled()
+        finally:
+            airflow.stop("silent triggerer")
+        task.go_on()
+        assert task.ended() == "success"
+        assert task.starts() == [first]
+        until("its pods are gone", lambda: not stage.pods())
 
 
 def test_a_triggerer_before_anybody_has_its_event(

@@ -37,12 +37,15 @@ def known_by(pod: V1Pod) -> Known:
     return Known(pod.metadata.labels[TASK_LABEL], pod.metadata.namespace, nonce_of(pod))
 
 
-def attach(known: Known, client: kpo.Client, logs: list[str] | bool, *, over: bool = False) -> kpo.Task:
+def attach(
+    known: Known, client: kpo.Client, logs: list[str] | bool, *, over: bool = False, reader: str | None = None
+) -> kpo.Task:
     """As its observer from now on, which leaves it as it is when it is interrupted.
 
     Args:
         logs: the containers whose logs are followed; True: all.
         over: whether it is known what the task came to: then no other attempt is made.
+        reader: whose reading of the logs goes on.
     """
     return kpo.attach(
         known.task,
@@ -52,6 +55,7 @@ def attach(known: Known, client: kpo.Client, logs: list[str] | bool, *, over: bo
         take_over=True,
         logs=logs,
         over=over,
+        reader=reader,
         on_interrupt="detach",
     )
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -64,11 +63,13 @@ class TaskLog:
         self._is_quiet = is_quiet
         #: Pieces of lines that have not ended, by pod and container.
         self._pieces: dict[tuple[str, str], bytes] = {}
+        #: How far each log was written, by pod and container.
+        self.marks: dict[str, dict[str, events.Mark]] = {}
 
     def tell(self, event: events.Event) -> None:
         if isinstance(event, events.Log):
-            for line in event.log:
-                self._piece(event.pod, event.container, line)
+            self._lines(event, event.log)
+            self._has_written(event)
             return
         if isinstance(event, (events.OutcomeReady, events.Ended, events.Gap)):
             self.flush()
@@ -80,9 +81,24 @@ class TaskLog:
         if not isinstance(event, events.Log):
             self.tell(event)
             return
-        for begin in range(0, len(event.log), _AT_ONCE):
-            self.tell(dataclasses.replace(event, log=event.log[begin : begin + _AT_ONCE]))
-            await asyncio.sleep(0)
+        left = event.log
+        try:
+            while left:
+                self._lines(event, left[:_AT_ONCE])
+                left = left[_AT_ONCE:]
+                await asyncio.sleep(0)
+        finally:
+            # Whoever is cancelled leaves no event half written: nobody could go on there.
+            self._lines(event, left)
+            self._has_written(event)
+
+    def _lines(self, event: events.Log, lines: Sequence[events.LogLine]) -> None:
+        for line in lines:
+            self._piece(event.pod, event.container, line)
+
+    def _has_written(self, event: events.Log) -> None:
+        if event.mark is not None:
+            self.marks.setdefault(event.pod, {})[event.container] = event.mark
 
     def _say(self, event: events.Event) -> None:
         level = logging.WARNING if isinstance(event, _WARNINGS) else logging.INFO

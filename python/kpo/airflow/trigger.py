@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, NamedTuple
 
 from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
 from airflow.providers.cncf.kubernetes.triggers import pod as upstream
@@ -34,12 +34,23 @@ SETTLES = 5.0
 #: How long the task is looked for that is to be stopped, in seconds: it may be a newer try's by then.
 _HOLDS_FOR = 30.0
 
+#: How long it is tried to note how far the log was written, in seconds: a triggerer that is stopped is given ten.
+_NOTES_FOR = 5.0
+
 #: Ours to replace.
 _sleep = asyncio.sleep
 
 #: Stops under way. Airflow 3.3 cancels who waits for them again with each look at its database, about once a second, and a stop takes as long as the
 #: program's grace.
 _stops: set[asyncio.Future[None]] = set()
+
+
+class _Held(NamedTuple):
+    """The task that was followed when the trigger was cancelled, and what keeps it."""
+
+    task: kpo.Task
+    client: kpo.Client
+    opened: AsyncExitStack
 
 
 class KpoPodTrigger(BaseTrigger):
@@ -94,8 +105,11 @@ class KpoPodTrigger(BaseTrigger):
         self.trigger_kwargs = dict(trigger_kwargs or {})
         self.try_number = try_number
         self._has_ended = False
-        #: The task that was followed when the trigger was cancelled, and what keeps it.
-        self._held: tuple[kpo.Task, AsyncExitStack] | None = None
+        self._held: _Held | None = None
+        #: What was written of the logs.
+        self._written: _log.TaskLog | None = None
+        #: The UIDs of the pods that were seen, by name.
+        self._uids: dict[str, str] = {}
         self._stopping: asyncio.Future[None] | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -141,10 +155,10 @@ class KpoPodTrigger(BaseTrigger):
         return event | {"status": status}
 
     async def _follow(self) -> dict[str, Any]:
-        log = _log.TaskLog(self.log, prefix=self.prefix)
+        log = self._written = _log.TaskLog(self.log, prefix=self.prefix)
         async with AsyncExitStack() as opened:
             client = await opened.enter_async_context(_shared.client(self._key(), self._client))
-            task = _earlier.attach(self._known(), client, self.logs)
+            task = _earlier.attach(self._known(), client, self.logs, reader=self._reader())
             # Left as it is: the outcome is not taken here.
             opened.callback(task.close)
             await task.__aenter__()
@@ -156,18 +170,23 @@ class KpoPodTrigger(BaseTrigger):
                         await self._give_up(task, log)
             except asyncio.CancelledError:
                 # Whether by a user is told next, if at all: until then it is observed.
-                self._held = task, opened.pop_all()
+                self._held = _Held(task, client, opened.pop_all())
                 raise
         return _event.of(outcome, self._known(), is_late=is_late, more=self.trigger_kwargs)
 
     def _known(self) -> _earlier.Known:
         return _earlier.Known(self.task_name, self.namespace, self.nonce)
 
+    def _reader(self) -> str | None:
+        """The triggers of one try write one log, and each goes on where the one before has noted that it left. A log of another try begins anew."""
+        return None if self.try_number is None else f"try {self.try_number}"
+
     async def _outcome(self, task: kpo.Task, log: _log.TaskLog) -> kpo.Outcome:
         async for event in task:
             await log.tell_async(event)
             if isinstance(event, (events.Created, events.Adopted)):
                 self.pod = event.pod
+                self._uids[event.pod] = event.uid
             elif isinstance(event, events.OutcomeReady):
                 return event.outcome
         return await task
@@ -199,7 +218,7 @@ class KpoPodTrigger(BaseTrigger):
             if self._held is None:
                 await asyncio.wait_for(self._hold(), _HOLDS_FOR)
             if self._held is not None:
-                await self._cancel(self._held[0])
+                await self._cancel(self._held.task)
         except kpo.NotFoundError:
             # It is gone already.
             return
@@ -215,7 +234,7 @@ class KpoPodTrigger(BaseTrigger):
         except Exception:
             self.log.warning("[kpo] it is not known whether task %s was stopped: its pod stays", self.task_name)
             state = "deferred"
-        await (self._let_go() if state == "deferred" else self._stop())
+        await (self._leave() if state == "deferred" else self._stop())
 
     async def _hold(self) -> None:
         """Becomes the observer, where the trigger was cancelled before it was."""
@@ -226,7 +245,7 @@ class KpoPodTrigger(BaseTrigger):
             task = _earlier.attach(self._known(), client, [])
             opened.callback(task.close)
             await task.__aenter__()
-            self._held = task, opened.pop_all()
+            self._held = _Held(task, client, opened.pop_all())
 
     async def _cancel(self, task: kpo.Task) -> None:
         """As the observer that it is. One that was taken over only leaves by that."""
@@ -250,11 +269,34 @@ class KpoPodTrigger(BaseTrigger):
         if self._stopping is not None or (not _HAS_ON_KILL and self._is_stoppable()):
             await self._unbroken(self._stop_if_by_user)
         else:
+            await self._leave()
+
+    async def _leave(self) -> None:
+        """Another triggerer goes on."""
+        try:
+            await self._note_read()
+        finally:
             await self._let_go()
+
+    async def _note_read(self) -> None:
+        """For the log to go on there. Where that cannot be noted it begins anew."""
+        reader = self._reader()
+        if self._held is None or self._written is None or reader is None:
+            return
+        self._written.flush()
+        for pod, marks in self._written.marks.items():
+            if pod not in self._uids:
+                continue
+            try:
+                await self._held.client.note_read_async(
+                    pod, self._uids[pod], reader, marks, namespace=self.namespace, within=_NOTES_FOR
+                )
+            except Exception as error:
+                self.log.warning("[kpo] the log of pod %s may begin anew: %s", pod, _one_line(error))
 
     async def _let_go(self) -> None:
         if self._held is not None:
-            await self._held[1].aclose()
+            await self._held.opened.aclose()
             self._held = None
 
     async def get_task_state(self) -> Any:

@@ -1,11 +1,13 @@
 """Tasks whose program notes each start of it, writes numbered lines, waits half-way until it is told to go on, and writes the rest."""
 
 import os
-from typing import Any
+import time
+from pathlib import Path
+from typing import Any, NoReturn
 
 import pendulum
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator as Upstream
-from airflow.sdk import DAG
+from airflow.sdk import DAG, get_current_context
 from kubernetes.client import models as k8s
 
 from kpo.airflow import KubernetesPodOperator as Ours
@@ -21,12 +23,27 @@ awk 'BEGIN {{ for (i = {LINES // 2 + 1}; i <= {LINES}; i++) print "line " i }}'
 sleep 3
 """
 
+LEDGERS = Path(os.environ["KPO_REAL_LEDGERS"])
+
+
+class HandedOver(Ours):
+    """The worker of its first try has handed it over, and does not come to defer."""
+
+    def defer(self, **arguments: Any) -> NoReturn:
+        context = get_current_context()
+        if context["ti"].try_number == 1:
+            (LEDGERS / f"{context['run_id']}.handed-over").touch()
+            time.sleep(3600)
+        super().defer(**arguments)
+
+
 #: By the name of their DAG, what they say beside.
 VARIANTS: dict[str, dict[str, Any]] = {
     "kpo": {"cls": Ours},
     "kpo_idempotent": {"cls": Ours, "rerun": "idempotent"},
     "kpo_graceful": {"cls": Ours, "termination_grace_period": 120},
     "kpo_retried": {"cls": Ours, "retries": 1},
+    "kpo_handed_over": {"cls": HandedOver, "retries": 1},
     "kpo_heedless": {"cls": Ours, "termination_grace_period": 8, "before": "trap '' TERM"},
     "kpo_timed": {"cls": Ours},
     "upstream": {"cls": Upstream},
@@ -37,7 +54,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 def program(
     cls: type[Upstream], retries: int = 0, termination_grace_period: int = 1, before: str = "", **more: Any
 ) -> Upstream:
-    ledgers = k8s.V1HostPathVolumeSource(path=os.environ["KPO_REAL_LEDGERS"], type="Directory")
+    ledgers = k8s.V1HostPathVolumeSource(path=str(LEDGERS), type="Directory")
     return cls(
         task_id="test_task",
         name="program",
