@@ -43,7 +43,7 @@ const STAGES: &[Stage] = &[
         env: &[("KPO_KUBERNETES", "1.36.3")],
         fresh: true,
     },
-    Stage { name: "airflow", arguments: &["airflow-real", "cluster"], env: &[], fresh: true },
+    Stage { name: "airflow", arguments: &["airflow-real", "cluster"], env: LONG, fresh: true },
     Stage { name: "crowd", arguments: &["crowd"], env: &[], fresh: true },
     Stage { name: "wheels", arguments: &["wheels"], env: &[], fresh: false },
     Stage { name: "figures", arguments: &["bench", "--check"], env: &[], fresh: true },
