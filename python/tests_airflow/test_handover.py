@@ -119,6 +119,22 @@ def test_another_trys_log_begins_anew(tmp_path: Path) -> None:
         assert asyncio.run(one_after_another(lab)) == LINES
 
 
+def test_where_logs_are_kept_elsewhere_each_log_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow uploads nothing of a trigger that is stopped."""
+
+    async def one_after_another(lab: kpo.Lab) -> list[str]:
+        await heard(lab).leave_after(LINES[199])
+        go_on(tmp_path, "second", "end")
+        second = heard(lab)
+        await second.follow()
+        return second.lines()
+
+    monkeypatch.setenv("AIRFLOW__LOGGING__REMOTE_LOGGING", "True")
+    with in_parts(tmp_path) as lab:
+        assert asyncio.run(one_after_another(lab)) == LINES
+        assert all("kpo.rs/read" not in pod.metadata.annotations for pod in pods(lab))
+
+
 def test_one_that_cannot_note_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def refused(self: Any, *words: Any, **more: Any) -> None:
         raise kpo.ForbiddenError("pods may not be patched")

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
 from airflow.providers.cncf.kubernetes.triggers import pod as upstream
+from airflow.providers.common.compat.sdk import conf
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
@@ -178,8 +179,11 @@ class KpoPodTrigger(BaseTrigger):
         return _earlier.Known(self.task_name, self.namespace, self.nonce)
 
     def _reader(self) -> str | None:
-        """The triggers of one try write one log, and each goes on where the one before has noted that it left. A log of another try begins anew."""
-        return None if self.try_number is None else f"try {self.try_number}"
+        """The triggers of one try write one log, and each goes on where the one before has noted that it left. A log of another try begins anew. So does each
+        where logs are kept elsewhere: Airflow uploads the file of a trigger that ends, and not of one that is stopped (``TriggerRunnerSupervisor``)."""
+        if self.try_number is None or conf.getboolean("logging", "remote_logging", fallback=False):
+            return None
+        return f"try {self.try_number}"
 
     async def _outcome(self, task: kpo.Task, log: _log.TaskLog) -> kpo.Outcome:
         async for event in task:
