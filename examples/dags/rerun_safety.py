@@ -25,9 +25,9 @@ with DAG("rerun_safety", start_date=pendulum.datetime(2025, 1, 1), schedule=None
         task_id="until_commit", image="busybox", cmds=["sh", "-c", COMMITS], rerun="until-commit"
     )
 
-    # Never, and Airflow's retries do not bring it back either.
+    # One start at most: no rerun, and no retry. (Deferrable, since a worker that is drained costs a try.)
     never = KubernetesPodOperator(
-        task_id="never", image="busybox", cmds=["echo", "at most once"], rerun="never", strict=True, retries=2
+        task_id="never", image="busybox", cmds=["echo", "at most once"], rerun="never", retries=0, deferrable=True
     )
 
     careful >> idempotent >> until_commit >> never

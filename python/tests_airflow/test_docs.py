@@ -11,7 +11,14 @@ TEXT = (ROOT / "docs/airflow.md").read_text()
 
 def _sources() -> str:
     """What says something to users, a string that goes over several lines as one."""
-    places = [*ROOT.glob("python/kpo/airflow/*.py"), *ROOT.glob("crates/kpo*/src/**/*.rs"), ROOT / "docs/reasons.md"]
+    # What a reason's sentence may look like (`kpo_core::Reason`) is not what is said.
+    render = ROOT / "crates/kpo-cli/src/render"
+    places = [
+        *ROOT.glob("python/kpo/airflow/*.py"),
+        *render.rglob("*.rs"),
+        *render.rglob("*.snap"),
+        *ROOT.glob("crates/kpo-python/src/*.rs"),
+    ]
     return re.sub(r'"\n\s*f?"', "", "\n".join(path.read_text() for path in places))
 
 

@@ -135,6 +135,12 @@ impl Stage {
         tell_all()
     }
 
+    /// As one types it.
+    fn command(&self) -> String {
+        let env: String = self.env.iter().map(|(key, value)| format!("{key}={value} ")).collect();
+        format!("{env}cargo xtask {}", self.arguments.join(" "))
+    }
+
     /// Its line in the table of all.
     fn line(&self) -> String {
         match (self.said("commit "), self.said("`")) {
@@ -142,7 +148,7 @@ impl Stage {
                 let (command, took) = command.split_once("`: ").unwrap_or((&command, ""));
                 format!("| [{0}]({0}.md) | `{command}` | {took} | {commit} |\n", self.name)
             }
-            _ => format!("| {} | | never passed | |\n", self.name),
+            _ => format!("| {} | `{}` | no proof is kept yet | |\n", self.name, self.command()),
         }
     }
 
@@ -160,11 +166,10 @@ impl Stage {
 
     fn told(&self, commit: &str, seconds: u64, log: &str) -> Result<String, String> {
         let date = today()?;
-        let env: String = self.env.iter().map(|(key, value)| format!("{key}={value} ")).collect();
         Ok(format!(
-            "# {}\n\n`{env}cargo xtask {}`: passed in {seconds} s\n\ncommit {commit}, on {date}, on {}\n\n{}",
+            "# {}\n\n`{}`: passed in {seconds} s\n\ncommit {commit}, on {date}, on {}\n\n{}",
             self.name,
-            self.arguments.join(" "),
+            self.command(),
             machine(),
             counts(log)
         ))
@@ -172,7 +177,7 @@ impl Stage {
 
     /// How old what was proved is, in commits.
     fn age(&self) -> String {
-        let Some(commit) = self.proved() else { return format!("{:16} never passed", self.name) };
+        let Some(commit) = self.proved() else { return format!("{:16} no proof is kept yet", self.name) };
         let since = git(&["rev-list", "--count", &format!("{commit}..HEAD")]);
         let since = since.map_or_else(|_| "unknown to this clone".to_owned(), |count| format!("{count} commits ago"));
         format!("{:16} passed on {commit}, {since}", self.name)
@@ -185,7 +190,7 @@ fn tell_all() -> Result<(), String> {
     let before = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
     let head = before.split_once("\n| ").map_or(before.trim_end(), |(head, _)| head.trim_end());
     let lines: String = STAGES.iter().map(Stage::line).collect();
-    let table = format!("{head}\n\n| stage | command | | commit, day, machine |\n|---|---|---|---|\n{lines}");
+    let table = format!("{head}\n\n| stage | command | outcome | commit, day, machine |\n|---|---|---|---|\n{lines}");
     fs::write(&path, table).map_err(|error| format!("{path}: {error}"))
 }
 

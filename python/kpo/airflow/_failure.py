@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kpo.airflow import _pod, exceptions
+from kpo.airflow import _pod, _words, exceptions
 
 if TYPE_CHECKING:
     from kubernetes.client.models.v1_pod import V1Pod
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def of(operator: KubernetesPodOperator, outcome: kpo.Outcome, remote_pod: V1Pod | None) -> AirflowException:
     """Args: remote_pod: as it was seen last. None: it is not shown."""
-    lines = [outcome.message]
+    lines = [_words.of_operator(outcome.message)]
     if operator._current is not None:
         lines.append(f"Pod {operator._current} returned a failure.")
     if operator.log_pod_spec_on_failure and remote_pod is not None:

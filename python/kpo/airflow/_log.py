@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from airflow.providers.cncf.kubernetes.utils import pod_manager as upstream
 
 from kpo import events
+from kpo.airflow import _words
 
 #: A line that is longer is written in pieces.
 _LONGEST = 1 << 20
@@ -110,7 +111,7 @@ class TaskLog:
             # Who asked for it has said so.
             return
         for line in "\n".join(event.lines).splitlines():
-            self._log.log(level, "[kpo] %s", line.strip())
+            self._log.log(level, "[kpo] %s", _words.of_operator(line.strip()))
         if isinstance(event, events.ResultLimit):
             self._log.info("[kpo] a result of at most %d bytes can leave this pod", event.bytes)
 
