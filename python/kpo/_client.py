@@ -13,7 +13,7 @@ from kpo import _kpo, _wait
 from kpo.errors import InputError
 
 if TYPE_CHECKING:
-    from kpo.events import Mark
+    from kpo.events import Cursor
 
 #: A bearer token, or a callable that gives one: asked before the first request, and again after each 401, from any thread.
 Token = str | Callable[[], str]
@@ -179,7 +179,7 @@ class Client:
         pod: str,
         uid: str,
         reader: str,
-        marks: Mapping[str, Mark],
+        cursors: Mapping[str, Cursor],
         *,
         namespace: str | None = None,
         within: float = 10.0,
@@ -189,19 +189,19 @@ class Client:
 
         Args:
             reader: whatever tells readers apart. A pod holds the note of one.
-            marks: by container: ``events.Log.mark`` of the last lines that were handled.
+            cursors: by container, of all of them: ``events.Log.cursor`` of the last lines that were handled. They take the place of what was noted before.
             within: how long it is tried, in seconds.
         """
         native = self._open()
         place = namespace or self._namespace or native.namespace
-        _wait.done(native.note_read(place, pod, uid, reader, dict(marks), within))
+        _wait.done(native.note_read(place, pod, uid, reader, dict(cursors), within))
 
     async def note_read_async(
         self,
         pod: str,
         uid: str,
         reader: str,
-        marks: Mapping[str, Mark],
+        cursors: Mapping[str, Cursor],
         *,
         namespace: str | None = None,
         within: float = 10.0,
@@ -209,7 +209,7 @@ class Client:
         """The same, for an event loop."""
         native = await self._open_async()
         place = namespace or self._namespace or native.namespace
-        await _wait.done_async(native.note_read(place, pod, uid, reader, dict(marks), within))
+        await _wait.done_async(native.note_read(place, pod, uid, reader, dict(cursors), within))
 
     def close(self) -> None:
         """Ends the connection; used again, it is made anew. Tasks under way keep what they need of it."""

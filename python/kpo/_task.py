@@ -431,7 +431,7 @@ def attach(
     over: bool = False,
     reader: str | None = None,
 ) -> Task:
-    """Goes on with a task that was left, or whose process is gone: its log comes from the start.
+    """Goes on with a task that was left, or whose process is gone: its log comes from the start, unless ``reader`` is given.
 
     Args:
         take_over: whether this process becomes the task's observer, which makes the next attempt where one is due, and cleans up. Else it only

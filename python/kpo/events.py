@@ -285,7 +285,7 @@ class Crashed(Event):
 
 
 #: How far a log was read: its last line's time in nanoseconds since 1970, how many lines of that time there were, and a checksum of it.
-Mark = tuple[int, int, int]
+Cursor = tuple[int, int, int]
 
 
 class LogLine(NamedTuple):
@@ -322,7 +322,7 @@ class Log(Event):
     #: In order, each once. No repr shows what they say.
     log: tuple[LogLine, ...] = field(repr=False)
     #: How far the log was read with these: ``Client.note_read`` takes it.
-    mark: Mark | None = None
+    cursor: Cursor | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -393,7 +393,7 @@ BY_NAME: Final[dict[str, type[Event]]] = {
     "logTrouble": LogTrouble,
 }
 
-_Lines = tuple[int, str, str, list[tuple[int, bytes, bool, bool]], Mark | None]
+_Lines = tuple[int, str, str, list[tuple[int, bytes, bool, bool]], Cursor | None]
 
 
 def decode(item: str | _Lines) -> Event:
@@ -414,5 +414,5 @@ def decode(item: str | _Lines) -> Event:
 _line: Callable[[Iterable[Any]], LogLine] = LogLine._make
 
 
-def _log(at: int, pod: str, container: str, lines: list[tuple[int, bytes, bool, bool]], mark: Mark | None) -> Log:
-    return Log(at=_decode.time_of_ns(at), pod=pod, container=container, log=tuple(map(_line, lines)), mark=mark)
+def _log(at: int, pod: str, container: str, lines: list[tuple[int, bytes, bool, bool]], cursor: Cursor | None) -> Log:
+    return Log(at=_decode.time_of_ns(at), pod=pod, container=container, log=tuple(map(_line, lines)), cursor=cursor)

@@ -17,6 +17,13 @@ from kpo import events
 from kpo.airflow._log import TaskLog
 from kpo.airflow.trigger import KpoPodTrigger
 
+
+@pytest.fixture(autouse=True)
+def shared_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__KPO__SHARED_LOGS", "True")
+    monkeypatch.setattr("kpo.airflow.trigger._HAS_ON_KILL", True)
+
+
 LINES = [f"line {number}" for number in range(1, 401)]
 
 
@@ -119,8 +126,11 @@ def test_another_trys_log_begins_anew(tmp_path: Path) -> None:
         assert asyncio.run(one_after_another(lab)) == LINES
 
 
-def test_where_logs_are_kept_elsewhere_each_log_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Airflow uploads nothing of a trigger that is stopped."""
+@pytest.mark.parametrize("is_airflow_3", [True, False])
+def test_where_logs_are_not_kept_together_each_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_airflow_3: bool
+) -> None:
+    """Airflow shows the file of the current triggerer; before 3.3 nothing of this is done."""
 
     async def one_after_another(lab: kpo.Lab) -> list[str]:
         await heard(lab).leave_after(LINES[199])
@@ -129,10 +139,41 @@ def test_where_logs_are_kept_elsewhere_each_log_is_whole(tmp_path: Path, monkeyp
         await second.follow()
         return second.lines()
 
-    monkeypatch.setenv("AIRFLOW__LOGGING__REMOTE_LOGGING", "True")
+    monkeypatch.setattr("kpo.airflow.trigger._HAS_ON_KILL", is_airflow_3)
+    monkeypatch.setenv("AIRFLOW__KPO__SHARED_LOGS", str(not is_airflow_3))
     with in_parts(tmp_path) as lab:
         assert asyncio.run(one_after_another(lab)) == LINES
         assert all("kpo.rs/read" not in pod.metadata.annotations for pod in pods(lab))
+
+
+def test_a_user_who_stops_a_task_has_nothing_noted(tmp_path: Path) -> None:
+    """With ``cancels=False`` the pod stays; who goes on with it writes another log."""
+
+    async def stopped(lab: kpo.Lab) -> None:
+        first = heard(lab, cancels=False)
+        running = asyncio.ensure_future(first.follow())
+        await asyncio.to_thread(wait_until, lambda: LINES[199] in first.lines())
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        await first.on_kill()
+        await first.cleanup()
+
+    with in_parts(tmp_path) as lab:
+        asyncio.run(stopped(lab))
+        assert all("kpo.rs/read" not in pod.metadata.annotations for pod in pods(lab))
+
+
+def test_a_pod_of_the_same_name_has_a_log_of_its_own() -> None:
+    of = KpoPodTrigger(task="juice", namespace="default", pod="juice")
+    log: Any = TaskLog(SimpleNamespace())
+    found: Any = SimpleNamespace(pod="juice", uid="first")
+    of._at_attempt(found, log)
+    log.cursors["juice"] = {"base": (1, 1, 1)}
+    of._at_attempt(found, log)
+    assert log.cursors == {"juice": {"base": (1, 1, 1)}}
+    of._at_attempt(SimpleNamespace(pod="juice", uid="second"), log)  # type: ignore[arg-type]
+    assert log.cursors == {}
 
 
 def test_one_that_cannot_note_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +183,7 @@ def test_one_that_cannot_note_it_says_so(tmp_path: Path, monkeypatch: pytest.Mon
     async def one_after_another(lab: kpo.Lab) -> list[str]:
         first, second = heard(lab), heard(lab)
         await first.leave_after(LINES[199])
-        assert first.warned == ["[kpo] the log of pod juice-1 may begin anew: pods may not be patched"]
+        assert first.warned == ["[kpo] the log of juice may begin anew: pods may not be patched"]
         go_on(tmp_path, "second", "end")
         await second.follow()
         return second.lines()
@@ -157,7 +198,7 @@ def test_one_that_is_stopped_within_a_burst_writes_it_whole() -> None:
     said: list[str] = []
     log: Any = SimpleNamespace(log=lambda level, text, *words: said.append(text % words))
     lines = tuple(events.LogLine(0, line.encode(), False, False) for line in LINES)
-    burst = events.Log(at=None, lines=(), pod="juice-1", container="base", log=lines, mark=(0, 400, 7))  # type: ignore[arg-type]
+    burst = events.Log(at=None, lines=(), pod="juice-1", container="base", log=lines, cursor=(0, 400, 7))  # type: ignore[arg-type]
 
     async def stopped() -> TaskLog:
         written = TaskLog(log, prefix=False)
@@ -171,4 +212,4 @@ def test_one_that_is_stopped_within_a_burst_writes_it_whole() -> None:
 
     written = asyncio.run(stopped())
     assert said == LINES
-    assert written.marks == {"juice-1": {"base": (0, 400, 7)}}
+    assert written.cursors == {"juice-1": {"base": (0, 400, 7)}}

@@ -137,6 +137,8 @@ class Installation:
             "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": 30,
             "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": 2,
             "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": 15,
+            # All of them write to one folder, which the API server reads.
+            "KPO__SHARED_LOGS": True,
             # Nobody changes them.
             "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 3600,
             "USAGE_DATA_COLLECTION__ENABLED": False,
@@ -217,9 +219,11 @@ class Installation:
         try:
             self.start(name)
             yield
-        finally:
             for process in processes_of({main.pid}):
                 process.signal(signal.SIGCONT)
+        except BaseException:
+            self.kill(f"silent {name}")
+            raise
 
     @contextlib.contextmanager
     def paused(self, name: str) -> Iterator[None]:

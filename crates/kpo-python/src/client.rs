@@ -6,7 +6,7 @@ use crate::job::Job;
 use kpo::KubernetesHook;
 use kpo::driver;
 use kpo::hook::{ConnectOptions, Source, TokenCallback};
-use kpo::logs::{LogMark, Reading};
+use kpo::logs::{LogCursor, LogNote};
 use kpo::request::Call;
 use kpo::watch::{Watch, WatchOptions};
 use pyo3::prelude::*;
@@ -142,14 +142,14 @@ impl Client {
         name: String,
         uid: String,
         reader: String,
-        marks: BTreeMap<String, (i64, u32, u32)>,
+        cursors: BTreeMap<String, (i64, u32, u32)>,
         within: f64,
     ) -> PyResult<Job> {
         let open = self.open()?;
-        let logs = marks.into_iter().map(|(container, mark)| (container, LogMark::from(mark))).collect();
+        let logs = cursors.into_iter().map(|(container, cursor)| (container, LogCursor::from(cursor))).collect();
         let noting = async move {
-            let (reading, call) = (Reading { reader, logs }, Call::within(crate::job::span(within)));
-            open.hook.pods(&namespace).note_read(&name, &uid, &reading, call).await.map_err(Error::from)?;
+            let (note, call) = (LogNote { reader, logs }, Call::within(crate::job::span(within)));
+            open.hook.pods(&namespace).note_read(&name, &uid, &note, call).await.map_err(Error::from)?;
             Ok(())
         };
         Ok(Job::start(self.open()?.engine, noting, |py, ()| Ok(py.None())))

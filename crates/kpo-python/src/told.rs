@@ -61,8 +61,8 @@ impl Item {
                     (line.time.0, PyBytes::new(py, line.bytes), line.continues, line.partial).into_pyobject(py)
                 };
                 let lines = batch.iter().map(line).collect::<PyResult<Vec<_>>>()?;
-                let mark = batch.mark().map(<(i64, u32, u32)>::from);
-                Ok((at.0, &*pod, &*container, PyList::new(py, lines)?, mark).into_pyobject(py)?.into_any().unbind())
+                let cursor = batch.cursor().map(<(i64, u32, u32)>::from);
+                Ok((at.0, &*pod, &*container, PyList::new(py, lines)?, cursor).into_pyobject(py)?.into_any().unbind())
             }
         }
     }

@@ -65,7 +65,7 @@ class TaskLog:
         #: Pieces of lines that have not ended, by pod and container.
         self._pieces: dict[tuple[str, str], bytes] = {}
         #: How far each log was written, by pod and container.
-        self.marks: dict[str, dict[str, events.Mark]] = {}
+        self.cursors: dict[str, dict[str, events.Cursor]] = {}
 
     def tell(self, event: events.Event) -> None:
         if isinstance(event, events.Log):
@@ -98,8 +98,8 @@ class TaskLog:
             self._piece(event.pod, event.container, line)
 
     def _has_written(self, event: events.Log) -> None:
-        if event.mark is not None:
-            self.marks.setdefault(event.pod, {})[event.container] = event.mark
+        if event.cursor is not None:
+            self.cursors.setdefault(event.pod, {})[event.container] = event.cursor
 
     def _say(self, event: events.Event) -> None:
         level = logging.WARNING if isinstance(event, _WARNINGS) else logging.INFO

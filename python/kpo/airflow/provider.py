@@ -20,7 +20,7 @@ def get_provider_info() -> dict[str, Any]:
         "config": {
             "kpo": {
                 "description": "kpo: tasks run as pods that are not lost.",
-                "options": {"adopt": _ADOPT},
+                "options": {"adopt": _ADOPT, "shared_logs": _SHARED_LOGS},
             }
         },
     }
@@ -33,4 +33,13 @@ _ADOPT = {
     "type": "string",
     "example": "audit",
     "default": "",
+}
+
+_SHARED_LOGS = {
+    "description": "Whether all components keep their logs in one place, which the API server reads: then the log of a deferred task goes on where a "
+    "triggerer that was stopped has left it. Else it begins anew with the next triggerer.",
+    "version_added": "0.1.0",
+    "type": "boolean",
+    "example": "True",
+    "default": "False",
 }

@@ -38,6 +38,9 @@ _HOLDS_FOR = 30.0
 #: How long it is tried to note how far the log was written, in seconds: a triggerer that is stopped is given ten.
 _NOTES_FOR = 5.0
 
+#: How long what was written may take to be read, in seconds.
+_DRAINS = 0.5
+
 #: Ours to replace.
 _sleep = asyncio.sleep
 
@@ -111,6 +114,8 @@ class KpoPodTrigger(BaseTrigger):
         self._written: _log.TaskLog | None = None
         #: The UIDs of the pods that were seen, by name.
         self._uids: dict[str, str] = {}
+        #: Whether the task is this trigger's to go on with: nobody has taken it over, and no user has stopped it.
+        self._is_ours = True
         self._stopping: asyncio.Future[None] | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -179,21 +184,29 @@ class KpoPodTrigger(BaseTrigger):
         return _earlier.Known(self.task_name, self.namespace, self.nonce)
 
     def _reader(self) -> str | None:
-        """The triggers of one try write one log, and each goes on where the one before has noted that it left. A log of another try begins anew. So does each
-        where logs are kept elsewhere: Airflow uploads the file of a trigger that ends, and not of one that is stopped (``TriggerRunnerSupervisor``)."""
-        if self.try_number is None or conf.getboolean("logging", "remote_logging", fallback=False):
-            return None
-        return f"try {self.try_number}"
+        """Whose log this goes on with, where logs are kept together: the triggers of one try write one, and each goes on where the one before has noted that
+        it left. Else it begins anew: what a stopped triggerer has written is shown to nobody (Airflow shows the file of the task's current one), and
+        uploaded to no remote log. Airflow 2 loses what triggers write while it stops."""
+        keeps = _HAS_ON_KILL and conf.getboolean("kpo", "shared_logs", fallback=False)
+        return f"try {self.try_number}" if keeps and self.try_number is not None else None
 
     async def _outcome(self, task: kpo.Task, log: _log.TaskLog) -> kpo.Outcome:
         async for event in task:
             await log.tell_async(event)
             if isinstance(event, (events.Created, events.Adopted)):
-                self.pod = event.pod
-                self._uids[event.pod] = event.uid
+                self._at_attempt(event, log)
+            elif isinstance(event, events.TakenOver):
+                self._is_ours = False
             elif isinstance(event, events.OutcomeReady):
                 return event.outcome
         return await task
+
+    def _at_attempt(self, event: events.Created | events.Adopted, log: _log.TaskLog) -> None:
+        self.pod = event.pod
+        if self._uids.get(event.pod) != event.uid:
+            # A pod of the same name as one before.
+            log.cursors.pop(event.pod, None)
+            self._uids[event.pod] = event.uid
 
     async def _give_up(self, task: kpo.Task, log: _log.TaskLog) -> None:
         """A task whose time is up has no result to wait for, and Airflow 2 does not resume it: what is left of it goes now."""
@@ -203,6 +216,7 @@ class KpoPodTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """A user has stopped the task while it was deferred (Airflow 3.3 and later). The pod of a newer try, which has taken it over, stays."""
+        self._is_ours = False
         if self._is_stoppable():
             await self._unbroken(self._stop)
 
@@ -285,18 +299,22 @@ class KpoPodTrigger(BaseTrigger):
     async def _note_read(self) -> None:
         """For the log to go on there. Where that cannot be noted it begins anew."""
         reader = self._reader()
-        if self._held is None or self._written is None or reader is None:
+        if self._held is None or self._written is None or reader is None or not self._is_ours:
             return
         self._written.flush()
-        for pod, marks in self._written.marks.items():
-            if pod not in self._uids:
-                continue
-            try:
-                await self._held.client.note_read_async(
-                    pod, self._uids[pod], reader, marks, namespace=self.namespace, within=_NOTES_FOR
-                )
-            except Exception as error:
-                self.log.warning("[kpo] the log of pod %s may begin anew: %s", pod, _one_line(error))
+        notes = [self._note(self._held.client, reader, pod) for pod in self._written.cursors]
+        try:
+            await asyncio.wait_for(asyncio.gather(*notes), _NOTES_FOR)
+        except Exception as error:
+            self.log.warning("[kpo] the log of %s may begin anew: %s", self.task_name, _one_line(error))
+        # The supervisor reads what was written as long as this process lives.
+        await _sleep(_DRAINS)
+
+    async def _note(self, client: kpo.Client, reader: str, pod: str) -> None:
+        assert self._written is not None
+        uid, cursors = self._uids.get(pod), self._written.cursors[pod]
+        if uid is not None:
+            await client.note_read_async(pod, uid, reader, cursors, namespace=self.namespace, within=_NOTES_FOR)
 
     async def _let_go(self) -> None:
         if self._held is not None:

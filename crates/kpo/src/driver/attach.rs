@@ -6,7 +6,7 @@ use super::{Running, TaskRequest, start, sweeper};
 use crate::body::{self, Template};
 use crate::hook::KubernetesHook;
 use crate::identity;
-use crate::logs::Reading;
+use crate::logs::LogNote;
 use crate::manager::PodManager;
 use crate::request::{Call, RequestError};
 use crate::result;
@@ -135,8 +135,8 @@ pub async fn attach_beside(
 fn read_by(reader: &str, found: &[Value]) -> Read {
     let of_pod = |pod: &Value| {
         let uid = pod["metadata"]["uid"].as_str()?.to_owned();
-        let logs = Reading::of(pod, reader)?.logs;
-        Some(logs.into_iter().map(move |(container, mark)| ((uid.clone(), container), mark)))
+        let logs = LogNote::of(pod, reader)?.logs;
+        Some(logs.into_iter().map(move |(container, cursor)| ((uid.clone(), container), cursor)))
     };
     found.iter().filter_map(of_pod).flatten().collect()
 }

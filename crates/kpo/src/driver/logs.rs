@@ -2,7 +2,7 @@
 
 use super::clock::Clock;
 use super::{Event, What};
-use crate::logs::{LogEvent, LogMark, LogOptions, LogStream, LogTarget, Waiting};
+use crate::logs::{LogCursor, LogEvent, LogOptions, LogStream, LogTarget, Waiting};
 use crate::manager::PodManager;
 use futures::future::BoxFuture;
 use kpo_core::Reply;
@@ -29,7 +29,7 @@ pub(super) struct OnItsWay {
 }
 
 /// How far the logs of a task's pods were read before, by UID and container.
-pub(super) type Read = BTreeMap<(String, String), LogMark>;
+pub(super) type Read = BTreeMap<(String, String), LogCursor>;
 
 /// The logs under way.
 pub(super) struct Logs {

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use kpo_core::Time;
 use memchr::{memchr, memchr_iter};
 
-use super::mark::LogMark;
+use super::cursor::LogCursor;
 use super::stamp::Stamps;
 
 /// A line that is longer is handed on in pieces of this size, or up to three bytes less: where its bytes are UTF-8, no character is cut.
@@ -43,17 +43,17 @@ struct Span {
 pub struct LogBatch {
     data: Bytes,
     spans: Arc<Vec<Span>>,
-    mark: Option<LogMark>,
+    cursor: Option<LogCursor>,
 }
 
 impl LogBatch {
     /// How far its log was read with it. `None`: no stream has handed it out.
-    pub fn mark(&self) -> Option<LogMark> {
-        self.mark
+    pub fn cursor(&self) -> Option<LogCursor> {
+        self.cursor
     }
 
-    pub(super) fn up_to(self, mark: Option<LogMark>) -> Self {
-        Self { mark, ..self }
+    pub(super) fn up_to(self, cursor: Option<LogCursor>) -> Self {
+        Self { cursor, ..self }
     }
 
     /// The lines, in order.
@@ -83,14 +83,14 @@ impl LogBatch {
 
     /// The lines before this one.
     pub(super) fn head(&self, index: usize) -> Self {
-        Self { data: self.data.clone(), spans: Arc::new(self.spans[..index].to_vec()), mark: None }
+        Self { data: self.data.clone(), spans: Arc::new(self.spans[..index].to_vec()), cursor: None }
     }
 
     /// The lines from this one on.
     pub(super) fn tail(&self, index: usize) -> Self {
         match index {
             0 => self.clone(),
-            _ => Self { data: self.data.clone(), spans: Arc::new(self.spans[index..].to_vec()), mark: None },
+            _ => Self { data: self.data.clone(), spans: Arc::new(self.spans[index..].to_vec()), cursor: None },
         }
     }
 }
@@ -161,7 +161,7 @@ impl Splitter {
         }
         self.carry.extend_from_slice(&chunk[start..]);
         if !spans.is_empty() {
-            split.batches.push(LogBatch { data: chunk, spans: Arc::new(spans), mark: None });
+            split.batches.push(LogBatch { data: chunk, spans: Arc::new(spans), cursor: None });
         }
         self.shed(split);
     }
@@ -192,7 +192,7 @@ impl Splitter {
         let mut spans = Vec::new();
         self.line(&data, 0, open, &mut spans, split);
         if !spans.is_empty() {
-            split.batches.push(LogBatch { data, spans: Arc::new(spans), mark: None });
+            split.batches.push(LogBatch { data, spans: Arc::new(spans), cursor: None });
         }
     }
 
@@ -210,7 +210,7 @@ impl Splitter {
             let data = self.carry.split_to(skip + piece_of(&self.carry[skip..])).freeze();
             let spans = Arc::new(vec![span(time, skip, data.len(), continues, true)]);
             self.within = Some(time);
-            split.batches.push(LogBatch { data, spans, mark: None });
+            split.batches.push(LogBatch { data, spans, cursor: None });
         }
     }
 }

@@ -303,7 +303,8 @@ impl Follower {
             && (self.size < ONE_FILE || !self.splitter.is_within_a_line() && self.ends_as_seen().await)
     }
 
-    /// Whether the log ends with the lines that were seen last: a few of them, where all of its last second may be 10 MiB.
+    /// Whether the log ends with the lines that were seen last: a few of them, where all of its last second may be 10 MiB. (An entry that the runtime
+    /// was killed in the midst of writing is not among the last lines: `FindTailLineStartIndex` counts line feeds.)
     async fn ends_as_seen(&self) -> bool {
         let request = self.request(false).query("tailLines", TAIL);
         let Ok(mut body) = self.requests.open_once(&request, Some(CHUNK)).await else { return false };
@@ -509,7 +510,7 @@ impl Follower {
 
     async fn send_on(&mut self, batch: LogBatch) -> Result<(), Over> {
         self.seen.add(&batch);
-        let batch = batch.up_to(self.seen.mark());
+        let batch = batch.up_to(self.seen.cursor());
         (self.failures, self.progress_at) = (0, Instant::now());
         let size = u32::try_from(batch.size()).unwrap_or(ROOM).min(ROOM);
         let room = Arc::clone(&self.room).acquire_many_owned(size).await.expect("it is never closed");

@@ -20,8 +20,8 @@
 //!   container's first byte.
 
 mod batch;
+mod cursor;
 mod follow;
-mod mark;
 mod pace;
 mod replay;
 mod stamp;
@@ -40,8 +40,8 @@ use tokio::{
 use crate::request::{ApiFailure, Backoff, Requests};
 
 pub use batch::{LogBatch, LogLine, PIECE};
+pub use cursor::{LogCursor, LogNote};
 use follow::Follower;
-pub use mark::{LogMark, Reading};
 
 /// Whose log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ pub struct LogOptions {
     pub since: Option<Time>,
     /// Only lines behind this one, which somebody else has seen. If it is not there any more there is a gap, and all that the node still holds
     /// from its time on. `None`: from the beginning.
-    pub after: Option<LogMark>,
+    pub after: Option<LogCursor>,
     /// See [`Reread`]. Default `InDoubt`.
     pub reread: Reread,
     /// Whether the name goes from one pod to the next: then it is looked after the first follow was opened, too, whose log it is. Default: no;
@@ -152,7 +152,7 @@ pub enum GapCause {
     PodGone(Option<String>),
     /// The kubelet no longer has the container's log; its words.
     ContainerGone(String),
-    /// Reading the log is forbidden; the API server's words.
+    /// LogNote the log is forbidden; the API server's words.
     Forbidden(String),
     /// The API server, or the node behind it, did not hand out the rest in time; the last failure.
     Unreadable(String),

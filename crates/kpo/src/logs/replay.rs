@@ -6,14 +6,14 @@
 //! before a line that was seen was seen as well. If the last line seen does not come again, the file is another one.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     time::Duration,
 };
 
 use kpo_core::Time;
 
 use super::batch::{LogBatch, LogLine};
-use super::mark::{self, LogMark};
+use super::cursor::{self, LogCursor};
 
 /// Bytes of log that are kept to know lines again (and the batch that exceeds them).
 const KEPT: usize = 64 << 10;
@@ -32,14 +32,14 @@ pub(super) struct Seen {
     last: Option<Time>,
     latest: Option<Time>,
     /// The last line, for others; at first, what another has seen.
-    mark: Option<LogMark>,
+    cursor: Option<LogCursor>,
 }
 
 impl Seen {
     /// What a reader has seen that has come so far.
-    pub(super) fn up_to(mark: LogMark) -> Self {
-        let (time, floor) = (Some(mark.time), Some((mark.time, u64::from(mark.lines))));
-        Self { floor, last: time, latest: time, mark: Some(mark), ..Self::default() }
+    pub(super) fn up_to(cursor: LogCursor) -> Self {
+        let (time, floor) = (Some(cursor.time), Some((cursor.time, u64::from(cursor.lines))));
+        Self { floor, last: time, latest: time, cursor: Some(cursor), ..Self::default() }
     }
 
     /// Time of the last line that was handed on.
@@ -48,8 +48,8 @@ impl Seen {
     }
 
     /// How far that is.
-    pub(super) fn mark(&self) -> Option<LogMark> {
-        self.mark
+    pub(super) fn cursor(&self) -> Option<LogCursor> {
+        self.cursor
     }
 
     /// From which second on a second reading must ask to miss nothing; `None`: from the beginning.
@@ -62,7 +62,7 @@ impl Seen {
     pub(super) fn add(&mut self, batch: &LogBatch) {
         let Some(last) = batch.iter().next_back() else { return };
         self.last = Some(last.time);
-        self.mark = LogMark::after(batch, self.mark);
+        self.cursor = LogCursor::after(batch, self.cursor);
         self.latest = batch.iter().map(|line| line.time).max().max(self.latest);
         self.size += batch.size();
         self.batches.push_back(batch.clone());
@@ -81,18 +81,18 @@ impl Seen {
         };
     }
 
-    /// Whether these are the last lines that were handed on. Where they are all alike that is not known: there may be more of them.
+    /// Whether these are the last lines that were handed on. Where one stands among them twice that is not known: there may be more of them.
     pub(super) fn ends_with(&self, tail: &[LogBatch]) -> bool {
         let mut seen = self.batches.iter().rev().flat_map(|batch| batch.iter().rev()).map(|line| key(&line));
         let tail: Vec<Key> = tail.iter().flat_map(LogBatch::iter).map(|line| key(&line)).collect();
-        let are_alike = tail.len() > 1 && tail.iter().all(|key| *key == tail[0]);
-        !tail.is_empty() && !are_alike && tail.iter().rev().all(|key| seen.next() == Some(*key))
+        let is_each_another = tail.iter().collect::<HashSet<_>>().len() == tail.len();
+        !tail.is_empty() && is_each_another && tail.iter().rev().all(|key| seen.next() == Some(*key))
     }
 
     /// What a second reading has to be compared with; `None` if nothing was seen.
     pub(super) fn replay(&self) -> Option<Replay> {
         let Some(last) = self.batches.back().and_then(|batch| batch.iter().next_back().map(|line| key(&line))) else {
-            return self.mark.map(Replay::up_to);
+            return self.cursor.map(Replay::up_to);
         };
         let mut remaining = HashMap::new();
         for line in self.batches.iter().flat_map(LogBatch::iter) {
@@ -108,7 +108,7 @@ const NANOS: i64 = 1_000_000_000;
 type Key = (Time, u32);
 
 fn key(line: &LogLine<'_>) -> Key {
-    (line.time, mark::checksum(line.bytes, line.continues))
+    (line.time, cursor::checksum(line.bytes, line.continues))
 }
 
 /// A second reading, until it has reached what was seen last.
@@ -145,12 +145,12 @@ enum Fate {
 }
 
 impl Replay {
-    /// What stands before the marked line is old: only that one is known.
-    fn up_to(mark: LogMark) -> Self {
-        let last = (mark.time, mark.checksum);
-        let before = u64::from(mark.lines.saturating_sub(1));
-        let (remaining, floor) = (HashMap::from([(last, 1)]), Some((mark.time, before)));
-        Self { remaining, last, floor, horizon: mark.time + DISORDER, held: Vec::new() }
+    /// What stands before that line is old: only that one is known.
+    fn up_to(cursor: LogCursor) -> Self {
+        let last = (cursor.time, cursor.checksum);
+        let before = u64::from(cursor.lines.saturating_sub(1));
+        let (remaining, floor) = (HashMap::from([(last, 1)]), Some((cursor.time, before)));
+        Self { remaining, last, floor, horizon: cursor.time + DISORDER, held: Vec::new() }
     }
 
     /// Takes the next batch. After `Here` or `Torn` the replay is over; `held` and, from `Torn` on, this very batch's lines that are new
@@ -183,7 +183,7 @@ impl Replay {
     fn fate(&mut self, line: &LogLine<'_>) -> Fate {
         let key = key(line);
         if let Some((floor, count)) = &mut self.floor {
-            if line.time < *floor {
+            if line.time < *floor && !self.remaining.contains_key(&key) {
                 return Fate::Old;
             }
             if line.time == *floor && *count > 0 {

@@ -6,7 +6,7 @@ use kpo_core::marks;
 use serde_json::{Value, json};
 
 use super::PodManager;
-use crate::logs::Reading;
+use crate::logs::LogNote;
 use crate::request::{ApiFailure, ApiRequest, ApiStatus, Call, RequestError};
 
 /// What a write is bound to. A pod of that name with another UID is another pod: the write then finds nothing.
@@ -161,14 +161,8 @@ impl PodManager {
     ///
     /// # Errors
     /// Any failure but a vanished pod and a conflict.
-    pub async fn note_read(
-        &self,
-        name: &str,
-        uid: &str,
-        reading: &Reading,
-        call: Call,
-    ) -> Result<Written, RequestError> {
-        let noted = json!(reading).to_string();
+    pub async fn note_read(&self, name: &str, uid: &str, note: &LogNote, call: Call) -> Result<Written, RequestError> {
+        let noted = json!(note).to_string();
         let patch = json!({"metadata": {"annotations": {marks::READ: noted}}});
         self.patch(name, &Precondition::uid(uid), patch, call).await
     }

@@ -1,6 +1,6 @@
 //! Logs against a node that keeps a log file, filters it as the kubelet does, and breaks off where it is told to.
 
-mod marks;
+mod cursors;
 mod tails;
 
 use std::{

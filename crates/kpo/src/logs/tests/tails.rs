@@ -47,6 +47,14 @@ async fn one_that_ends_in_like_lines_is_counted() {
     assert_eq!(asked, [peek(), format!("20 {READ}{SINCE}")]);
 }
 
+/// A runtime that stamps what it has read at once with one time.
+#[tokio::test(start_paused = true)]
+async fn one_that_ends_in_lines_that_come_again_is_counted() {
+    let (said, asked) = after_the_follow(long(&["a", "b"].repeat(7)), 712, Plan::Whole).await;
+    assert_eq!(said, ["a", "b", "end"]);
+    assert_eq!(asked, [peek(), format!("20 {READ}{SINCE}")]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_whose_end_cannot_be_read_at_once_is_read_again() {
     let failures =

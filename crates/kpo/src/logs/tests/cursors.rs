@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// After so many lines of a log: its mark, and those that come then.
-async fn left_after(node: &Node, lines: usize) -> LogMark {
+/// After so many lines of a log: its cursor, and those that come then.
+async fn left_after(node: &Node, lines: usize) -> LogCursor {
     let mut log = node.start(options());
     let mut got = 0;
     while let Some(event) = log.next().await {
@@ -11,23 +11,23 @@ async fn left_after(node: &Node, lines: usize) -> LogMark {
             got += batch.len();
             if got >= lines {
                 assert_eq!(got, lines, "a chunk holds one line");
-                return batch.mark().expect("a stream has handed it out");
+                return batch.cursor().expect("a stream has handed it out");
             }
         }
     }
     panic!("it has no {lines} lines");
 }
 
-fn from(mark: LogMark) -> LogOptions {
-    LogOptions { after: Some(mark), ..options() }
+fn from(cursor: LogCursor) -> LogOptions {
+    LogOptions { after: Some(cursor), ..options() }
 }
 
 #[tokio::test(start_paused = true)]
 async fn another_reader_goes_on_behind_the_last_line() {
     let node = Node::new(entries(&[(1, "a"), (7, "b"), (8, "c")]), [Plan::Hang(1000), Plan::EndAfter(20)]);
     node.state().chunk = 33;
-    let mark = left_after(&node, 2).await;
-    let mut log = node.start(from(mark));
+    let cursor = left_after(&node, 2).await;
+    let mut log = node.start(from(cursor));
     assert_eq!(within(&mut log, 10).await, ["c"]);
     log.ended();
     // It has not read the log from its beginning: what ends cleanly is looked at once more.
@@ -68,9 +68,9 @@ async fn a_burst_within_one_nanosecond_is_no_other_file() {
 async fn a_log_that_was_rotated_between_two_readers_has_a_gap() {
     let node = Node::new(entries(&[(1, "a"), (2, "b"), (SECOND, "c")]), [Plan::Hang(1000)]);
     node.state().chunk = 33;
-    let mark = left_after(&node, 2).await;
+    let cursor = left_after(&node, 2).await;
     node.state().file.drain(..2);
-    let mut log = node.start(from(mark));
+    let mut log = node.start(from(cursor));
     log.ended();
     assert_eq!(rest(&mut log).await, ["gap 2..1000000000 Rotated", "c", "end"]);
 }
@@ -81,13 +81,27 @@ async fn a_third_reader_goes_on_where_the_second_left() {
         Node::new(entries(&[(1, "a"), (1, "a"), (1, "b"), (1, "b"), (1, "c")]), [Plan::Hang(1000), Plan::Hang(1000)]);
     node.state().chunk = 33;
     let mut second = node.start(from(left_after(&node, 2).await));
-    let mut marks = Vec::new();
+    let mut cursors = Vec::new();
     while let Ok(Some(LogEvent::Lines(batch))) = timeout(Duration::from_secs(1), second.next()).await {
-        marks.push(batch.mark().expect("a stream has handed it out"));
+        cursors.push(batch.cursor().expect("a stream has handed it out"));
     }
-    let mut third = node.start(from(marks[0]));
+    let mut third = node.start(from(cursors[0]));
     third.ended();
     assert_eq!(rest(&mut third).await, ["b", "c", "end"]);
+}
+
+/// What stands before a cursor is old by its time alone; not so a line behind it that the other stream stamped earlier.
+#[tokio::test(start_paused = true)]
+async fn a_line_behind_the_cursor_with_an_earlier_time_is_known_again_after_a_cut() {
+    let node = Node::new(
+        entries(&[(1000, "a"), (900, "b"), (950, "c"), (1100, "d")]),
+        [Plan::Hang(1000), Plan::Cut(66), Plan::EndAfter(20)],
+    );
+    node.state().chunk = 33;
+    let mut log = node.start(from(left_after(&node, 1).await));
+    assert_eq!(within(&mut log, 10).await, ["b", "c", "d"]);
+    log.ended();
+    assert_eq!(rest(&mut log).await, ["end"]);
 }
 
 /// Times that stand still, creep, or jump; contents that repeat.
@@ -115,14 +129,14 @@ proptest! {
         let got = runtime.block_on(async {
             let node = Node::new(file, []);
             node.state().chunk = chunk;
-            let (mut got, mut mark) = (Vec::new(), None);
+            let (mut got, mut cursor) = (Vec::new(), None);
             for _ in 0..1000 {
-                let mut log = node.start(LogOptions { after: mark, ..options() });
+                let mut log = node.start(LogOptions { after: cursor, ..options() });
                 log.ended();
                 for _ in 0..batches {
                     let event = log.next().await.expect("it has not ended");
                     if let LogEvent::Lines(batch) = &event {
-                        mark = batch.mark();
+                        cursor = batch.cursor();
                     }
                     if lines_of(event, &mut got) {
                         return got;

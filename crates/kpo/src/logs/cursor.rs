@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 /// The last line that a reader has handled. As JSON: `[time, lines, checksum]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "(i64, u32, u32)", into = "(i64, u32, u32)")]
-pub struct LogMark {
+pub struct LogCursor {
     /// Its time.
     pub time: Time,
     /// How many lines of that very time there were, itself included.
@@ -21,41 +21,41 @@ pub struct LogMark {
 
 /// How far a reader has come in the logs of a pod: what the annotation `kpo.rs/read` holds, one reader's at a time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reading {
+pub struct LogNote {
     /// Who: whatever tells readers apart.
     pub reader: String,
     /// By container.
-    pub logs: BTreeMap<String, LogMark>,
+    pub logs: BTreeMap<String, LogCursor>,
 }
 
-impl Reading {
+impl LogNote {
     /// What this reader has noted on a pod. `None`: nothing, or nothing that can be read.
     pub fn of(pod: &Value, reader: &str) -> Option<Self> {
         let noted = pod["metadata"]["annotations"][marks::READ].as_str()?;
-        serde_json::from_str(noted).ok().filter(|reading: &Self| reading.reader == reader)
+        serde_json::from_str(noted).ok().filter(|note: &Self| note.reader == reader)
     }
 }
 
-impl LogMark {
+impl LogCursor {
     /// After these lines; `before`: after those before them. `None`: there was none.
     pub(super) fn after(batch: &LogBatch, before: Option<Self>) -> Option<Self> {
         let Some(last) = batch.iter().next_back() else { return before };
         let of_its_time = batch.iter().filter(|line| line.time == last.time).count();
-        let earlier = before.filter(|mark| mark.time == last.time).map_or(0, |mark| mark.lines);
+        let earlier = before.filter(|cursor| cursor.time == last.time).map_or(0, |cursor| cursor.lines);
         let lines = u32::try_from(of_its_time).unwrap_or(u32::MAX).saturating_add(earlier);
         Some(Self { time: last.time, lines, checksum: checksum(last.bytes, last.continues) })
     }
 }
 
-impl From<(i64, u32, u32)> for LogMark {
+impl From<(i64, u32, u32)> for LogCursor {
     fn from((time, lines, checksum): (i64, u32, u32)) -> Self {
         Self { time: Time(time), lines, checksum }
     }
 }
 
-impl From<LogMark> for (i64, u32, u32) {
-    fn from(mark: LogMark) -> Self {
-        (mark.time.0, mark.lines, mark.checksum)
+impl From<LogCursor> for (i64, u32, u32) {
+    fn from(cursor: LogCursor) -> Self {
+        (cursor.time.0, cursor.lines, cursor.checksum)
     }
 }
 
