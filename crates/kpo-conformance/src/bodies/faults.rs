@@ -25,6 +25,8 @@ pub(super) use stalls::answers_stalled;
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 pub(super) use successors::killed_after_taking_over;
 
 /// How many cases run at a time: mostly they wait, and two cores bear so many.
@@ -37,6 +39,8 @@ struct Case<'a> {
     /// The task's name too.
     name: String,
     kind: Kind,
+    /// Whether an observer has asked for a watch: it knows of its pod then.
+    is_watched: Arc<AtomicBool>,
 }
 
 /// What happens to a task, by and by. It goes on only while somebody watches over that: a pod that vanishes unseen is not what these are about.
@@ -63,7 +67,7 @@ async fn each<T: std::fmt::Debug>(
     }
     say(&format!("             {} cases of {body}", cases.len()));
     let played = stream::iter(cases).map(async |(name, (kind, what))| {
-        let case = Case { namespace, ledger: Ledger::open(namespace).await?, name, kind };
+        let case = Case::new(namespace, name, kind).await?;
         let told =
             |error| format!("{}, {kind}: {error}\n  alone: cargo xtask conformance TARGET {body}:{0}", case.name);
         play(&case, what).await.map_err(|error| told(error).into())
@@ -124,12 +128,7 @@ fn name<T: std::fmt::Debug>((kind, what): &Tried<T>) -> String {
 /// The requests of a run of each kind that nothing befalls.
 async fn undisturbed(namespace: &Namespace<'_>, kinds: &[Kind]) -> Result<Vec<(Kind, Vec<Request>)>, Error> {
     let seen = try_join_all(kinds.iter().enumerate().map(async |(number, kind)| {
-        let case = Case {
-            namespace,
-            ledger: Ledger::open(namespace).await?,
-            name: format!("undisturbed-{number}"),
-            kind: *kind,
-        };
+        let case = Case::new(namespace, format!("undisturbed-{number}"), *kind).await?;
         let proxy = case.proxy(|_| Fault::Pass).await?;
         let ended = case.beside(&mut case.story(), case.run(&proxy)?.ended()).await?;
         case.saw_it_whole(ended)?;
@@ -149,9 +148,20 @@ fn chosen(runs: Vec<(Kind, Vec<Request>)>) -> Vec<(Kind, Asked)> {
     requests.filter(|(_, asked)| known.insert(asked.clone()) || is_long()).collect()
 }
 
+impl<'a> Case<'a> {
+    async fn new(namespace: &'a Namespace<'a>, name: String, kind: Kind) -> Result<Self, Error> {
+        Ok(Self { namespace, ledger: Ledger::open(namespace).await?, name, kind, is_watched: Arc::default() })
+    }
+}
+
 impl Case<'_> {
     async fn proxy(&self, rule: impl Fn(&Asked) -> Fault + Send + Sync + 'static) -> Result<Proxy, Error> {
-        Proxy::start(self.namespace, rule).await
+        let is_watched = Arc::clone(&self.is_watched);
+        let noting = move |asked: &Asked| {
+            is_watched.fetch_or(asked.what == "watch pods", Ordering::Relaxed);
+            rule(asked)
+        };
+        Proxy::start(self.namespace, noting).await
     }
 
     /// Starts the task through the proxy.

@@ -118,7 +118,7 @@ impl PodManager {
         }
         // Another machine's clock may have said since when.
         let age = || Timestamp::now().duration_since(since) + CLOCK_SKEW;
-        self.never_existed(name, pod(), age).await?;
+        self.never_existed(name, pod(), age, call).await?;
         self.create_when_due(name, pod, call, withdrawn).await
     }
 
@@ -202,7 +202,7 @@ impl<P: Fn() -> Value> Creation<'_, P> {
         }
         if in_doubt {
             let age = || SignedDuration::try_from(self.begun.elapsed()).expect("no process is older than time");
-            self.pods.never_existed(self.name, (self.pod)(), age).await?;
+            self.pods.never_existed(self.name, (self.pod)(), age, self.call).await?;
         }
         match self.withdrawn.run_until_cancelled(self.attempts.again(failure)).await {
             Some(again) => Ok(ControlFlow::Continue(again?)),

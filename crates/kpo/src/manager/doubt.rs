@@ -9,8 +9,8 @@ use kpo_core::marks;
 use serde_json::Value;
 
 use super::create::{CreateError, Created};
-use super::{PodManager, taken_items, text};
-use crate::request::{ApiRequest, Call};
+use super::{PodManager, text};
+use crate::request::{ApiRequest, Call, RequestError};
 
 impl PodManager {
     /// The pod that was sent, if it is there. Another one of its name is an error.
@@ -30,14 +30,20 @@ impl PodManager {
 
     /// The pod of that name. Not to be able to look, once a create was sent in doubt, leaves the doubt; where no server was ever there, there is
     /// none.
-    pub(super) async fn look_for(&self, name: &str, in_doubt: bool, call: Call) -> Result<Option<Value>, CreateError> {
-        self.get(name, call).await.map_err(|error| match in_doubt && self.requests().may_have_reached() {
-            true => CreateError::InDoubt { name: name.to_owned(), evidence: format!("{error}: {}", error.failure) },
+    pub(super) async fn look_for(
+        &self,
+        name: &str,
+        is_in_doubt: bool,
+        call: Call,
+    ) -> Result<Option<Value>, CreateError> {
+        self.get(name, call).await.map_err(|error| match is_in_doubt && self.requests().may_have_reached() {
+            true => in_doubt(name, &error),
             false => error.into(),
         })
     }
 
-    /// One look at the events about that name. That they cannot be had is no evidence; nor are those about a pod that is older than the create.
+    /// The events about that name. That they may not be had is no evidence; nor are those about a pod that is older than the create. An outage leaves the
+    /// doubt.
     ///
     /// How old a pod is the API server's clock tells, which dates each event when it is stored, and the answer to a create that is not made
     /// (`dryRun`): were it ours, the first event about it would be no older than the create, whose `age` is measured here. No clock of another
@@ -47,8 +53,9 @@ impl PodManager {
         name: &str,
         sent: Value,
         age: impl Fn() -> SignedDuration,
+        call: Call,
     ) -> Result<(), CreateError> {
-        let events = self.events_about(name).await;
+        let events = self.events_about(name, call).await?;
         let since = Timestamp::now() - age() - CLOCK_SKEW;
         let recent: Vec<&Value> = events.iter().filter(|event| happened(event).is_some_and(|at| at >= since)).collect();
         if recent.is_empty() {
@@ -62,12 +69,12 @@ impl PodManager {
         }
     }
 
-    async fn events_about(&self, name: &str) -> Vec<Value> {
-        let selector = format!("involvedObject.kind=Pod,involvedObject.name={name}");
-        let request =
-            ApiRequest::list(self.namespace(), "events").query("fieldSelector", selector).query("limit", "500");
-        let listed = self.requests().once(&request, Some(LOOK_TIME)).await;
-        listed.map_or_else(|_| Vec::new(), |mut list| taken_items(&mut list))
+    async fn events_about(&self, name: &str, call: Call) -> Result<Vec<Value>, CreateError> {
+        match self.list_events_of_name(name, call).await {
+            Ok(events) => Ok(events),
+            Err(error) if !error.failure.is_transient() => Ok(Vec::new()),
+            Err(error) => Err(in_doubt(name, &error)),
+        }
     }
 
     /// The API server's clock, as it would date the pod if it made it now. `None`: it does not say.
@@ -93,7 +100,7 @@ impl InDoubt {
     }
 }
 
-/// Time for the look at the events.
+/// Time for the look at the clock.
 const LOOK_TIME: Duration = Duration::from_secs(5);
 /// How far this machine's clock may be ahead of the cluster's.
 pub(super) const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(60);
@@ -123,6 +130,10 @@ fn is_of_older_pod(event: &Value, events: &[Value], begun: Timestamp) -> bool {
 fn described(event: &Value) -> String {
     let uid = text(&event["involvedObject"]["uid"]);
     format!("event {}: {} (UID {uid})", text(&event["reason"]), text(&event["message"]))
+}
+
+fn in_doubt(name: &str, error: &RequestError) -> CreateError {
+    CreateError::InDoubt { name: name.to_owned(), evidence: format!("{error}: {}", error.failure) }
 }
 
 /// The same task's (nonce) same attempt: a name that the user fixed belongs to one attempt after the other.

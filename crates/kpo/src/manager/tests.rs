@@ -408,6 +408,28 @@ mod creating {
         assert_eq!(methods(&server), ["0 POST", "0 GET", "0 GET", "500 POST"]);
     }
 
+    /// An answer that was cut is none: the pod may have run and be gone.
+    #[tokio::test(start_paused = true)]
+    async fn events_are_asked_for_until_they_are_answered() {
+        let ours = Reply::ok(json!({"items": [event("u-1", "2026-11-24T10:00:05Z")]}));
+        let unavailable = Reply::status(503, "ServiceUnavailable", "no");
+        let clock = made_at("2026-11-24T10:00:06Z");
+        let replies = [Reply::Cut, Reply::not_found("p"), Reply::Cut, unavailable, ours, clock];
+        let server = ScriptedServer::new(replies);
+        let error = server.hook().pods("ns").create(&pod("1", "n", ""), Call::forever()).await.unwrap_err();
+        silence().await;
+        assert!(matches!(error, CreateError::InDoubt { .. }), "{error:?}");
+        assert_eq!(methods(&server), ["0 POST", "0 GET", "0 GET", "500 GET", "1500 GET", "1500 POST"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn events_that_may_not_be_listed_are_no_evidence() {
+        let forbidden = Reply::status(403, "Forbidden", "events is forbidden");
+        let server = ScriptedServer::new([Reply::Cut, Reply::not_found("p"), forbidden, Reply::ok(pod("1", "n", "u"))]);
+        server.hook().pods("ns").create(&pod("1", "n", ""), Call::forever()).await.unwrap();
+        assert_eq!(methods(&server), ["0 POST", "0 GET", "0 GET", "500 POST"]);
+    }
+
     /// A server that is there and says nothing: the create may be done yet.
     #[tokio::test(start_paused = true)]
     async fn a_silent_server_leaves_the_doubt() {

@@ -7,6 +7,7 @@ use crate::command::Ended;
 use crate::container::SIDECAR;
 use futures::future::{FutureExt, LocalBoxFuture, ready};
 use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
 
 /// How many lines a program prints where nothing else is asked for.
 const LINES: usize = 15;
@@ -127,8 +128,10 @@ impl Kind {
 }
 
 impl Case<'_> {
-    /// Evicts the first attempt before it starts, and gives its settings to whichever comes then.
+    /// Evicts the first attempt before it starts, and gives its settings to whichever comes then. Not before its observer knows of it: whose create is
+    /// not answered may never have had a pod, and makes it again.
     async fn evicted(&self) -> Result<(), Error> {
+        self.namespace.wait("its observer watches it", async || Ok(self.is_watched.load(Ordering::Relaxed))).await?;
         let first = self.namespace.pod(&self.pod(), "waits for its settings", is_waiting).await?;
         self.namespace.evict(&self.pod()).await?;
         self.namespace.wait("another takes its place", || self.has_another(&first["metadata"]["uid"])).await?;

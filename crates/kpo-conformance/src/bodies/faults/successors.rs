@@ -4,7 +4,6 @@ use super::kills::{attach, goes_on};
 use super::{Case, Course, Kind, Request, Story, at_both_moments, chosen, each_at_its_request};
 use crate::cluster::Namespace;
 use crate::command::Ended;
-use crate::ledger::Ledger;
 use crate::proxy::{Asked, Fault, Moment, Proxy};
 use crate::{Error, is_long};
 
@@ -24,7 +23,7 @@ pub(in crate::bodies) async fn killed_after_taking_over(namespace: &Namespace<'_
 
 /// The requests of a second observer that nothing befalls.
 async fn undisturbed(namespace: &Namespace<'_>, number: usize, kind: Kind) -> Result<(Kind, Vec<Request>), Error> {
-    let case = Case { namespace, ledger: Ledger::open(namespace).await?, name: format!("undisturbed-{number}"), kind };
+    let case = Case::new(namespace, format!("undisturbed-{number}"), kind).await?;
     let mut story = case.story();
     first_is_killed(&case, &mut story).await?;
     let proxy = case.proxy(|_| Fault::Pass).await?;
