@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +22,9 @@ import kpo
 
 #: Of the tasks.
 NAMESPACE = "default"
+
+#: Somebody's, of dags/program.py.
+GATE = "team.example/license"
 
 
 class Cluster(Protocol):
@@ -58,6 +62,15 @@ class Stage(Protocol):
     def is_doomed(self, pod: str) -> bool:
         """Whether it is on its way out, or gone."""
 
+    def is_gated(self, pod: str) -> bool:
+        """Whether somebody's gate holds it back."""
+
+    def ungate(self, pod: str) -> None:
+        """As a queue lets it go."""
+
+    def age(self, pod: str) -> float:
+        """In seconds."""
+
 
 def core(kubeconfig: Path) -> k8s.CoreV1Api:
     configuration = k8s.Configuration()
@@ -91,6 +104,20 @@ class _Pods:
                 raise
             return True
         return found.metadata.deletion_timestamp is not None
+
+    def is_gated(self, pod: str) -> bool:
+        return any(gate.name == GATE for gate in self._read(pod).spec.scheduling_gates or [])
+
+    def ungate(self, pod: str) -> None:
+        gates = [{"$patch": "delete", "name": GATE}]
+        self._core.patch_namespaced_pod(pod, NAMESPACE, {"spec": {"schedulingGates": gates}})
+
+    def age(self, pod: str) -> float:
+        created: datetime = self._read(pod).metadata.creation_timestamp
+        return (datetime.now(timezone.utc) - created).total_seconds()
+
+    def _read(self, pod: str) -> Any:
+        return self._core.read_namespaced_pod(pod, NAMESPACE)
 
     def _tasks(self) -> list[Any]:
         found: list[Any] = self._core.list_namespaced_pod(NAMESPACE, label_selector="airflow_version").items

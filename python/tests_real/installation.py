@@ -236,10 +236,10 @@ class Installation:
             main.send_signal(signal.SIGCONT)
 
     def cleanup_pods(self, namespace: str) -> None:
-        """What the Helm chart runs every quarter of an hour; of pods that have ended none is too young for it here."""
-        self._airflow(
-            "kubernetes", "cleanup-pods", "--namespace", namespace, "--min-completed-minutes", "0"
-        ).check_returncode()
+        """What the Helm chart runs every quarter of an hour; of pods that have ended none is too young for it here, of pending ones those of five minutes,
+        which is the least that it takes."""
+        ages = ("--min-completed-minutes", "0", "--min-pending-minutes", "5")
+        self._airflow("kubernetes", "cleanup-pods", "--namespace", namespace, *ages).check_returncode()
 
     def processes(self) -> list[Process]:
         """All of this Airflow's."""

@@ -37,6 +37,13 @@ class HandedOver(Ours):
         super().defer(**arguments)
 
 
+GATED = k8s.V1Pod(
+    spec=k8s.V1PodSpec(
+        containers=[k8s.V1Container(name="base")],
+        scheduling_gates=[k8s.V1PodSchedulingGate(name="team.example/license")],
+    )
+)
+
 #: By the name of their DAG, what they say beside.
 VARIANTS: dict[str, dict[str, Any]] = {
     "kpo": {"cls": Ours},
@@ -44,6 +51,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "kpo_graceful": {"cls": Ours, "termination_grace_period": 120},
     "kpo_retried": {"cls": Ours, "retries": 1},
     "kpo_handed_over": {"cls": HandedOver, "retries": 1},
+    # Held back by somebody's gate.
+    "kpo_gated": {"cls": Ours, "full_pod_spec": GATED, "on_unsigned_delete": "recreate"},
     "kpo_heedless": {"cls": Ours, "termination_grace_period": 8, "before": "trap '' TERM"},
     "kpo_timed": {"cls": Ours},
     "upstream": {"cls": Upstream},
