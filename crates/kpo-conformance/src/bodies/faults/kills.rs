@@ -6,6 +6,7 @@ use crate::cluster::Namespace;
 use crate::command::Ended;
 use crate::proxy::{Asked, Fault, Moment};
 use crate::{Error, is_long};
+use std::sync::atomic::Ordering;
 
 /// `kpo attach` finds no pod of the task.
 const NO_POD: i32 = 66;
@@ -50,6 +51,8 @@ pub(super) async fn goes_on(
     (may_be_gone, moment): (bool, Moment),
     killed: Ended,
 ) -> Result<(), Error> {
+    // Nothing befalls the requests of those who go on: they know of a pod when there is one.
+    case.is_watched.store(true, Ordering::Relaxed);
     let attached = case.beside(&mut story, case.namespace.kpo("attach", &attach(case))).await?;
     let is_gone = attached.code == Some(NO_POD);
     // The last of it was taken away, or is about to be, when all had been said.
