@@ -71,6 +71,9 @@ class Stage(Protocol):
     def age(self, pod: str) -> float:
         """In seconds."""
 
+    def requests(self) -> int:
+        """So far, whoever's. Only the lab counts them."""
+
 
 def core(kubeconfig: Path) -> k8s.CoreV1Api:
     configuration = k8s.Configuration()
@@ -135,6 +138,9 @@ class LabStage(_Pods):
     def preempt(self, pod: str) -> None:
         self._lab.play(f"at 0s: preempt pod {pod}")
         self._until_doomed(pod)
+
+    def requests(self) -> int:
+        return sum(self._lab.requests().values())
 
     @contextmanager
     def api_away(self, seconds: float) -> Iterator[None]:
@@ -257,12 +263,13 @@ class RealStage(_Pods):
         self._node(NODES[1], {"spec": {"unschedulable": None}})
 
     def _waiting(self) -> str | None:
-        for pod in self._tasks():
-            statuses = pod.status.container_statuses or []
-            if any(status.state.waiting and status.state.waiting.reason == "ContainerCreating" for status in statuses):
-                name: str = pod.metadata.name
-                return name
-        return None
+        """One that was refused a network: a kubelet that is still about to ask for it would start the pod when the agent brings it, though it is deleted."""
+        reason = "reason=FailedCreatePodSandBox"
+        refused = {
+            event.involved_object.uid
+            for event in self._core.list_namespaced_event(NAMESPACE, field_selector=reason).items
+        }
+        return next((pod.metadata.name for pod in self._tasks() if pod.metadata.uid in refused), None)
 
     def _take(self, node: str) -> None:
         self._node(node, {"metadata": {"labels": {READY: "ready"}}})
@@ -270,6 +277,9 @@ class RealStage(_Pods):
     def preempt(self, pod: str) -> None:
         self._take(self._core.read_namespaced_pod(pod, NAMESPACE).spec.node_name)
         self._until_doomed(pod)
+
+    def requests(self) -> int:
+        raise NotImplementedError("requests are counted on the lab")
 
     @contextmanager
     def api_away(self, seconds: float) -> Iterator[None]:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -32,6 +33,8 @@ ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
 IS_LONG = "KPO_LONG" in os.environ
 #: How many tasks the one of dags/mapped.py is mapped over.
 MAPPED = 200 if IS_LONG else 20
+#: The ``dagrun_timeout`` of dags/program.py's ``kpo_timed``, in seconds: its program is half-way by then.
+DAGRUN_TIMEOUT = 100.0
 #: How long these may take, in seconds.
 MAPPED_LIMIT = 60.0 + 20.0 * MAPPED
 #: What the program of dags/program.py writes, and the half after which it waits.
@@ -152,6 +155,7 @@ class Installation:
             "KPO_REAL_IMAGE": self.image,
             "KPO_REAL_LINES": str(len(LINES)),
             "KPO_REAL_MAPPED": str(MAPPED),
+            "KPO_REAL_DAGRUN_TIMEOUT": str(DAGRUN_TIMEOUT),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
 
@@ -264,6 +268,23 @@ class Installation:
         own = list(processes_of({triggerer}))
         pages = sum(int(Path(f"/proc/{one.pid}/statm").read_text().split()[1]) for one in own)
         return Cost(workers, sum(_cpu(one, 13, 15) for one in own), pages * os.sysconf("SC_PAGE_SIZE"))
+
+    @contextlib.contextmanager
+    def triggerers_memory(self) -> Iterator[list[int]]:
+        """In bytes, once a second for as long as the block takes."""
+        sizes, is_over = [self.cost().memory], threading.Event()
+
+        def sample() -> None:
+            while not is_over.wait(1.0):
+                sizes.append(self.cost().memory)
+
+        sampler = threading.Thread(target=sample)
+        sampler.start()
+        try:
+            yield sizes
+        finally:
+            is_over.set()
+            sampler.join()
 
     def close(self) -> None:
         """Ends all of it: first as one asks for it, then without asking."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from clusters import Cluster
-from installation import LINES, MAPPED, MAPPED_LIMIT, Run, until
+from installation import DAGRUN_TIMEOUT, LIMIT, LINES, MAPPED, MAPPED_LIMIT, Run, until
 
 
 def test_a_clear_while_it_runs(cluster: Cluster, run: Callable[[str], Run], mode: str) -> None:
@@ -40,7 +40,7 @@ def test_a_run_whose_time_is_up(cluster: Cluster, run: Callable[[str], Run], mod
     with cluster.quiet() as stage:
         task = run(f"program_kpo_timed_{mode}")
         first = task.until_half_way()
-        assert task.until_over() == "failed"
+        assert task.until_over(DAGRUN_TIMEOUT + LIMIT) == "failed"
         until("its pods are gone", lambda: not stage.pods())
         assert task.state == "skipped"
         assert task.starts() == [first]

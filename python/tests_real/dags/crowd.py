@@ -1,4 +1,4 @@
-"""Ten tasks at a time that sleep, for the figures."""
+"""Tasks that sleep a minute, many at a time, for the figures."""
 
 import os
 
@@ -9,18 +9,29 @@ from kubernetes.client import models as k8s
 
 from kpo.airflow import KubernetesPodOperator as Ours
 
+LEDGERS = os.environ["KPO_REAL_LEDGERS"]
+
+
+def sleeps(cls: type[Upstream], number: int, deferrable: bool) -> Upstream:
+    ledgers = k8s.V1HostPathVolumeSource(path=LEDGERS, type="Directory")
+    return cls(
+        task_id=f"sleeps_{number}",
+        name="sleeps",
+        image=os.environ["KPO_REAL_IMAGE"],
+        cmds=["sh", "-c", 'sleep 60; touch "/ledger/$RUN.$TASK.end"'],
+        env_vars={"RUN": "{{ run_id }}", "TASK": f"sleeps_{number}"},
+        volumes=[k8s.V1Volume(name="ledger", host_path=ledgers)],
+        volume_mounts=[k8s.V1VolumeMount(name="ledger", mount_path="/ledger")],
+        # All at once on a node.
+        container_resources=k8s.V1ResourceRequirements(requests={"cpu": "5m"}),
+        termination_grace_period=1,
+        deferrable=deferrable,
+    )
+
+
 for name, cls in {"kpo": Ours, "upstream": Upstream}.items():
-    for mode, deferrable in {"sync": False, "deferrable": True}.items():
-        with DAG(f"crowd_{name}_{mode}", start_date=pendulum.datetime(2025, 1, 1), schedule=None) as dag:
-            for number in range(10):
-                cls(
-                    task_id=f"sleeps_{number}",
-                    name="sleeps",
-                    image=os.environ["KPO_REAL_IMAGE"],
-                    cmds=["sleep", "60"],
-                    # All at once on a node.
-                    container_resources=k8s.V1ResourceRequirements(requests={"cpu": "10m"}),
-                    termination_grace_period=1,
-                    deferrable=deferrable,
-                )
+    for count, mode in ((8, "sync"), (1, "deferrable"), (80, "deferrable")):
+        with DAG(f"crowd_{name}_{mode}_{count}", start_date=pendulum.datetime(2025, 1, 1), schedule=None) as dag:
+            for number in range(count):
+                sleeps(cls, number, mode == "deferrable")
         globals()[dag.dag_id] = dag

@@ -23,6 +23,7 @@ awk 'BEGIN {{ for (i = {LINES // 2 + 1}; i <= {LINES}; i++) print "line " i }}'
 sleep 3
 """
 
+DAGRUN_TIMEOUT = pendulum.duration(seconds=float(os.environ["KPO_REAL_DAGRUN_TIMEOUT"]))
 LEDGERS = Path(os.environ["KPO_REAL_LEDGERS"])
 
 
@@ -81,7 +82,7 @@ def program(
 
 for name, variant in VARIANTS.items():
     for mode, deferrable in {"sync": False, "deferrable": True}.items():
-        timeout = pendulum.duration(seconds=200) if name == "kpo_timed" else None
+        timeout = DAGRUN_TIMEOUT if name == "kpo_timed" else None
         with DAG(
             f"program_{name}_{mode}",
             start_date=pendulum.datetime(2025, 1, 1),
