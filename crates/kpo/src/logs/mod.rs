@@ -64,8 +64,8 @@ pub enum Reread {
     /// Unless one unbroken follow from the log's beginning was ended by the server, cleanly, when the container had ended: after
     /// [`LogStream::ended`], or at most half a second before. The kubelet ends a follow only at the end of the file of a container that
     /// is not running (`cri-client/pkg/logs/logs.go`, `ReadLogs`); one that gave 64 KiB or more is in doubt, since that file may be one that was
-    /// rotated away: where the log's last lines are those that were seen last it was not. What remains is a kubelet whose connection to the API server breaks in that half second: the API server ends the answer
-    /// cleanly then, too.
+    /// rotated away: where the log's last lines are those that were seen last it was not. What remains is a kubelet whose connection to the API
+    /// server breaks in that half second: the API server ends the answer cleanly then, too.
     InDoubt,
 }
 
@@ -152,7 +152,7 @@ pub enum GapCause {
     PodGone(Option<String>),
     /// The kubelet no longer has the container's log; its words.
     ContainerGone(String),
-    /// LogNote the log is forbidden; the API server's words.
+    /// Reading the log is forbidden; the API server's words.
     Forbidden(String),
     /// The API server, or the node behind it, did not hand out the rest in time; the last failure.
     Unreadable(String),

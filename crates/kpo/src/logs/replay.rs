@@ -29,7 +29,6 @@ pub(super) struct Seen {
     size: usize,
     /// The latest time of lines that are no longer kept, and how many of these have it.
     floor: Option<(Time, u64)>,
-    last: Option<Time>,
     latest: Option<Time>,
     /// The last line, for others; at first, what another has seen.
     cursor: Option<LogCursor>,
@@ -38,13 +37,13 @@ pub(super) struct Seen {
 impl Seen {
     /// What a reader has seen that has come so far.
     pub(super) fn up_to(cursor: LogCursor) -> Self {
-        let (time, floor) = (Some(cursor.time), Some((cursor.time, u64::from(cursor.lines))));
-        Self { floor, last: time, latest: time, cursor: Some(cursor), ..Self::default() }
+        let floor = Some((cursor.time, u64::from(cursor.lines)));
+        Self { floor, latest: Some(cursor.time), cursor: Some(cursor), ..Self::default() }
     }
 
     /// Time of the last line that was handed on.
     pub(super) fn last(&self) -> Option<Time> {
-        self.last
+        self.cursor.map(|cursor| cursor.time)
     }
 
     /// How far that is.
@@ -60,8 +59,9 @@ impl Seen {
 
     /// Remembers a batch that is handed on.
     pub(super) fn add(&mut self, batch: &LogBatch) {
-        let Some(last) = batch.iter().next_back() else { return };
-        self.last = Some(last.time);
+        if batch.is_empty() {
+            return;
+        }
         self.cursor = LogCursor::after(batch, self.cursor);
         self.latest = batch.iter().map(|line| line.time).max().max(self.latest);
         self.size += batch.size();
