@@ -131,6 +131,9 @@ class Client:
         native.close()
         return known
 
+    def _place(self, native: _kpo.Client, namespace: str | None) -> str:
+        return namespace or self._namespace or native.namespace
+
     @property
     def namespace(self) -> str:
         """The namespace for what names none."""
@@ -144,13 +147,13 @@ class Client:
     def find(self, task: str, *, namespace: str | None = None) -> list[str]:
         """The names of a task's pods, oldest attempt first. Empty: there are none."""
         native = self._open()
-        names: list[str] = _wait.done(native.find(namespace or self._namespace or native.namespace, task))
+        names: list[str] = _wait.done(native.find(self._place(native, namespace), task))
         return names
 
     async def find_async(self, task: str, *, namespace: str | None = None) -> list[str]:
         """The same, for an event loop."""
         native = await self._open_async()
-        names: list[str] = await _wait.done_async(native.find(namespace or self._namespace or native.namespace, task))
+        names: list[str] = await _wait.done_async(native.find(self._place(native, namespace), task))
         return names
 
     def read_pod(self, name: str, *, namespace: str | None = None, within: float | None = None) -> dict[str, Any]:
@@ -161,7 +164,7 @@ class Client:
             PodNotFoundError: the message names what was last seen of it, and whether it was preempted.
         """
         native = self._open()
-        job = native.read_pod(namespace or self._namespace or native.namespace, name, within)
+        job = native.read_pod(self._place(native, namespace), name, within)
         pod: dict[str, Any] = json.loads(_wait.done(job))
         return pod
 
@@ -170,7 +173,7 @@ class Client:
     ) -> dict[str, Any]:
         """The same, for an event loop."""
         native = await self._open_async()
-        job = native.read_pod(namespace or self._namespace or native.namespace, name, within)
+        job = native.read_pod(self._place(native, namespace), name, within)
         pod: dict[str, Any] = json.loads(await _wait.done_async(job))
         return pod
 
@@ -193,8 +196,7 @@ class Client:
             within: how long it is tried, in seconds.
         """
         native = self._open()
-        place = namespace or self._namespace or native.namespace
-        _wait.done(native.note_read(place, pod, uid, reader, dict(cursors), within))
+        _wait.done(native.note_read(self._place(native, namespace), pod, uid, reader, dict(cursors), within))
 
     async def note_read_async(
         self,
@@ -208,8 +210,8 @@ class Client:
     ) -> None:
         """The same, for an event loop."""
         native = await self._open_async()
-        place = namespace or self._namespace or native.namespace
-        await _wait.done_async(native.note_read(place, pod, uid, reader, dict(cursors), within))
+        noting = native.note_read(self._place(native, namespace), pod, uid, reader, dict(cursors), within)
+        await _wait.done_async(noting)
 
     def close(self) -> None:
         """Ends the connection; used again, it is made anew. Tasks under way keep what they need of it."""

@@ -52,13 +52,16 @@ class Heard(KpoPodTrigger):
         async for _ in self.run():
             pass
 
-    async def leave_after(self, line: str) -> None:
-        """Is stopped with its triggerer, some time after that line."""
+    async def be_cancelled_after(self, line: str) -> None:
         running = asyncio.ensure_future(self.follow())
         await asyncio.to_thread(wait_until, lambda: line in self.lines())
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
+
+    async def leave_after(self, line: str) -> None:
+        """Is stopped with its triggerer, some time after that line."""
+        await self.be_cancelled_after(line)
         await self.cleanup()
 
 
@@ -114,16 +117,18 @@ def test_the_next_one_goes_on_behind_the_last_line(tmp_path: Path) -> None:
     assert told == [LINES[:200], LINES[200:], []]
 
 
-def test_another_trys_log_begins_anew(tmp_path: Path) -> None:
-    async def one_after_another(lab: kpo.Lab) -> list[str]:
-        await heard(lab).leave_after(LINES[199])
-        go_on(tmp_path, "second", "end")
-        second = heard(lab, try_number=2)
-        await second.follow()
-        return second.lines()
+async def both_halves(lab: kpo.Lab, folder: Path, **second: Any) -> list[str]:
+    """What the second trigger writes, when the first was stopped after the first half."""
+    await heard(lab).leave_after(LINES[199])
+    go_on(folder, "second", "end")
+    of = heard(lab, **second)
+    await of.follow()
+    return of.lines()
 
+
+def test_another_trys_log_begins_anew(tmp_path: Path) -> None:
     with in_parts(tmp_path) as lab:
-        assert asyncio.run(one_after_another(lab)) == LINES
+        assert asyncio.run(both_halves(lab, tmp_path, try_number=2)) == LINES
 
 
 @pytest.mark.parametrize("is_airflow_3", [True, False])
@@ -131,18 +136,10 @@ def test_where_logs_are_not_kept_together_each_is_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_airflow_3: bool
 ) -> None:
     """Airflow shows the file of the current triggerer; before 3.3 nothing of this is done."""
-
-    async def one_after_another(lab: kpo.Lab) -> list[str]:
-        await heard(lab).leave_after(LINES[199])
-        go_on(tmp_path, "second", "end")
-        second = heard(lab)
-        await second.follow()
-        return second.lines()
-
     monkeypatch.setattr("kpo.airflow.trigger._HAS_ON_KILL", is_airflow_3)
     monkeypatch.setenv("AIRFLOW__KPO__SHARED_LOGS", str(not is_airflow_3))
     with in_parts(tmp_path) as lab:
-        assert asyncio.run(one_after_another(lab)) == LINES
+        assert asyncio.run(both_halves(lab, tmp_path)) == LINES
         assert all("kpo.rs/read" not in pod.metadata.annotations for pod in pods(lab))
 
 
@@ -151,11 +148,7 @@ def test_a_user_who_stops_a_task_has_nothing_noted(tmp_path: Path) -> None:
 
     async def stopped(lab: kpo.Lab) -> None:
         first = heard(lab, cancels=False)
-        running = asyncio.ensure_future(first.follow())
-        await asyncio.to_thread(wait_until, lambda: LINES[199] in first.lines())
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
+        await first.be_cancelled_after(LINES[199])
         await first.on_kill()
         await first.cleanup()
 
