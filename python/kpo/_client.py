@@ -7,13 +7,10 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kpo import _kpo, _wait
 from kpo.errors import InputError
-
-if TYPE_CHECKING:
-    from kpo.events import Cursor
 
 #: A bearer token, or a callable that gives one: asked before the first request, and again after each 401, from any thread.
 Token = str | Callable[[], str]
@@ -176,42 +173,6 @@ class Client:
         job = native.read_pod(self._place(native, namespace), name, within)
         pod: dict[str, Any] = json.loads(await _wait.done_async(job))
         return pod
-
-    def note_read(
-        self,
-        pod: str,
-        uid: str,
-        reader: str,
-        cursors: Mapping[str, Cursor],
-        *,
-        namespace: str | None = None,
-        within: float = 10.0,
-    ) -> None:
-        """Notes on a pod how far somebody has read its logs, for ``kpo.attach(reader=…)``, here or elsewhere, to go on there. Where the pod is
-        gone nothing is noted.
-
-        Args:
-            reader: whatever tells readers apart. A pod holds the note of one.
-            cursors: by container, of all of them: ``events.Log.cursor`` of the last lines that were handled. They take the place of what was noted before.
-            within: how long it is tried, in seconds.
-        """
-        native = self._open()
-        _wait.done(native.note_read(self._place(native, namespace), pod, uid, reader, dict(cursors), within))
-
-    async def note_read_async(
-        self,
-        pod: str,
-        uid: str,
-        reader: str,
-        cursors: Mapping[str, Cursor],
-        *,
-        namespace: str | None = None,
-        within: float = 10.0,
-    ) -> None:
-        """The same, for an event loop."""
-        native = await self._open_async()
-        noting = native.note_read(self._place(native, namespace), pod, uid, reader, dict(cursors), within)
-        await _wait.done_async(noting)
 
     def close(self) -> None:
         """Ends the connection; used again, it is made anew. Tasks under way keep what they need of it."""

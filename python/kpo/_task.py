@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from kpo._options import Options
     from kpo._pod import PodLike
+    from kpo.events import LogsRead
 
 OnInterrupt = Literal["cancel", "detach"]
 
@@ -91,7 +92,7 @@ class Task:
         logs: Any,
         nonce: str | None,
         over: bool,
-        reader: str | None,
+        read: LogsRead | None,
     ) -> Self:
         self = cls.__new__(cls)
         manifest = None if pod is None else _pod.manifest(pod)
@@ -107,7 +108,7 @@ class Task:
                 logs=wanted,
                 nonce=nonce,
                 over=over,
-                reader=reader,
+                read={uid: dict(logs) for uid, logs in (read or {}).items()},
             )
 
         self._prepare(client, on_interrupt, begin)
@@ -429,9 +430,9 @@ def attach(
     on_interrupt: OnInterrupt = "detach",
     nonce: str | None = None,
     over: bool = False,
-    reader: str | None = None,
+    read: LogsRead | None = None,
 ) -> Task:
-    """Goes on with a task that was left, or whose process is gone: its log comes from the start, unless ``reader`` is given.
+    """Goes on with a task that was left, or whose process is gone: its log comes from the start, unless ``read`` says otherwise.
 
     Args:
         take_over: whether this process becomes the task's observer, which makes the next attempt where one is due, and cleans up. Else it only
@@ -439,9 +440,10 @@ def attach(
         pod: the manifest, where it was too large to travel with the pod.
         nonce: the task's (``Task.nonce``): pods of others of the same id are left alone. None: all pods of that id must be of one task.
         over: whether its outcome is known: it is only cleaned up, and no other attempt made, whatever is found of it.
-        reader: who reads the logs: they come from behind what that reader has noted (``Client.note_read``). None: from their start.
+        read: how far logs were read before (``events.LogLine.cursor``), by the pod's UID and the container: they go on behind that line. Others, and with
+            None all, come from their start.
 
     Raises:
         NotFoundError: when it begins: there is no pod of it.
     """
-    return Task._attaching(task, client, on_interrupt, namespace, take_over, pod, logs, nonce, over, reader)
+    return Task._attaching(task, client, on_interrupt, namespace, take_over, pod, logs, nonce, over, read)

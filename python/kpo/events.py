@@ -287,6 +287,9 @@ class Crashed(Event):
 #: How far a log was read: its last line's time in nanoseconds since 1970, how many lines of that time there were, and a checksum of it.
 Cursor = tuple[int, int, int]
 
+#: How far logs were read, by the pod's UID and the container.
+LogsRead = Mapping[str, Mapping[str, Cursor]]
+
 
 class LogLine(NamedTuple):
     """A line of a container's log, or a piece of one."""
@@ -299,6 +302,14 @@ class LogLine(NamedTuple):
     continues: bool
     #: No line feed follows: the line goes on in the next one, or the log ended without one.
     partial: bool
+    #: How many lines of that very time there were in a row, and a checksum of it.
+    lines: int
+    checksum: int
+
+    @property
+    def cursor(self) -> Cursor:
+        """How far the log was read with it: ``kpo.attach(read=…)`` goes on there."""
+        return (self.time_ns, self.lines, self.checksum)
 
     @property
     def time(self) -> datetime:
@@ -321,8 +332,6 @@ class Log(Event):
     container: str
     #: In order, each once. No repr shows what they say.
     log: tuple[LogLine, ...] = field(repr=False)
-    #: How far the log was read with these: ``Client.note_read`` takes it.
-    cursor: Cursor | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -393,7 +402,7 @@ BY_NAME: Final[dict[str, type[Event]]] = {
     "logTrouble": LogTrouble,
 }
 
-_Lines = tuple[int, str, str, list[tuple[int, bytes, bool, bool]], Cursor | None]
+_Lines = tuple[int, str, str, list[tuple[int, bytes, bool, bool, int, int]]]
 
 
 def decode(item: str | _Lines) -> Event:
@@ -414,5 +423,5 @@ def decode(item: str | _Lines) -> Event:
 _line: Callable[[Iterable[Any]], LogLine] = LogLine._make
 
 
-def _log(at: int, pod: str, container: str, lines: list[tuple[int, bytes, bool, bool]], cursor: Cursor | None) -> Log:
-    return Log(at=_decode.time_of_ns(at), pod=pod, container=container, log=tuple(map(_line, lines)), cursor=cursor)
+def _log(at: int, pod: str, container: str, lines: list[tuple[int, bytes, bool, bool, int, int]]) -> Log:
+    return Log(at=_decode.time_of_ns(at), pod=pod, container=container, log=tuple(map(_line, lines)))

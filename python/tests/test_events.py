@@ -118,7 +118,7 @@ def test_everything_is_frozen_and_typed() -> None:
 
 
 def test_a_line_of_a_log_is_bytes() -> None:
-    line = events.LogLine(1_000_000_000, b"caf\xe9", False, False)
+    line = events.LogLine(1_000_000_000, b"caf\xe9", False, False, 1, 7)
     assert (line.text, line.time.year) == ("caf\ufffd", 1970)
     assert repr(line) == "LogLine(1970-01-01T00:00:01+00:00, 4 bytes)"
 

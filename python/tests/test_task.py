@@ -148,26 +148,28 @@ def test_tasks_are_gone_on_with_by_one_watch(kpo_lab: kpo.Lab, client: kpo.Clien
     assert kpo_lab.requests()["watch pods"] == watches + 1
 
 
-def test_a_reader_goes_on_behind_what_it_has_noted(client: kpo.Client, log: Log) -> None:
-    with kpo.Task(pod("echo one", "echo two"), client=client) as task:
+def test_a_log_goes_on_behind_a_line_that_was_read(client: kpo.Client, log: Log) -> None:
+    with kpo.Task(pod("echo one", "echo two", "echo three"), client=client) as task:
         for event in task:
             log(event)
             if isinstance(event, kpo.events.OutcomeReady):
                 break
         task.detach()
-    created, last = log.of(kpo.events.Created)[0], log.of(kpo.events.Log)[-1]
-    assert log.printed() == ["one", "two"]
-    assert last.cursor is not None
-    client.note_read(created.pod, created.uid, "mine", {"base": last.cursor})
-    for reader, expected in (("another", ["one", "two"]), ("mine", [])):
+    assert log.printed() == ["one", "two", "three"]
+    lines = [line for batch in log.of(kpo.events.Log) for line in batch.log]
+    uid = log.of(kpo.events.Created)[0].uid
+    for read, expected in (
+        ({}, ["one", "two", "three"]),
+        ({uid: {"base": lines[0].cursor}}, ["two", "three"]),
+        ({"another": {"base": lines[0].cursor}}, ["one", "two", "three"]),
+    ):
         again = Log()
-        with kpo.attach("juice", client=client, reader=reader) as task:
+        with kpo.attach("juice", client=client, read=read) as task:
             for event in task:
                 again(event)
                 if isinstance(event, kpo.events.OutcomeReady):
                     break
         assert again.printed() == expected
-    client.note_read("nobody", "uid", "mine", {"base": last.cursor})
 
 
 def test_a_task_that_is_not_there_cannot_be_attached_to(client: kpo.Client) -> None:

@@ -1,46 +1,75 @@
-"""A triggerer that is stopped: the next one goes on with the log behind its last line."""
+"""A triggerer that ends, however it does: the next one goes on with the log behind the last line that was written."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import jinja2
 import pytest
-from harness import begun, pods, wait_until
+from airflow.utils import helpers
+from harness import begun, wait_until
 
 import kpo
 from kpo import events
+from kpo.airflow import _written
 from kpo.airflow._log import TaskLog
 from kpo.airflow.trigger import KpoPodTrigger
 
+#: Of triggerers.
+JOBS = count(1)
+
 
 @pytest.fixture(autouse=True)
-def shared_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+def logs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Where all logs are kept."""
     monkeypatch.setenv("AIRFLOW__KPO__SHARED_LOGS", "True")
+    monkeypatch.setenv("AIRFLOW__LOGGING__BASE_LOG_FOLDER", str(tmp_path / "logs"))
+    # Airflow 3 keeps the one that it has made; Airflow 2 has none, and the rest is played all the same.
+    template = jinja2.Template("{{ ti.dag_id }}/[{{ ti.run_id }}]/{{ ti.try_number }}.log")
+    monkeypatch.setattr(helpers, "log_filename_template_renderer", lambda: template.render, raising=False)
     monkeypatch.setattr("kpo.airflow.trigger._HAS_ON_KILL", True)
+    return tmp_path / "logs" / "dag" / "[run]"
 
 
 LINES = [f"line {number}" for number in range(1, 401)]
 
 
 class Heard(KpoPodTrigger):
-    """Keeps what it writes."""
+    """Keeps what it writes, in a file as a triggerer does it."""
 
     log: Any = None
+    task_instance: Any = None
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.said: list[str] = []
         self.warned: list[str] = []
+        self.job = f"{next(JOBS)}"
+        self.task_instance = SimpleNamespace(dag_id="dag", run_id="run", try_number=self.try_number)
         self.log = SimpleNamespace(
-            log=lambda level, text, *words: self.said.append(text % words),
+            log=self.write,
             warning=lambda text, *words: self.warned.append(text % words),
             info=lambda text, *words: None,
         )
+
+    def write(self, level: int, text: str, *words: Any, **more: str) -> None:
+        del level
+        self.said.append(text % words)
+        file = self.file()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("a") as log:
+            print(json.dumps({"event": text % words, **more}, separators=(",", ":")), file=log)
+
+    def file(self) -> Path:
+        folder = Path(_written.conf.get("logging", "base_log_folder")) / "dag" / "[run]"
+        return folder / f"{self.try_number}.log.trigger.{self.job}.log"
 
     async def get_task_state(self) -> Any:
         return "deferred"
@@ -49,6 +78,7 @@ class Heard(KpoPodTrigger):
         return [line.removeprefix("[base] ") for line in self.said if line.startswith("[base] ")]
 
     async def follow(self) -> None:
+        _written._ME = self.job
         async for _ in self.run():
             pass
 
@@ -133,76 +163,99 @@ def test_another_trys_log_begins_anew(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("is_airflow_3", [True, False])
 def test_where_logs_are_not_kept_together_each_is_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_airflow_3: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logs: Path, is_airflow_3: bool
 ) -> None:
     """Airflow shows the file of the current triggerer; before 3.3 nothing of this is done."""
     monkeypatch.setattr("kpo.airflow.trigger._HAS_ON_KILL", is_airflow_3)
     monkeypatch.setenv("AIRFLOW__KPO__SHARED_LOGS", str(not is_airflow_3))
     with in_parts(tmp_path) as lab:
         assert asyncio.run(both_halves(lab, tmp_path)) == LINES
-        assert all("kpo.rs/read" not in pod.metadata.annotations for pod in pods(lab))
+    assert all('"loc"' not in file.read_text() for file in logs.iterdir())
 
 
-def test_a_user_who_stops_a_task_has_nothing_noted(tmp_path: Path) -> None:
-    """With ``cancels=False`` the pod stays; who goes on with it writes another log."""
-
-    async def stopped(lab: kpo.Lab) -> None:
-        first = heard(lab, cancels=False)
-        await first.be_cancelled_after(LINES[199])
-        await first.on_kill()
-        await first.cleanup()
-
-    with in_parts(tmp_path) as lab:
-        asyncio.run(stopped(lab))
-        assert all("kpo.rs/read" not in pod.metadata.annotations for pod in pods(lab))
-
-
-def test_a_pod_of_the_same_name_has_a_log_of_its_own() -> None:
-    of = KpoPodTrigger(task="juice", namespace="default", pod="juice")
-    log: Any = TaskLog(SimpleNamespace())
-    found: Any = SimpleNamespace(pod="juice", uid="first")
-    of._at_attempt(found, log)
-    log.cursors["juice"] = {"base": (1, 1, 1)}
-    of._at_attempt(found, log)
-    assert log.cursors == {"juice": {"base": (1, 1, 1)}}
-    of._at_attempt(SimpleNamespace(pod="juice", uid="second"), log)  # type: ignore[arg-type]
-    assert log.cursors == {}
-
-
-def test_one_that_cannot_note_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def refused(self: Any, *words: Any, **more: Any) -> None:
-        raise kpo.ForbiddenError("pods may not be patched")
+def test_one_that_was_killed_has_written_what_its_file_has(tmp_path: Path) -> None:
+    """Its last line was cut within, and some before it were on their way."""
 
     async def one_after_another(lab: kpo.Lab) -> list[str]:
         first, second = heard(lab), heard(lab)
         await first.leave_after(LINES[199])
-        assert first.warned == ["[kpo] the log of juice may begin anew: pods may not be patched"]
+        file, written = first.file(), first.file().read_bytes()
+        file.write_bytes(written[: written.index(b"line 151") + 4])
         go_on(tmp_path, "second", "end")
         await second.follow()
         return second.lines()
 
-    monkeypatch.setattr(kpo.Client, "note_read_async", refused)
+    with in_parts(tmp_path) as lab:
+        assert asyncio.run(one_after_another(lab)) == LINES[150:]
+
+
+def test_one_that_has_it_again_begins_anew_as_airflow_begins_its_file(tmp_path: Path) -> None:
+    async def again(lab: kpo.Lab) -> list[str]:
+        first, second = heard(lab), heard(lab)
+        await first.leave_after(LINES[199])
+        second.job = first.job
+        go_on(tmp_path, "second", "end")
+        await second.follow()
+        return second.lines()
+
+    with in_parts(tmp_path) as lab:
+        assert asyncio.run(again(lab)) == LINES
+
+
+def test_one_that_cannot_read_what_was_written_says_so(tmp_path: Path) -> None:
+    async def one_after_another(lab: kpo.Lab) -> list[str]:
+        first, second = heard(lab), heard(lab)
+        await first.leave_after(LINES[199])
+        first.file().unlink()
+        first.file().mkdir()
+        go_on(tmp_path, "second", "end")
+        await second.follow()
+        assert second.warned == ["[kpo] the log of juice begins anew: IsADirectoryError"]
+        return second.lines()
+
     with in_parts(tmp_path) as lab:
         assert asyncio.run(one_after_another(lab)) == LINES
-        assert [pod.status.phase for pod in pods(lab)] == ["Succeeded"]
+
+
+def test_what_was_written_is_known_by_pod_and_container(logs: Path) -> None:
+    def entry(place: str, event: str = "a line") -> str:
+        return json.dumps({"event": event, "loc": place}, separators=(",", ":"))
+
+    logs.mkdir(parents=True)
+    (logs / "1.log.trigger.1.log").write_text(
+        "\n".join(
+            [
+                '{"event":"what happened"}',
+                entry("juice/base first 10 1 7 other"),
+                entry("juice/base first 10 2 8 other"),
+                entry("juice/side first 30 1 9 other"),
+                # A pod of the same name as one before.
+                entry("juice/base second 40 1 6 other"),
+                json.dumps({"event": '"loc":"juice/base second 90 1 6 other"'}),
+                '{"event":"cut","loc":"juice/base second 50 1',
+            ]
+        )
+    )
+    (logs / "1.log.trigger.2.log").write_text(entry("juice/base first 9 1 5 another"))
+    (logs / "1.log.trigger.3.log").write_text(entry(f"juice/base first 99 1 5 {_written._ME}"))
+    (logs / "2.log.trigger.3.log").write_text(entry("juice/base first 99 1 5 another"))
+    read = _written.read(SimpleNamespace(dag_id="dag", run_id="run", try_number=1))
+    assert read == {"first": {"base": (10, 2, 8), "side": (30, 1, 9)}, "second": {"base": (40, 1, 6)}}
 
 
 def test_one_that_is_stopped_within_a_burst_writes_it_whole() -> None:
     said: list[str] = []
     log: Any = SimpleNamespace(log=lambda level, text, *words: said.append(text % words))
-    lines = tuple(events.LogLine(0, line.encode(), False, False) for line in LINES)
-    burst = events.Log(at=None, lines=(), pod="juice-1", container="base", log=lines, cursor=(0, 400, 7))  # type: ignore[arg-type]
+    lines = tuple(events.LogLine(0, line.encode(), False, False, 1, 7) for line in LINES)
+    burst = events.Log(at=None, lines=(), pod="juice-1", container="base", log=lines)  # type: ignore[arg-type]
 
-    async def stopped() -> TaskLog:
-        written = TaskLog(log, prefix=False)
-        telling = asyncio.ensure_future(written.tell_async(burst))
+    async def stopped() -> None:
+        telling = asyncio.ensure_future(TaskLog(log, prefix=False).tell_async(burst))
         await asyncio.sleep(0)
         assert 0 < len(said) < len(LINES)
         telling.cancel()
         with pytest.raises(asyncio.CancelledError):
             await telling
-        return written
 
-    written = asyncio.run(stopped())
+    asyncio.run(stopped())
     assert said == LINES
-    assert written.cursors == {"juice-1": {"base": (0, 400, 7)}}

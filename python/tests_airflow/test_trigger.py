@@ -320,7 +320,7 @@ class Burst:
     """A task whose program has written much at once."""
 
     def __init__(self, lines: int) -> None:
-        log = tuple(events.LogLine(0, b"a line", False, False) for _ in range(lines))
+        log = tuple(events.LogLine(0, b"a line", False, False, 1, 7) for _ in range(lines))
         self._events = [events.Log(at=None, lines=(), pod="juice-1", container="base", log=log)]
 
     def __aiter__(self) -> Burst:

@@ -431,6 +431,10 @@ class Run:
         text = b"Trigger cancelled by user action"
         until("its trigger is cancelled", lambda: any(text in file.read_bytes() for file in self._logs("*.trigger.*")))
 
+    def until_followed(self, times: int) -> None:
+        """So many triggerers have written to its log."""
+        until("another triggerer follows it", lambda: len(list(self._logs("*.trigger.*"))) >= times)
+
     def until_half(self, try_number: int = 1, times: int = 1) -> None:
         """So many of a try's logs (its worker's, and those of its triggerers) have the first half of what its program writes. Looked for in the files,
         since a long log takes Airflow seconds to show."""

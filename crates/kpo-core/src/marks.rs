@@ -16,8 +16,6 @@ pub const STATE: &str = "kpo.rs/state";
 pub const STOPPING: &str = "kpo.rs/stopping";
 /// Annotation: when a kept pod may be removed (RFC 3339).
 pub const EXPIRES: &str = "kpo.rs/expires";
-/// Annotation: how far a reader of the task's logs has come, as JSON. One that comes after it goes on there.
-pub const READ: &str = "kpo.rs/read";
 /// Scheduling gate: holds a replacement during its backoff.
 pub const GATE: &str = "kpo.rs/backoff";
 /// Finalizer of `--protect`: the pod's last state cannot vanish.

@@ -6,7 +6,6 @@ use crate::job::Job;
 use kpo::KubernetesHook;
 use kpo::driver;
 use kpo::hook::{ConnectOptions, Source, TokenCallback};
-use kpo::logs::{LogCursor, LogNote};
 use kpo::request::Call;
 use kpo::watch::{Watch, WatchOptions};
 use pyo3::prelude::*;
@@ -133,26 +132,6 @@ impl Client {
             read.map(|pod| pod.to_string()).map_err(Error::from)
         };
         Ok(Job::start(self.open()?.engine, reading, |py, pod| Ok(pod.into_pyobject(py)?.into_any().unbind())))
-    }
-
-    /// Notes on a pod how far a reader has come, by container. One that is gone needs no note.
-    fn note_read(
-        &self,
-        namespace: String,
-        name: String,
-        uid: String,
-        reader: String,
-        cursors: BTreeMap<String, (i64, u32, u32)>,
-        within: f64,
-    ) -> PyResult<Job> {
-        let open = self.open()?;
-        let logs = cursors.into_iter().map(|(container, cursor)| (container, LogCursor::from(cursor))).collect();
-        let noting = async move {
-            let (note, call) = (LogNote { reader, logs }, Call::within(crate::job::span(within)));
-            open.hook.pods(&namespace).note_read(&name, &uid, &note, call).await.map_err(Error::from)?;
-            Ok(())
-        };
-        Ok(Job::start(self.open()?.engine, noting, |py, ()| Ok(py.None())))
     }
 
     /// Ends it. Tasks under way keep what they need of it.

@@ -8,12 +8,13 @@ use crate::job::{Job, span};
 use crate::mailbox::Mailbox;
 use crate::told::{Item, Teller, Wanted};
 use kpo::body::Template;
-use kpo::driver::{self, AttachRequest, Delivery, Running, Stopper, TaskRequest};
+use kpo::driver::{self, AttachRequest, Delivery, LogsRead, Running, Stopper, TaskRequest};
 use kpo::manifest::{self, Source};
 use kpo::request::Call;
 use kpo_cli::{Role, Story};
 use kpo_core::Stop;
 use pyo3::prelude::*;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::task::AbortHandle;
 
@@ -76,10 +77,10 @@ fn run(open: &Open, request: TaskRequest) -> Result<Running, Error> {
     }
 }
 
-/// Attaches to a task: `manifest` is the one it was started with, where it was too large to travel with the pod. `over`: no other attempt is made. `reader`: whose
-/// reading of the logs goes on.
+/// Attaches to a task: `manifest` is the one it was started with, where it was too large to travel with the pod. `over`: no other attempt is made. `read`: how
+/// far logs were read, by UID and container.
 #[pyfunction]
-#[pyo3(signature = (client, task, *, namespace, take_over, manifest, logs, nonce, over, reader))]
+#[pyo3(signature = (client, task, *, namespace, take_over, manifest, logs, nonce, over, read))]
 #[expect(clippy::too_many_arguments, reason = "each is a keyword of Python's, and read by its name")]
 pub(crate) fn attach(
     client: &Client,
@@ -90,7 +91,7 @@ pub(crate) fn attach(
     logs: Option<Vec<String>>,
     nonce: Option<String>,
     over: bool,
-    reader: Option<String>,
+    read: ReadBefore,
 ) -> PyResult<Job> {
     let open = client.open()?;
     let namespace = namespace.unwrap_or_else(|| open.hook.default_namespace().to_owned());
@@ -99,11 +100,22 @@ pub(crate) fn attach(
     let (own, wanted) = (Arc::clone(&engine), Wanted::of(logs));
     let attaching = async move {
         let role = if take_over { Role::TakesOver } else { Role::Follows };
-        let request = AttachRequest { task, namespace, take_over, template, nonce, over, reader };
+        let read = logs_read(read);
+        let request = AttachRequest { task, namespace, take_over, template, nonce, over, read };
         let running = attached(&open, request).await?;
         Ok(follow(running, role, &[], wanted, &own))
     };
     Ok(Job::start(engine, attaching, |py, followed| Ok(Py::new(py, followed)?.into_any())))
+}
+
+/// How far logs were read, as Python has it.
+type ReadBefore = BTreeMap<String, BTreeMap<String, (i64, u32, u32)>>;
+
+fn logs_read(read: ReadBefore) -> LogsRead {
+    let of_pod = |(uid, logs): (String, BTreeMap<String, (i64, u32, u32)>)| {
+        logs.into_iter().map(move |(container, cursor)| ((uid.clone(), container), cursor.into()))
+    };
+    read.into_iter().flat_map(of_pod).collect()
 }
 
 async fn attached(open: &Open, request: AttachRequest) -> Result<Running, Error> {

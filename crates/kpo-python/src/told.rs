@@ -57,12 +57,13 @@ impl Item {
         match self {
             Item::Json(text) => Ok(PyString::new(py, &text).into_any().unbind()),
             Item::Lines { at, pod, container, batch } => {
-                let line = |line: kpo::logs::LogLine<'_>| {
-                    (line.time.0, PyBytes::new(py, line.bytes), line.continues, line.partial).into_pyobject(py)
+                let line = |(line, cursor): (kpo::logs::LogLine<'_>, kpo::logs::LogCursor)| {
+                    let (time, lines, checksum) = cursor.into();
+                    (time, PyBytes::new(py, line.bytes), line.continues, line.partial, lines, checksum)
+                        .into_pyobject(py)
                 };
-                let lines = batch.iter().map(line).collect::<PyResult<Vec<_>>>()?;
-                let cursor = batch.cursor().map(<(i64, u32, u32)>::from);
-                Ok((at.0, &*pod, &*container, PyList::new(py, lines)?, cursor).into_pyobject(py)?.into_any().unbind())
+                let lines = batch.iter().zip(batch.cursors()).map(line).collect::<PyResult<Vec<_>>>()?;
+                Ok((at.0, &*pod, &*container, PyList::new(py, lines)?).into_pyobject(py)?.into_any().unbind())
             }
         }
     }

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from kubernetes.client.models.v1_pod import V1Pod
 
     from kpo import events
+    from kpo.events import LogsRead
 
 #: The label by which a task's pods are found, and that of their number.
 TASK_LABEL = "kpo.rs/task"
@@ -38,14 +39,14 @@ def known_by(pod: V1Pod) -> Known:
 
 
 def attach(
-    known: Known, client: kpo.Client, logs: list[str] | bool, *, over: bool = False, reader: str | None = None
+    known: Known, client: kpo.Client, logs: list[str] | bool, *, over: bool = False, read: LogsRead | None = None
 ) -> kpo.Task:
     """As its observer from now on, which leaves it as it is when it is interrupted.
 
     Args:
         logs: the containers whose logs are followed; True: all.
         over: whether it is known what the task came to: then no other attempt is made.
-        reader: whose reading of the logs goes on.
+        read: how far logs were read before, by UID and container.
     """
     return kpo.attach(
         known.task,
@@ -55,7 +56,7 @@ def attach(
         take_over=True,
         logs=logs,
         over=over,
-        reader=reader,
+        read=read,
         on_interrupt="detach",
     )
 

@@ -6,12 +6,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from airflow.providers.cncf.kubernetes.utils import pod_manager as upstream
 
 from kpo import events
-from kpo.airflow import _words
+from kpo.airflow import _words, _written
 
 #: A line that is longer is written in pieces.
 _LONGEST = 1 << 20
@@ -40,6 +40,13 @@ class OnLine(Protocol):
     def __call__(self, line: str, container: str, timestamp: datetime) -> None: ...
 
 
+class _Piece(NamedTuple):
+    """What has not ended in a line feed yet."""
+
+    data: bytes
+    last: events.LogLine
+
+
 class TaskLog:
     """Writes what happens to a task.
 
@@ -49,6 +56,7 @@ class TaskLog:
         formatter: makes the line of container and line. None: by ``prefix``.
         on_line: told of each line first.
         is_quiet: whether only containers' lines are written: what happened was told before.
+        is_placed: whether each line says where it stood, for another to go on there.
     """
 
     def __init__(
@@ -59,19 +67,21 @@ class TaskLog:
         formatter: Formatter | None = None,
         on_line: OnLine | None = None,
         is_quiet: bool = False,
+        is_placed: bool = False,
     ) -> None:
         self._log, self._prefix, self._formatter, self._on_line = log, prefix, formatter, on_line
-        self._is_quiet = is_quiet
-        #: Pieces of lines that have not ended, by pod and container.
-        self._pieces: dict[tuple[str, str], bytes] = {}
-        #: How far each log was written, by pod and container.
-        self.cursors: dict[str, dict[str, events.Cursor]] = {}
+        self._is_quiet, self._is_placed = is_quiet, is_placed
+        #: By pod and container.
+        self._pieces: dict[tuple[str, str], _Piece] = {}
+        #: The UIDs of the pods that were seen, by name.
+        self._uids: dict[str, str] = {}
 
     def tell(self, event: events.Event) -> None:
         if isinstance(event, events.Log):
             self._lines(event, event.log)
-            self._has_written(event)
             return
+        if isinstance(event, (events.Created, events.Adopted)):
+            self._uids[event.pod] = event.uid
         if isinstance(event, (events.OutcomeReady, events.Ended, events.Gap)):
             self.flush()
         if not self._is_quiet:
@@ -89,17 +99,12 @@ class TaskLog:
                 left = left[_AT_ONCE:]
                 await asyncio.sleep(0)
         finally:
-            # Whoever is cancelled leaves no event half written: nobody could go on there.
+            # Whoever is cancelled has the rest of what came, too: a user who stops the task reads it.
             self._lines(event, left)
-            self._has_written(event)
 
     def _lines(self, event: events.Log, lines: Sequence[events.LogLine]) -> None:
         for line in lines:
             self._piece(event.pod, event.container, line)
-
-    def _has_written(self, event: events.Log) -> None:
-        if event.cursor is not None:
-            self.cursors.setdefault(event.pod, {})[event.container] = event.cursor
 
     def _say(self, event: events.Event) -> None:
         level = logging.WARNING if isinstance(event, _WARNINGS) else logging.INFO
@@ -118,26 +123,26 @@ class TaskLog:
     def _piece(self, pod: str, container: str, line: events.LogLine) -> None:
         key = (pod, container)
         if not line.continues:
-            self._flush(key, line)
-        self._pieces[key] = self._pieces.get(key, b"") + line.data
-        if not line.partial or len(self._pieces[key]) > _LONGEST:
-            self._flush(key, line)
+            self._flush(key)
+        before = self._pieces.get(key)
+        data = line.data if before is None else before.data + line.data
+        self._pieces[key] = _Piece(data, line)
+        if not line.partial or len(data) > _LONGEST:
+            self._flush(key)
 
-    def _flush(self, key: tuple[str, str], line: events.LogLine) -> None:
-        data = self._pieces.pop(key, None)
-        if data is not None:
-            self._write(data.decode(errors="backslashreplace"), key[1], line.time)
+    def _flush(self, key: tuple[str, str]) -> None:
+        piece = self._pieces.pop(key, None)
+        if piece is not None:
+            self._write(*key, piece.data.decode(errors="backslashreplace"), piece.last)
 
     def flush(self) -> None:
         """Writes what has not ended in a line feed."""
-        for (pod, container), data in self._pieces.items():
-            del pod
-            self._write(data.decode(errors="backslashreplace"), container, datetime.now().astimezone())
-        self._pieces.clear()
+        for key in list(self._pieces):
+            self._flush(key)
 
-    def _write(self, line: str, container: str, timestamp: datetime) -> None:
+    def _write(self, pod: str, container: str, line: str, last: events.LogLine) -> None:
         if self._on_line is not None:
-            self._on_line(line=line, container=container, timestamp=timestamp)
+            self._on_line(line=line, container=container, timestamp=last.time)
         if _is_group_marker(line):
             # As upstream: the log viewer folds what stands between them, if nothing stands before.
             print(line)
@@ -145,7 +150,11 @@ class TaskLog:
         text = (
             self._formatter(container, line) if self._formatter else f"[{container}] {line}" if self._prefix else line
         )
-        self._log.log(_level(line), "%s", text)
+        self._log.log(_level(line), "%s", text, **self._place(pod, container, last))
+
+    def _place(self, pod: str, container: str, last: events.LogLine) -> dict[str, str]:
+        uid = self._uids.get(pod)
+        return {"loc": _written.place(pod, uid, container, last)} if self._is_placed and uid is not None else {}
 
 
 def _is_group_marker(line: str) -> bool:

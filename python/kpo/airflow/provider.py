@@ -36,8 +36,8 @@ _ADOPT = {
 }
 
 _SHARED_LOGS = {
-    "description": "Whether all components keep their logs in one place, which the API server reads: then the log of a deferred task goes on where a "
-    "triggerer that was stopped has left it. Else it begins anew with the next triggerer.",
+    "description": "Whether all components keep their logs in one place, which the API server reads: then the log of a deferred task goes on where the "
+    "triggerer before has left it. Else it begins anew with the next triggerer.",
     "version_added": "0.1.0",
     "type": "boolean",
     "example": "True",

@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
 from airflow.providers.cncf.kubernetes.triggers import pod as upstream
@@ -17,7 +17,10 @@ from asgiref.sync import sync_to_async
 
 import kpo
 from kpo import events
-from kpo.airflow import _connection, _earlier, _event, _log, _shared
+from kpo.airflow import _connection, _earlier, _event, _log, _shared, _written
+
+if TYPE_CHECKING:
+    from kpo.events import LogsRead
 
 #: Whether the triggerer tells of a user's stop: Airflow 3.3 and later.
 _HAS_ON_KILL = hasattr(BaseTrigger, "on_kill")
@@ -34,12 +37,6 @@ SETTLES = 5.0
 
 #: How long the task is looked for that is to be stopped, in seconds: it may be a newer try's by then.
 _HOLDS_FOR = 30.0
-
-#: How long it is tried to note how far the log was written, in seconds: a triggerer that is stopped is given ten.
-_NOTES_FOR = 5.0
-
-#: How long what was written may take to be read, in seconds.
-_DRAINS = 0.5
 
 #: Ours to replace.
 _sleep = asyncio.sleep
@@ -110,12 +107,6 @@ class KpoPodTrigger(BaseTrigger):
         self.try_number = try_number
         self._has_ended = False
         self._held: _Held | None = None
-        #: What was written of the logs.
-        self._written: _log.TaskLog | None = None
-        #: The UIDs of the pods that were seen, by name.
-        self._uids: dict[str, str] = {}
-        #: Whether the task is this trigger's to go on with: nobody has taken it over, and no user has stopped it.
-        self._is_ours = True
         self._stopping: asyncio.Future[None] | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -161,10 +152,10 @@ class KpoPodTrigger(BaseTrigger):
         return event | {"status": status}
 
     async def _follow(self) -> dict[str, Any]:
-        log = self._written = _log.TaskLog(self.log, prefix=self.prefix)
+        log = _log.TaskLog(self.log, prefix=self.prefix, is_placed=_has_shared_logs())
         async with AsyncExitStack() as opened:
             client = await opened.enter_async_context(_shared.client(self._key(), self._client))
-            task = _earlier.attach(self._known(), client, self.logs, reader=self._reader())
+            task = _earlier.attach(self._known(), client, self.logs, read=await self._read_before())
             # Left as it is: the outcome is not taken here.
             opened.callback(task.close)
             await task.__aenter__()
@@ -183,30 +174,25 @@ class KpoPodTrigger(BaseTrigger):
     def _known(self) -> _earlier.Known:
         return _earlier.Known(self.task_name, self.namespace, self.nonce)
 
-    def _reader(self) -> str | None:
-        """Whose log this goes on with, where logs are kept together: the triggers of one try write one, and each goes on where the one before has noted that
-        it left. Else it begins anew: what a stopped triggerer has written is shown to nobody (Airflow shows the file of the task's current one), and
-        uploaded to no remote log. Airflow 2 loses what triggers write while it stops."""
-        keeps = _HAS_ON_KILL and conf.getboolean("kpo", "shared_logs", fallback=False)
-        return f"try {self.try_number}" if keeps and self.try_number is not None else None
+    async def _read_before(self) -> LogsRead:
+        """How far the triggers before this one have written the try's log, where logs are kept together. Else it begins anew: what a triggerer has
+        written that is gone is shown to nobody then (Airflow shows the file of the task's current one), and uploaded to no remote log."""
+        if not _has_shared_logs():
+            return {}
+        try:
+            return await asyncio.to_thread(_written.read, self.task_instance)
+        except Exception as error:
+            self.log.warning("[kpo] the log of %s begins anew: %s", self.task_name, type(error).__name__)
+            return {}
 
     async def _outcome(self, task: kpo.Task, log: _log.TaskLog) -> kpo.Outcome:
         async for event in task:
             await log.tell_async(event)
             if isinstance(event, (events.Created, events.Adopted)):
-                self._at_attempt(event, log)
-            elif isinstance(event, events.TakenOver):
-                self._is_ours = False
+                self.pod = event.pod
             elif isinstance(event, events.OutcomeReady):
                 return event.outcome
         return await task
-
-    def _at_attempt(self, event: events.Created | events.Adopted, log: _log.TaskLog) -> None:
-        self.pod = event.pod
-        if self._uids.get(event.pod) != event.uid:
-            # A pod of the same name as one before.
-            log.cursors.pop(event.pod, None)
-            self._uids[event.pod] = event.uid
 
     async def _give_up(self, task: kpo.Task, log: _log.TaskLog) -> None:
         """A task whose time is up has no result to wait for, and Airflow 2 does not resume it: what is left of it goes now."""
@@ -226,7 +212,7 @@ class KpoPodTrigger(BaseTrigger):
     async def _unbroken(self, stop: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Waits for what goes on when whoever waits is cancelled."""
         if self._stopping is None:
-            self._stopping = asyncio.ensure_future(stop())
+            self._stopping = asyncio.ensure_future(self._stop_if_by_user())
             _stops.add(self._stopping)
             self._stopping.add_done_callback(_stops.discard)
         await asyncio.shield(self._stopping)
@@ -252,7 +238,7 @@ class KpoPodTrigger(BaseTrigger):
         except Exception:
             self.log.warning("[kpo] it is not known whether task %s was stopped: its pod stays", self.task_name)
             state = "deferred"
-        await (self._leave() if state == "deferred" else self._stop())
+        await (self._let_go() if state == "deferred" else self._stop())
 
     async def _hold(self) -> None:
         """Becomes the observer, where the trigger was cancelled before it was."""
@@ -287,36 +273,10 @@ class KpoPodTrigger(BaseTrigger):
         if self._stopping is not None or (not _HAS_ON_KILL and self._is_stoppable()):
             await self._unbroken(self._stop_if_by_user)
         else:
-            await self._leave()
-
-    async def _leave(self) -> None:
-        """Another triggerer goes on."""
-        try:
-            await self._note_read()
-        finally:
             await self._let_go()
 
-    async def _note_read(self) -> None:
-        """For the log to go on there. Where that cannot be noted it begins anew."""
-        reader = self._reader()
-        if self._held is None or self._written is None or reader is None or not self._is_ours:
-            return
-        self._written.flush()
-        notes = [self._note(self._held.client, reader, pod) for pod in self._written.cursors]
-        try:
-            await asyncio.wait_for(asyncio.gather(*notes), _NOTES_FOR)
-        except Exception as error:
-            self.log.warning("[kpo] the log of %s may begin anew: %s", self.task_name, _one_line(error))
-        # The supervisor reads what was written as long as this process lives.
-        await _sleep(_DRAINS)
-
-    async def _note(self, client: kpo.Client, reader: str, pod: str) -> None:
-        assert self._written is not None
-        uid, cursors = self._uids.get(pod), self._written.cursors[pod]
-        if uid is not None:
-            await client.note_read_async(pod, uid, reader, cursors, namespace=self.namespace, within=_NOTES_FOR)
-
     async def _let_go(self) -> None:
+        """Another triggerer may go on."""
         if self._held is not None:
             await self._held.opened.aclose()
             self._held = None
@@ -367,6 +327,11 @@ class _Deadline:
     def __exit__(self, *_: object) -> None:
         if self._timer is not None:
             self._timer.cancel()
+
+
+def _has_shared_logs() -> bool:
+    """Whether what triggerers write is kept together. Airflow 2 keeps no place of a line."""
+    return _HAS_ON_KILL and conf.getboolean("kpo", "shared_logs", fallback=False)
 
 
 def _one_line(error: BaseException) -> str:

@@ -1,12 +1,11 @@
 //! Finding a task again in the cluster.
 
 use super::clock::Clock;
-use super::logs::Read;
+use super::logs::LogsRead;
 use super::{Running, TaskRequest, start, sweeper};
 use crate::body::{self, Template};
 use crate::hook::KubernetesHook;
 use crate::identity;
-use crate::logs::LogNote;
 use crate::manager::PodManager;
 use crate::request::{Call, RequestError};
 use crate::result;
@@ -35,15 +34,16 @@ pub struct AttachRequest {
     pub nonce: Option<String>,
     /// Whether the task is known to be over: whatever is found of it, no other attempt is made. Default: it may go on.
     pub over: bool,
-    /// Who reads the logs: they begin behind what that reader has noted on the pods ([`PodManager::note_read`]). `None`: at their start.
-    pub reader: Option<String>,
+    /// How far logs were read already: they begin behind it. Others begin at their start.
+    pub read: LogsRead,
 }
 
 impl AttachRequest {
     /// Only to follow a task, of which nothing is known but its id.
     pub fn follow(task: impl Into<String>, namespace: impl Into<String>) -> Self {
         let (task, namespace) = (task.into(), namespace.into());
-        Self { task, namespace, take_over: false, template: None, nonce: None, over: false, reader: None }
+        let read = LogsRead::new();
+        Self { task, namespace, take_over: false, template: None, nonce: None, over: false, read }
     }
 }
 
@@ -112,7 +112,6 @@ pub async fn attach_beside(
         request.nonce.as_deref().is_some_and(|nonce| pod["metadata"]["annotations"][marks::NONCE] != nonce)
     };
     found.retain(|pod| !of_another(pod));
-    let read = request.reader.map(|reader| read_by(&reader, &found)).unwrap_or_default();
     let template = request.template.or_else(|| found.iter().rev().find_map(carried_template));
     let seen: Vec<Pod> = found.into_iter().filter_map(|pod| serde_json::from_value(pod).ok()).collect();
     seen.iter().for_each(|pod| eyes.expect_since(relists, &PodVersion::of(pod)));
@@ -127,18 +126,8 @@ pub async fn attach_beside(
         over: request.over,
     };
     let core = Task::attach(clock.now(), &how, seen)?;
-    let request = template.map(|template| asked_for(core.spec().clone(), template));
-    Ok(Some(start(pods, core, request, Some(eyes), clock, read)))
-}
-
-/// How far that reader has come, in each log of these pods.
-fn read_by(reader: &str, found: &[Value]) -> Read {
-    let of_pod = |pod: &Value| {
-        let uid = pod["metadata"]["uid"].as_str()?.to_owned();
-        let logs = LogNote::of(pod, reader)?.logs;
-        Some(logs.into_iter().map(move |(container, cursor)| ((uid.clone(), container), cursor)))
-    };
-    found.iter().filter_map(of_pod).flatten().collect()
+    let asked = template.map(|template| asked_for(core.spec().clone(), template));
+    Ok(Some(start(pods, core, asked, Some(eyes), clock, request.read)))
 }
 
 /// The task as it was asked for.

@@ -29,7 +29,7 @@ pub(super) struct OnItsWay {
 }
 
 /// How far the logs of a task's pods were read before, by UID and container.
-pub(super) type Read = BTreeMap<(String, String), LogCursor>;
+pub type LogsRead = BTreeMap<(String, String), LogCursor>;
 
 /// The logs under way.
 pub(super) struct Logs {
@@ -38,7 +38,7 @@ pub(super) struct Logs {
     out: mpsc::Sender<Box<OnItsWay>>,
     /// Containers that are kpo's own business: their logs are not the task's.
     hidden: Vec<String>,
-    read: Read,
+    read: LogsRead,
     pumps: BTreeMap<String, Vec<Pump>>,
 }
 
@@ -53,7 +53,7 @@ impl Logs {
         clock: Clock,
         out: mpsc::Sender<Box<OnItsWay>>,
         hidden: Vec<String>,
-        read: Read,
+        read: LogsRead,
     ) -> Self {
         Self { pods, clock, out, hidden, read, pumps: BTreeMap::new() }
     }

@@ -41,12 +41,12 @@ use crate::result::{CONTAINER, Plan};
 use crate::watch::Watch;
 use clock::Clock;
 use kpo_core::{Observer, Outcome, Spec, Stop, Task, Time};
-use logs::{Logs, Read};
+use logs::Logs;
 use pods::Eyes;
 use tokio::sync::{mpsc, oneshot};
 
 pub use attach::{AttachFailure, AttachRequest, InUse, attach, attach_beside, demand_protection, find, in_use};
-pub use logs::Piece;
+pub use logs::{LogsRead, Piece};
 
 /// Pieces of logs that wait for the reader, at most (and each stream's within its own bytes): a slow reader slows the streams, not the task.
 const PIECES: usize = 16;
@@ -215,7 +215,7 @@ impl TaskRequest {
 pub fn run(hook: &KubernetesHook, request: TaskRequest) -> Running {
     let clock = Clock::start(hook);
     let core = Task::new(clock.now(), request.spec.clone(), Observer::first(identity::observer()));
-    start(hook.pods(&request.spec.namespace), core, Some(request), None, clock, Read::new())
+    start(hook.pods(&request.spec.namespace), core, Some(request), None, clock, LogsRead::new())
 }
 
 /// Runs a task beside others, all seen by one watch of their namespace ([`Watch::start`]): it is created when that watch stands, or is known not
@@ -226,7 +226,7 @@ pub fn run_beside(hook: &KubernetesHook, watch: &Watch, request: TaskRequest) ->
     let subscription = watch.subscribe(&request.spec.task)?;
     sweeper::start(&hook.pods(&request.spec.namespace), watch, clock);
     let core = Task::new(clock.now(), request.spec.clone(), Observer::first(identity::observer()));
-    Some(start(hook.pods(&request.spec.namespace), core, Some(request), Some(subscription), clock, Read::new()))
+    Some(start(hook.pods(&request.spec.namespace), core, Some(request), Some(subscription), clock, LogsRead::new()))
 }
 
 fn start(
@@ -235,7 +235,7 @@ fn start(
     request: Option<TaskRequest>,
     shared: Option<crate::watch::Subscription>,
     clock: Clock,
-    read: Read,
+    read: LogsRead,
 ) -> Running {
     let (event_sender, events) = mpsc::unbounded_channel();
     let (piece_sender, logs) = mpsc::channel(PIECES);

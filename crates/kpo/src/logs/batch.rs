@@ -43,17 +43,21 @@ struct Span {
 pub struct LogBatch {
     data: Bytes,
     spans: Arc<Vec<Span>>,
-    cursor: Option<LogCursor>,
+    /// How far its log was read before it.
+    before: Option<LogCursor>,
 }
 
 impl LogBatch {
-    /// How far its log was read with it. `None`: no stream has handed it out.
-    pub fn cursor(&self) -> Option<LogCursor> {
-        self.cursor
+    /// How far its log was read with each of its lines.
+    pub fn cursors(&self) -> impl Iterator<Item = LogCursor> {
+        self.iter().scan(self.before, |before, line| {
+            *before = Some(LogCursor::behind(&line, *before));
+            *before
+        })
     }
 
-    pub(super) fn up_to(self, cursor: Option<LogCursor>) -> Self {
-        Self { cursor, ..self }
+    pub(super) fn behind(self, before: Option<LogCursor>) -> Self {
+        Self { before, ..self }
     }
 
     /// The lines, in order.
@@ -83,14 +87,14 @@ impl LogBatch {
 
     /// The lines before this one.
     pub(super) fn head(&self, index: usize) -> Self {
-        Self { data: self.data.clone(), spans: Arc::new(self.spans[..index].to_vec()), cursor: None }
+        Self { data: self.data.clone(), spans: Arc::new(self.spans[..index].to_vec()), before: None }
     }
 
     /// The lines from this one on.
     pub(super) fn tail(&self, index: usize) -> Self {
         match index {
             0 => self.clone(),
-            _ => Self { data: self.data.clone(), spans: Arc::new(self.spans[index..].to_vec()), cursor: None },
+            _ => Self { data: self.data.clone(), spans: Arc::new(self.spans[index..].to_vec()), before: None },
         }
     }
 }
@@ -161,7 +165,7 @@ impl Splitter {
         }
         self.carry.extend_from_slice(&chunk[start..]);
         if !spans.is_empty() {
-            split.batches.push(LogBatch { data: chunk, spans: Arc::new(spans), cursor: None });
+            split.batches.push(LogBatch { data: chunk, spans: Arc::new(spans), before: None });
         }
         self.shed(split);
     }
@@ -192,7 +196,7 @@ impl Splitter {
         let mut spans = Vec::new();
         self.line(&data, 0, open, &mut spans, split);
         if !spans.is_empty() {
-            split.batches.push(LogBatch { data, spans: Arc::new(spans), cursor: None });
+            split.batches.push(LogBatch { data, spans: Arc::new(spans), before: None });
         }
     }
 
@@ -210,7 +214,7 @@ impl Splitter {
             let data = self.carry.split_to(skip + piece_of(&self.carry[skip..])).freeze();
             let spans = Arc::new(vec![span(time, skip, data.len(), continues, true)]);
             self.within = Some(time);
-            split.batches.push(LogBatch { data, spans, cursor: None });
+            split.batches.push(LogBatch { data, spans, before: None });
         }
     }
 }

@@ -509,8 +509,9 @@ impl Follower {
     }
 
     async fn send_on(&mut self, batch: LogBatch) -> Result<(), Over> {
+        let before = self.seen.cursor();
         self.seen.add(&batch);
-        let batch = batch.up_to(self.seen.cursor());
+        let batch = batch.behind(before);
         (self.failures, self.progress_at) = (0, Instant::now());
         let size = u32::try_from(batch.size()).unwrap_or(ROOM).min(ROOM);
         let room = Arc::clone(&self.room).acquire_many_owned(size).await.expect("it is never closed");

@@ -40,7 +40,7 @@ use tokio::{
 use crate::request::{ApiFailure, Backoff, Requests};
 
 pub use batch::{LogBatch, LogLine, PIECE};
-pub use cursor::{LogCursor, LogNote};
+pub use cursor::LogCursor;
 use follow::Follower;
 
 /// Whose log.

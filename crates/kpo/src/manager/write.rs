@@ -2,11 +2,9 @@
 
 use std::borrow::Cow;
 
-use kpo_core::marks;
 use serde_json::{Value, json};
 
 use super::PodManager;
-use crate::logs::LogNote;
 use crate::request::{ApiFailure, ApiRequest, ApiStatus, Call, RequestError};
 
 /// What a write is bound to. A pod of that name with another UID is another pod: the write then finds nothing.
@@ -155,16 +153,6 @@ impl PodManager {
         call: Call,
     ) -> Result<Written, RequestError> {
         self.patched(ApiRequest::merge_patch(self.namespace(), "pods", name, guarded(patch, precondition)), call).await
-    }
-
-    /// Notes on the pod how far somebody has read its logs, in place of what was noted before: who attaches as that reader goes on there.
-    ///
-    /// # Errors
-    /// Any failure but a vanished pod and a conflict.
-    pub async fn note_read(&self, name: &str, uid: &str, note: &LogNote, call: Call) -> Result<Written, RequestError> {
-        let noted = json!(note).to_string();
-        let patch = json!({"metadata": {"annotations": {marks::READ: noted}}});
-        self.patch(name, &Precondition::uid(uid), patch, call).await
     }
 
     /// Asks the server whether pods may be patched; none is (`dryRun=All`). `Gone`: they may be, and there is none of that name.
