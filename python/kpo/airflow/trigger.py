@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -201,15 +201,15 @@ class KpoPodTrigger(BaseTrigger):
             await log.tell_async(event)
 
     async def on_kill(self) -> None:
-        """A user has stopped the task while it was deferred (Airflow 3.3 and later). The pod of a newer try, which has taken it over, stays."""
-        self._is_ours = False
+        """A user has stopped the task while it was deferred (Airflow 3.3 and later). The pod of a newer try, which has taken it over, stays. It is called
+        as well where a triggerer that nobody had heard of is back, and another one has its triggers."""
         if self._is_stoppable():
-            await self._unbroken(self._stop)
+            await self._stop_unbroken()
 
     def _is_stoppable(self) -> bool:
         return self.cancels and not self._has_ended
 
-    async def _unbroken(self, stop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def _stop_unbroken(self) -> None:
         """Waits for what goes on when whoever waits is cancelled."""
         if self._stopping is None:
             self._stopping = asyncio.ensure_future(self._stop_if_by_user())
@@ -232,7 +232,7 @@ class KpoPodTrigger(BaseTrigger):
             await self._let_go()
 
     async def _stop_if_by_user(self) -> None:
-        """Before Airflow 3.3 nobody calls ``on_kill``: whether a user has stopped the task, and not only somebody the triggerer, is asked."""
+        """Airflow is asked whether a user has stopped the task, and not only somebody the triggerer, or taken its triggers away."""
         try:
             state = await self.get_task_state()
         except Exception:
@@ -271,7 +271,7 @@ class KpoPodTrigger(BaseTrigger):
         """The last that is called, whatever has happened. Airflow waits half a minute for ``on_kill``, which is what a program has by default that does
         not heed SIGTERM: here its end is waited for, without which its pod would be held by kpo's finalizer."""
         if self._stopping is not None or (not _HAS_ON_KILL and self._is_stoppable()):
-            await self._unbroken(self._stop_if_by_user)
+            await self._stop_unbroken()
         else:
             await self._let_go()
 
