@@ -14,6 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Protocol
 
+import yaml
 from installation import until
 from kubernetes import client as k8s
 from kubernetes import config as kubernetes_config
@@ -295,16 +296,59 @@ def _cluster(*words: str) -> None:
     subprocess.run(["cluster/cluster", *words], check=True)
 
 
+#: Of Airflow, and how long its token is good for: longer than all tests take.
+ACCOUNT = "airflow"
+GOOD_FOR = 6 * 3600
+
+
+def _account(admin: Path) -> Any:
+    """The kubeconfig of an account with the Roles of docs/rbac.yaml."""
+    api, rbac = core(admin), k8s.RbacAuthorizationV1Api(core(admin).api_client)
+    with _unless_there():
+        api.create_namespaced_service_account(NAMESPACE, {"metadata": {"name": ACCOUNT}})
+    for role in yaml.safe_load_all(Path("docs/rbac.yaml").read_text()):
+        if role["metadata"]["name"] in ("kpo-run", "kpo-logs", "kpo-events"):
+            _bind(rbac, role)
+    request = {"spec": {"expirationSeconds": GOOD_FOR}}
+    token = api.create_namespaced_service_account_token(ACCOUNT, NAMESPACE, request).status.token
+    config = yaml.safe_load(admin.read_text())
+    for user in config["users"]:
+        user["user"] = {"token": token}
+    return config
+
+
+def _bind(rbac: k8s.RbacAuthorizationV1Api, role: Any) -> None:
+    metadata = role["metadata"]
+    subject = {"kind": "ServiceAccount", "name": ACCOUNT, "namespace": NAMESPACE}
+    ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": metadata["name"]}
+    with contextlib.suppress(k8s.ApiException):
+        rbac.delete_namespaced_role(metadata["name"], NAMESPACE)
+    rbac.create_namespaced_role(NAMESPACE, role)
+    with _unless_there():
+        rbac.create_namespaced_role_binding(NAMESPACE, {"metadata": metadata, "subjects": [subject], "roleRef": ref})
+
+
+@contextmanager
+def _unless_there() -> Iterator[None]:
+    try:
+        yield
+    except k8s.ApiException as error:
+        if error.status != 409:
+            raise
+
+
 class RealCluster:
+    """The real one. Airflow's tasks may do there what docs/rbac.yaml says, and no more."""
+
     image = "busybox:1"
 
     def __init__(self, kubeconfig: Path, folder: Path) -> None:
-        self._kubeconfig, self._folder = kubeconfig, folder
+        self._admin, self._folder = folder / "admin.kubeconfig", folder
+        kubeconfig.write_text(json.dumps(_account(self._admin)))
 
     @contextmanager
     def quiet(self) -> Iterator[RealStage]:
-        shutil.copy(self._folder / "admin.kubeconfig", self._kubeconfig)
-        stage = RealStage(self._kubeconfig, self._folder / "cni" / "10-bridge.conflist")
+        stage = RealStage(self._admin, self._folder / "cni" / "10-bridge.conflist")
         with stage.prepared(self.image):
             yield stage
 

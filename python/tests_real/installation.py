@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,6 +41,8 @@ MAPPED_LIMIT = 60.0 + 20.0 * MAPPED
 #: What the program of dags/program.py writes, and the half after which it waits.
 LINES = [f"line {number}" for number in range(1, (100_000 if IS_LONG else 10_000) + 1)]
 HALF = LINES[: len(LINES) // 2]
+#: How many lines the one of dags/crowd.py writes.
+WRITTEN = 200_000
 
 
 def until(what: str, look: Callable[[], T | None], limit: float = LIMIT) -> T:
@@ -118,7 +121,8 @@ class Installation:
         self.port = free_port()
         #: What tasks leave for the tests: hostPath of each pod that wants it.
         self.ledgers = self.home / "ledgers"
-        connection = {"conn_type": "kubernetes", "extra": {"kube_config_path": str(self.home / KUBECONFIG)}}
+        extra = {"kube_config_path": str(self.home / KUBECONFIG), "xcom_sidecar_container_image": self.image}
+        connection = {"conn_type": "kubernetes", "extra": extra}
         settings = {
             "CORE__DAGS_FOLDER": DAGS,
             "CORE__LOAD_EXAMPLES": False,
@@ -155,6 +159,7 @@ class Installation:
             "KPO_REAL_IMAGE": self.image,
             "KPO_REAL_LINES": str(len(LINES)),
             "KPO_REAL_MAPPED": str(MAPPED),
+            "KPO_REAL_WRITTEN": str(WRITTEN),
             "KPO_REAL_DAGRUN_TIMEOUT": str(DAGRUN_TIMEOUT),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
@@ -331,12 +336,22 @@ class Installation:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/execution/health", timeout=LIMIT):
             pass
 
-    def run(self, dag: str, name: str) -> Run:
-        """Begins a run of that name."""
+    def test(self, dag: str) -> str:
+        """What ``dag.test()`` prints: all of a run, in one process.
+
+        Raises:
+            CalledProcessError: the run has failed.
+        """
+        command = [sys.executable, "-m", "airflow", "dags", "test", dag]
+        played = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True)
+        return played.stdout + played.stderr
+
+    def run(self, dag: str, name: str, conf: dict[str, str] | None = None) -> Run:
+        """Begins a run of that name, with what it is given."""
 
         def trigger() -> bool:
             try:
-                self.api(f"dags/{dag}/dagRuns", {"dag_run_id": name, "logical_date": None})
+                self.api(f"dags/{dag}/dagRuns", {"dag_run_id": name, "logical_date": None, "conf": conf or {}})
             except urllib.error.HTTPError as error:
                 # Not parsed yet.
                 if error.code != 404:
@@ -421,6 +436,13 @@ class Run:
         """The same of each triggerer's file, the first one's first."""
         files = sorted(self._logs("*.trigger.*"), key=lambda file: int(file.name.split(".")[-2]))
         return [_lines(json.loads(entry)["event"] for entry in file.read_text().splitlines()) for file in files]
+
+    def written(self) -> Iterator[tuple[datetime, str]]:
+        """When each line of its program was written to a file of the log, and the line."""
+        for file in self._logs("attempt=*"):
+            for entry in map(json.loads, file.open()):
+                for line in _lines([entry["event"]]):
+                    yield datetime.fromisoformat(entry["timestamp"]), line
 
     def _logs(self, pattern: str) -> Iterator[Path]:
         folder = self.airflow.home / "logs" / f"dag_id={self.dag}" / f"run_id={self.name}" / "task_id=test_task"

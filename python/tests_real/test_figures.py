@@ -1,7 +1,8 @@
-"""What tasks of a minute cost, beside upstream's in the same Airflow. Printed (``-s``), and judged by nobody."""
+"""What tasks of a minute cost, and a log of many lines, beside upstream's in the same Airflow. Printed (``-s``), and judged by nobody."""
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from datetime import datetime
 
 import pytest
 from clusters import Cluster
-from installation import Installation
+from installation import WRITTEN, Installation
 
 pytestmark = pytest.mark.figures
 
@@ -53,6 +54,21 @@ def test_tasks(airflow: Installation, cluster: Cluster, operator: str, mode: str
         f"| {operator}, {mode} | {count} | {asked / count:.1f} | {workers / count:.2f} s | {triggerer / count:.2f} s "
         f"| {(max(largest) - before.memory) / (1 << 20):.1f} MiB | {late:.1f} s |"
     )
+
+
+def test_lines(airflow: Installation, cluster: Cluster) -> None:
+    print(f"\n| | lines a second, of {WRITTEN:,} | lines that are missing | lines twice |")
+    print("|---|---|---|---|")
+    for operator, mode in itertools.product(("kpo", "upstream"), ("sync", "deferrable")):
+        dag = f"lines_{operator}_{mode}"
+        with cluster.quiet():
+            run = airflow.run(dag, dag)
+            assert run.until_over(900) == "success"
+        written = list(run.written())
+        took = max(at for at, _ in written) - min(at for at, _ in written)
+        each = {line for _, line in written}
+        missing, twice = WRITTEN - len(each), len(written) - len(each)
+        print(f"| {operator}, {mode} | {len(written) / took.total_seconds():,.0f} | {missing:,} | {twice:,} |")
 
 
 def test_import() -> None:

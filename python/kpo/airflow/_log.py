@@ -16,8 +16,9 @@ from kpo.airflow import _words, _written
 #: A line that is longer is written in pieces.
 _LONGEST = 1 << 20
 
-#: So many lines are written in an event loop before others have their turn.
-_AT_ONCE = 100
+#: So many lines are written in an event loop before others have their turn: a triggerer's supervisor may take a millisecond and more for each, and who writes
+#: waits for it.
+_AT_ONCE = 20
 
 #: What an event is logged at, beside INFO.
 _WARNINGS = (

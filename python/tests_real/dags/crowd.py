@@ -1,4 +1,4 @@
-"""Tasks that sleep a minute, many at a time, for the figures."""
+"""Tasks that sleep a minute, many at a time, and one that writes much, for the figures."""
 
 import os
 
@@ -10,6 +10,19 @@ from kubernetes.client import models as k8s
 from kpo.airflow import KubernetesPodOperator as Ours
 
 LEDGERS = os.environ["KPO_REAL_LEDGERS"]
+
+
+def writes(cls: type[Upstream], deferrable: bool) -> Upstream:
+    lines = os.environ["KPO_REAL_WRITTEN"]
+    return cls(
+        task_id="test_task",
+        name="writes",
+        image=os.environ["KPO_REAL_IMAGE"],
+        # It ends when the runtime has read what it wrote.
+        cmds=["awk", f'BEGIN {{ for (i = 1; i <= {lines}; i++) print "line " i; system("sleep 3") }}'],
+        termination_grace_period=1,
+        deferrable=deferrable,
+    )
 
 
 def sleeps(cls: type[Upstream], number: int, deferrable: bool) -> Upstream:
@@ -30,6 +43,10 @@ def sleeps(cls: type[Upstream], number: int, deferrable: bool) -> Upstream:
 
 
 for name, cls in {"kpo": Ours, "upstream": Upstream}.items():
+    for mode in ("sync", "deferrable"):
+        with DAG(f"lines_{name}_{mode}", start_date=pendulum.datetime(2025, 1, 1), schedule=None) as dag:
+            writes(cls, mode == "deferrable")
+        globals()[dag.dag_id] = dag
     for count, mode in ((8, "sync"), (1, "deferrable"), (80, "deferrable")):
         with DAG(f"crowd_{name}_{mode}_{count}", start_date=pendulum.datetime(2025, 1, 1), schedule=None) as dag:
             for number in range(count):
