@@ -350,6 +350,31 @@ class Burst:
         yield from asyncio.sleep(0).__await__()
 
 
+@pytest.mark.parametrize(("lines", "seconds"), [(0, 0.0), (1, 0.002), (200, 0.4), (5_000, 2.0)])
+def test_what_was_written_is_on_its_way(monkeypatch: pytest.MonkeyPatch, lines: int, seconds: float) -> None:
+    monkeypatch.setattr("kpo.airflow._log.time", SimpleNamespace(monotonic=lambda: 7.0))
+    log = TaskLog(SimpleNamespace(log=lambda *said: None))
+    for event in Burst(lines)._events:
+        log.tell(event)
+    assert log.on_its_way() == pytest.approx(seconds)
+
+
+def test_a_trigger_ends_when_its_lines_are_where_they_belong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow's supervisor closes its file when it has ended."""
+    waited: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    monkeypatch.setattr("kpo.airflow.trigger._sleep", sleep)
+    monkeypatch.setattr(TaskLog, "on_its_way", lambda self: 1.25)
+    with kpo.lab("quiet") as lab:
+        begun(lab, "echo hello")
+        event = asyncio.run(first(trigger(lab)))
+    assert event["status"] == "success"
+    assert waited[0] == 1.25
+
+
 def test_a_burst_of_lines_leaves_other_triggers_their_turn() -> None:
     turns = 0
     told: list[int] = []

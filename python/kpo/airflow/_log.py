@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
@@ -19,6 +20,9 @@ _LONGEST = 1 << 20
 #: So many lines are written in an event loop before others have their turn: a triggerer's supervisor may take a millisecond and more for each, and who writes
 #: waits for it.
 _AT_ONCE = 20
+
+#: How long a supervisor takes for a line, at most; and for all that fits between it and who writes (its socket holds some hundred lines). In seconds.
+_A_LINE, _AT_MOST = 0.002, 2.0
 
 #: What an event is logged at, beside INFO.
 _WARNINGS = (
@@ -74,6 +78,8 @@ class TaskLog:
         self._is_quiet, self._is_placed = is_quiet, is_placed
         #: By pod and container.
         self._pieces: dict[tuple[str, str], _Piece] = {}
+        #: When the last line is where it belongs.
+        self._arrives = 0.0
         #: The UIDs of the pods that were seen, by name.
         self._uids: dict[str, str] = {}
 
@@ -141,6 +147,10 @@ class TaskLog:
         for key in list(self._pieces):
             self._flush(key)
 
+    def on_its_way(self) -> float:
+        """How long it takes until what was written is where it belongs, in seconds."""
+        return max(0.0, self._arrives - time.monotonic())
+
     def _write(self, pod: str, container: str, line: str, last: events.LogLine) -> None:
         if self._on_line is not None:
             self._on_line(line=line, container=container, timestamp=last.time)
@@ -152,6 +162,8 @@ class TaskLog:
             self._formatter(container, line) if self._formatter else f"[{container}] {line}" if self._prefix else line
         )
         self._log.log(_level(line), "%s", text, **self._place(pod, container, last))
+        now = time.monotonic()
+        self._arrives = min(max(now, self._arrives) + _A_LINE, now + _AT_MOST)
 
     def _place(self, pod: str, container: str, last: events.LogLine) -> dict[str, str]:
         uid = self._uids.get(pod)

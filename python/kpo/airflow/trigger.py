@@ -165,6 +165,8 @@ class KpoPodTrigger(BaseTrigger):
                     is_late = deadline.has_passed and outcome.reason == _TIME_IS_UP
                     if is_late:
                         await self._give_up(task, log)
+                # Airflow's supervisor closes a trigger's file as soon as it has ended: lines that come after that are nobody's.
+                await _sleep(log.on_its_way())
             except asyncio.CancelledError:
                 # Whether by a user is told next, if at all: until then it is observed.
                 self._held = _Held(task, client, opened.pop_all())
