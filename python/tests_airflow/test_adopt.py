@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
@@ -25,7 +26,7 @@ from airflow.providers.cncf.kubernetes.utils.pod_manager import PodManager as Up
 from harness import Ran, Shell, pods
 
 import kpo
-from kpo.airflow import AsyncKubernetesHook, PodManager, _adopted, _reading, adopt
+from kpo.airflow import AsyncKubernetesHook, KubernetesPodOperator, PodManager, _adopted, _reading, adopt
 from kpo.airflow._imports import AfterImport
 
 Adopt = Callable[[str], None]
@@ -175,7 +176,7 @@ def test_its_name_stays(shell: Shell, adopting: Adopt) -> None:
 
 
 class PrivateHook(Upstream):
-    """As GKEStartPodOperator, its hook is its own."""
+    """Its hook is its own, and how a trigger makes it nobody says."""
 
     kubeconfig: ClassVar[str]
 
@@ -184,15 +185,102 @@ class PrivateHook(Upstream):
         return KubernetesHook(conn_id=None, config_file=self.kubeconfig)
 
 
-def test_a_private_hook_is_connected_by(shell: Shell, adopting: Adopt) -> None:
+class FoundHook:
+    """Such a hook that finds its cluster by a name."""
+
+    clusters: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, cluster: str) -> None:
+        self._cluster = cluster
+
+    def get_conn(self) -> Any:
+        return KubernetesHook(conn_id=None, config_file=self.clusters[self._cluster]).get_conn()
+
+
+def says(self: Any) -> tuple[str, dict[str, Any]]:
+    """How a trigger makes the hook."""
+    FoundHook.clusters["lab"] = self.kubeconfig
+    return f"{__name__}.FoundHook", {"cluster": "lab"}
+
+
+@pytest.fixture
+def deferred_with(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The triggers that tasks were handed over to, as Airflow's database has them."""
+    told: list[str] = []
+    real = Upstream.defer
+
+    def defer(self: Any, *, trigger: Any, **more: Any) -> Any:
+        told.append(json.dumps(trigger.serialize()))
+        return real(self, trigger=trigger, **more)
+
+    monkeypatch.setattr(Upstream, "defer", defer)
+    return told
+
+
+def test_a_private_hook_is_connected_by(shell: Shell, adopting: Adopt, deferred_with: list[str]) -> None:
     adopting("all")
-    with kpo.lab("preemption" if not shell.deferrable else "quiet") as lab:
-        cls = type("PrivateHook", (PrivateHook,), {"kubeconfig": lab.kubeconfig_path})
-        # A trigger cannot make it.
-        more = {} if not shell.deferrable else {"config_file": lab.kubeconfig_path}
-        ran = shell(lab, "echo hello", cls=cls, **({"config_file": None} | more))
+    with kpo.lab("preemption") as lab:
+        cls = type("PrivateHook", (PrivateHook,), {"kubeconfig": lab.kubeconfig_path, "kpo_trigger_hook": says})
+        ran = shell(lab, "echo hello", cls=cls, config_file=None)
+        assert pods(lab) == []
+        assert not any(lab.token in text or lab.kubeconfig_path in text for text in deferred_with)
     assert ran.state == "success"
-    assert ran.xcom["pod_name"].endswith("-2") if not shell.deferrable else stays(ran)
+    assert ran.log.count("[base] hello") == 1
+    assert ran.xcom["pod_name"].endswith("-2")
+    assert len(deferred_with) == shell.deferrable
+
+
+def test_so_it_is_by_a_subclass_of_kpos(deferred: Shell) -> None:
+    body = {"hook": vars(PrivateHook)["hook"], "kpo_trigger_hook": says}
+    with kpo.lab("preemption") as lab:
+        cls = type("PrivateHook", (KubernetesPodOperator,), {"kubeconfig": lab.kubeconfig_path, **body})
+        ran = deferred(lab, "echo hello", cls=cls, config_file=None)
+    assert ran.state == "success"
+    assert ran.xcom["pod_name"].endswith("-2")
+
+
+def test_a_private_hook_of_which_nothing_is_said_stays_where_it_is_deferred(deferred: Shell, adopting: Adopt) -> None:
+    adopting("all")
+    with kpo.lab("quiet") as lab:
+        cls = type("PrivateHook", (PrivateHook,), {"kubeconfig": lab.kubeconfig_path})
+        # Upstream's trigger does not make it either.
+        ran = deferred(lab, "echo hello", cls=cls, config_file=lab.kubeconfig_path)
+    assert ran.state == "success"
+    assert stays(ran)
+    assert ran.has("PrivateHook connects by itself, and no kpo_trigger_hook says how a trigger does: add one, or")
+
+
+def test_what_is_said_does_not_hold_for_a_hook_further_down(deferred: Shell, adopting: Adopt) -> None:
+    adopting("all")
+    with kpo.lab("quiet") as lab:
+        first = type("First", (PrivateHook,), {"kubeconfig": lab.kubeconfig_path, "kpo_trigger_hook": says})
+        cls = type("Second", (first,), {"hook": vars(PrivateHook)["hook"]})
+        cls.hook.__set_name__(cls, "hook")
+        ran = deferred(lab, "true", cls=cls, config_file=lab.kubeconfig_path)
+    assert ran.state == "success"
+    assert stays(ran)
+    assert ran.has("Second connects by itself")
+
+
+@pytest.mark.parametrize("said", [("no.such.Hook", {}), (f"{__name__}.FoundHook", {"cluster": object()}), None])
+def test_what_is_of_no_use_to_a_trigger_stays_with_upstream(deferred: Shell, adopting: Adopt, said: Any) -> None:
+    adopting("all")
+    with kpo.lab("quiet") as lab:
+        body = {"kubeconfig": lab.kubeconfig_path, "kpo_trigger_hook": lambda self: said}
+        ran = deferred(lab, "true", cls=type("Wrong", (PrivateHook,), body), config_file=lab.kubeconfig_path)
+    assert ran.state == "success"
+    assert stays(ran)
+    assert ran.has("not adopted: Wrong does not say how a trigger connects")
+
+
+def test_of_kpos_own_it_is_told_before_there_is_a_pod(deferred: Shell) -> None:
+    cls = type("Wrong", (KubernetesPodOperator,), {"kpo_trigger_hook": lambda self: ("no.such.Hook", {})})
+    with kpo.lab("quiet") as lab:
+        ran = deferred(lab, "true", cls=cls)
+        assert pods(lab) == []
+    assert ran.state == "failed"
+    assert "Wrong does not say how a trigger connects" in str(ran.error)
+    assert "pod_name" not in ran.xcom
 
 
 class LikeEks(Upstream):
@@ -217,13 +305,16 @@ class LikeEks(Upstream):
         return self._within(lambda: super(LikeEks, self).trigger_reentry(context, event))
 
 
-def test_eks_works_through_it(shell: Shell, adopting: Adopt, tmp_path: Path) -> None:
+def test_a_kubeconfig_that_is_there_while_it_runs_is_connected_by(
+    shell: Shell, adopting: Adopt, tmp_path: Path
+) -> None:
     adopting("all")
-    with kpo.lab("preemption" if not shell.deferrable else "quiet") as lab:
-        cls = type("Eks", (LikeEks,), {"kubeconfig": lab.kubeconfig_path, "directory": tmp_path})
-        ran = shell(lab, "echo hello", cls=cls, config_file=None)
+    with kpo.lab("preemption") as lab:
+        body = {"kubeconfig": lab.kubeconfig_path, "directory": tmp_path, "kpo_trigger_hook": says}
+        ran = shell(lab, "echo hello", cls=type("Eks", (LikeEks,), body), config_file=None)
     assert ran.state == "success"
-    assert ran.xcom["pod_name"].endswith("-2") if not shell.deferrable else stays(ran)
+    assert ran.xcom["pod_name"].endswith("-2")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_gke_links_to_each_attempt(run: Any, adopting: Adopt) -> None:

@@ -41,6 +41,8 @@ def test_a_trigger_serialises_all_it_takes() -> None:
         "in_cluster": False,
         "cluster_context": "context",
         "config_file": "/a/path",
+        "hook_path": "a.package.Hook",
+        "hook_arguments": {"region": "eu"},
         "logs": ["base"],
         "prefix": False,
         "deadline": 5.0,

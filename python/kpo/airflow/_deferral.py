@@ -6,7 +6,7 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from kpo.airflow import _options
+from kpo.airflow import _hooks, _options
 from kpo.airflow._callbacks import wants_lines
 from kpo.airflow.trigger import KpoPodTrigger
 
@@ -35,10 +35,7 @@ def trigger(
         namespace=known.namespace,
         nonce=known.nonce,
         pod=operator._current or known.task,
-        kubernetes_conn_id=operator.kubernetes_conn_id,
-        in_cluster=operator.in_cluster,
-        cluster_context=operator.cluster_context,
-        config_file=operator.config_file,
+        **_connection(operator),
         logs=[] if logs_when_resumed(operator) else followed(operator),
         prefix=operator.container_name_log_prefix_enabled,
         deadline=deadline,
@@ -48,6 +45,15 @@ def trigger(
     )
     within = None if deadline is None else timedelta(seconds=max(0.0, deadline - time.time()) + _BACKSTOP)
     return made, within
+
+
+def _connection(operator: KubernetesPodOperator) -> dict[str, Any]:
+    """What the trigger connects by."""
+    said = _hooks.of(operator)
+    if said is not None:
+        return {"hook_path": said[0], "hook_arguments": said[1]}
+    names = ("kubernetes_conn_id", "in_cluster", "cluster_context", "config_file")
+    return {name: getattr(operator, name) for name in names}
 
 
 def _deadline(operator: KubernetesPodOperator, context: Any) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kpo.airflow import _connection, _params, _read
+from kpo.airflow import _connection, _hooks, _params, _read
 
 _OPERATORS = "airflow.providers.cncf.kubernetes.operators."
 
@@ -14,7 +14,7 @@ _OTHERS = tuple(_OPERATORS + name for name in ("job", "kueue", "spark_kubernetes
 #: Methods that are not called while a task is not deferred, or that are known to do no more than to look at a pod: by the module of their class.
 _HARMLESS = {"get_or_create_pod": "airflow.providers.google."}
 
-#: What a trigger cannot do as the class does it: it has the connection's id, and no more of the operator.
+#: What a trigger cannot do as the class does it, unless it is said how: it has no more of the operator than the connection's id.
 _OF_DEFERRED = ("hook", "client", "trigger_reentry", "invoke_defer_method", "convert_config_file_to_dict")
 
 #: Where API clients are that do no more than their configuration says, but for timeouts.
@@ -51,9 +51,15 @@ def _is_harmless(operator: Any, own: type, name: str) -> bool:
 
 
 def _trigger(operator: Any) -> str | None:
-    overriding = (_params.overriding(type(operator), name) for name in _OF_DEFERRED)
-    own = next((cls for cls in overriding if cls is not None), None) if operator.deferrable else None
-    return None if own is None else f"{own.__name__} connects by itself, which a trigger cannot (deferrable=False can)"
+    if not operator.deferrable:
+        return None
+    cls = type(operator)
+    own = _hooks.unsaid(cls, (_params.overriding(cls, name) for name in _OF_DEFERRED))
+    if own is not None:
+        return f"{own.__name__} connects by itself, and no {_hooks.SAYS} says how a trigger does: add one, or set deferrable=False"
+    # Whether it can is known before its pod is there.
+    _hooks.of(operator)
+    return None
 
 
 def _unconnectable(operator: Any) -> str | None:

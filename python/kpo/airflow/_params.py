@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow.providers.cncf.kubernetes.operators import pod as upstream
 
-from kpo.airflow import _options
+from kpo.airflow import _hooks, _options
 from kpo.airflow._compat import AirflowException
 
 #: Methods of upstream's lifecycle that nothing calls here: the engine does what they did.
@@ -89,11 +89,12 @@ def overriding(cls: type, name: str) -> type | None:
 
 
 def _check_trigger(operator: Any) -> None:
-    """A trigger has the connection's id and no more of the operator: what a class does to make a hook is not done there."""
-    own = overriding(type(operator), "hook")
+    """A trigger has the connection's id and no more of the operator: what a class does to make a hook is not done there, unless it says how."""
+    own = _hooks.unsaid(type(operator), [overriding(type(operator), "hook")])
     if operator.deferrable and own is not None and "hook" not in operator.kpo_ignores:
         raise _refuse(
-            f"{own.__name__} overrides hook, and a trigger makes upstream's of the connection: set deferrable=False, or list it in kpo_ignores"
+            f"{own.__name__} overrides hook, and a trigger makes upstream's of the connection: say by {_hooks.SAYS} which one it makes, "
+            "set deferrable=False, or list it in kpo_ignores"
         )
 
 

@@ -19,6 +19,7 @@ from kpo.airflow import (
     _earlier,
     _event,
     _failure,
+    _hooks,
     _log,
     _options,
     _params,
@@ -123,6 +124,9 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
     #: Methods of upstream's that are never called by this operator: a subclass that overrides one is refused, unless it names it here.
     kpo_ignores: ClassVar[frozenset[str]] = frozenset()
 
+    # A subclass with a hook of its own that is deferrable says by ``kpo_trigger_hook() -> tuple[str, dict[str, Any]]`` how a trigger makes it: the path of
+    # a class with ``get_conn``, and its arguments, which Airflow's database will have: names and ids, and no secret. Called when the task begins.
+
     # --- what upstream's methods are here ------------------------------------------------------------------------------------------------
 
     @cached_property
@@ -178,6 +182,8 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         return self._execute(context, super().execute_sync, self._run)
 
     def execute_async(self, context: Any) -> Any:
+        # Whether a trigger can be told how to connect is known before there is a pod.
+        _hooks.of(self)
         return self._execute(context, super().execute_async, self._begin)
 
     def _execute(self, context: Any, upstreams: Callable[[Any], Any], run: Callable[..., Any]) -> Any:

@@ -4,9 +4,12 @@ ended: the task does, when its result is safe."""
 from __future__ import annotations
 
 import asyncio
+import json
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
@@ -17,7 +20,7 @@ from asgiref.sync import sync_to_async
 
 import kpo
 from kpo import events
-from kpo.airflow import _connection, _earlier, _event, _log, _shared, _written
+from kpo.airflow import _connection, _earlier, _event, _hooks, _log, _shared, _written
 
 if TYPE_CHECKING:
     from kpo.events import LogsRead
@@ -45,6 +48,10 @@ _sleep = asyncio.sleep
 #: program's grace.
 _stops: set[asyncio.Future[None]] = set()
 
+#: Upstream's hook goes by a configuration that the whole process has, and Amazon's sets its environment: two that are made at once, in two threads, could
+#: have each other's cluster.
+_making = threading.Lock()
+
 
 class _Held(NamedTuple):
     """The task that was followed when the trigger was cancelled, and what keeps it."""
@@ -63,6 +70,7 @@ class KpoPodTrigger(BaseTrigger):
         pod: the attempt under way.
         nonce: what tells the task from others of that id. None: not known.
         kubernetes_conn_id, in_cluster, cluster_context, config_file: the connection, resolved here.
+        hook_path, hook_arguments: the class of a hook that connects instead, and what it is made of, here. None: upstream's, of that connection.
         logs: the containers whose logs are written here; True: all.
         prefix: whether a line begins with its container's name.
         deadline: when the task's time is up, in seconds since 1970. None: never.
@@ -82,6 +90,8 @@ class KpoPodTrigger(BaseTrigger):
         in_cluster: bool | None = None,
         cluster_context: str | None = None,
         config_file: str | None = None,
+        hook_path: str | None = None,
+        hook_arguments: dict[str, Any] | None = None,
         logs: list[str] | bool | None = None,
         prefix: bool = True,
         deadline: float | None = None,
@@ -99,6 +109,8 @@ class KpoPodTrigger(BaseTrigger):
         self.in_cluster = in_cluster
         self.cluster_context = cluster_context
         self.config_file = config_file
+        self.hook_path = hook_path
+        self.hook_arguments = dict(hook_arguments or {})
         self.logs = logs if isinstance(logs, bool) else list(logs or [])
         self.prefix = prefix
         self.deadline = deadline
@@ -121,6 +133,8 @@ class KpoPodTrigger(BaseTrigger):
                 "in_cluster": self.in_cluster,
                 "cluster_context": self.cluster_context,
                 "config_file": self.config_file,
+                "hook_path": self.hook_path,
+                "hook_arguments": self.hook_arguments,
                 "logs": self.logs,
                 "prefix": self.prefix,
                 "deadline": self.deadline,
@@ -294,18 +308,25 @@ class KpoPodTrigger(BaseTrigger):
     # --- the connection ------------------------------------------------------------------------------------------------------------------
 
     def _key(self) -> tuple[Any, ...]:
-        return (self.kubernetes_conn_id, self.in_cluster, self.cluster_context, self.config_file)
+        hook = (self.hook_path, json.dumps(self.hook_arguments, sort_keys=True))
+        return (self.kubernetes_conn_id, self.in_cluster, self.cluster_context, self.config_file, *hook)
 
     async def _client(self) -> kpo.Client:
+        made = partial(_one_at_a_time, self._made())
+        # It reads files and may ask the supervisor: never in the event loop.
+        return _connection.client(await sync_to_async(made)(), made, shared_watch=True)
+
+    def _made(self) -> Callable[[], Any]:
+        """What makes the Python client's configuration, each time anew."""
+        if self.hook_path is not None:
+            return partial(_hooks.configuration, self.hook_path, self.hook_arguments)
         hook = KubernetesHook(
             conn_id=self.kubernetes_conn_id,
             in_cluster=self.in_cluster,
             cluster_context=self.cluster_context,
             config_file=self.config_file,
         )
-        # It reads files and may ask the supervisor: never in the event loop.
-        configuration = await sync_to_async(lambda: hook.get_conn().configuration)()
-        return _connection.client(configuration, lambda: hook.get_conn().configuration, shared_watch=True)
+        return lambda: hook.get_conn().configuration
 
 
 class _Deadline:
@@ -329,6 +350,11 @@ class _Deadline:
     def __exit__(self, *_: object) -> None:
         if self._timer is not None:
             self._timer.cancel()
+
+
+def _one_at_a_time(made: Callable[[], Any]) -> Any:
+    with _making:
+        return made()
 
 
 def _has_shared_logs() -> bool:
