@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from airflow.providers.cncf.kubernetes.callbacks import KubernetesPodOperatorCallback
+from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
 from harness import GoneByThen, Shell, all_pods, begun, pods, wait_until
 
 import kpo
@@ -74,6 +75,34 @@ def test_many_triggers_share_one_watch() -> None:
         # No trigger deletes what has ended.
         assert len(pods(lab)) == 5
     assert [event["status"] for event in told] == ["success"] * 5
+
+
+class NamedHook:
+    """Finds its cluster by the path of a kubeconfig, and says that it was made."""
+
+    made: ClassVar[list[str]] = []
+
+    def __init__(self, kubeconfig: str) -> None:
+        self._kubeconfig = kubeconfig
+        self.made.append(kubeconfig)
+
+    def get_conn(self) -> Any:
+        return KubernetesHook(conn_id=None, config_file=self._kubeconfig).get_conn()
+
+
+def test_hooks_of_other_arguments_are_other_connections() -> None:
+    async def together(labs: list[kpo.Lab]) -> list[dict[str, Any]]:
+        hook = {"hook_path": f"{__name__}.NamedHook", "config_file": None}
+        made = [trigger(lab, **hook, hook_arguments={"kubeconfig": lab.kubeconfig_path}) for lab in labs]
+        return await asyncio.gather(*map(first, made))
+
+    NamedHook.made.clear()
+    with kpo.lab("quiet") as one, kpo.lab("quiet") as two:
+        begun(one, "sleep 1", protect=True)
+        begun(two, "sleep 1; exit 3", protect=True)
+        told = asyncio.run(together([one, two]))
+        assert NamedHook.made == [one.kubeconfig_path, two.kubeconfig_path]
+    assert [event["status"] for event in told] == ["success", "failed"]
 
 
 def test_trigger_kwargs_are_handed_on_and_overwrite_nothing() -> None:

@@ -56,7 +56,7 @@ def _trigger(operator: Any) -> str | None:
     cls = type(operator)
     own = _hooks.unsaid(cls, (_params.overriding(cls, name) for name in _OF_DEFERRED))
     if own is not None:
-        return f"{own.__name__} connects by itself, and no {_hooks.SAYS} says how a trigger does: add one, or set deferrable=False"
+        return f"{own.__name__} connects by itself, and no kpo_trigger_hook says how a trigger does: add one, or set deferrable=False"
     # Whether it can is known before its pod is there.
     _hooks.of(operator)
     return None

@@ -25,8 +25,10 @@ def of(operator: Any) -> tuple[str, dict[str, Any]] | None:
     cls = saying(type(operator))
     if cls is None:
         return None
+    # What it raises itself says more: of a cloud, perhaps, that may not be asked.
+    said = _how(cls)(operator)
     try:
-        path, arguments = _how(cls)(operator)
+        path, arguments = said
         pkgutil.resolve_name(path)
         return path, dict(json.loads(json.dumps(arguments)))
     except Exception as error:

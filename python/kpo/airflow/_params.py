@@ -93,7 +93,7 @@ def _check_trigger(operator: Any) -> None:
     own = _hooks.unsaid(type(operator), [overriding(type(operator), "hook")])
     if operator.deferrable and own is not None and "hook" not in operator.kpo_ignores:
         raise _refuse(
-            f"{own.__name__} overrides hook, and a trigger makes upstream's of the connection: say by {_hooks.SAYS} which one it makes, "
+            f"{own.__name__} overrides hook, and a trigger makes upstream's of the connection: say by kpo_trigger_hook which one it makes, "
             "set deferrable=False, or list it in kpo_ignores"
         )
 
