@@ -9,6 +9,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ if "KPO_CLOUDS" in os.environ:
 collect_ignore_glob = [] if importlib.util.find_spec("airflow") else ["test_*.py"]
 
 #: Those of the clouds are tried with Airflow 3.
-collect_ignore = [] if collect_ignore_glob or importlib.util.find_spec("airflow.sdk") else ["test_clouds.py"]
+_HAS_AIRFLOW_2 = not collect_ignore_glob and metadata.version("apache-airflow").startswith("2.")
+collect_ignore = ["test_clouds.py"] if _HAS_AIRFLOW_2 else []
 
 sys.path.insert(0, str(Path(__file__).parent))
 
