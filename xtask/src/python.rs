@@ -40,17 +40,20 @@ impl Venv {
 
     /// One that holds what that file says; it is made where that has changed.
     fn of(name: &'static str, requirements: &str) -> Result<Self, String> {
-        let wanted = fs::read_to_string(requirements).map_err(|error| format!("{requirements}: {error}"))?;
-        let own = Self(target()?.join("python").join(name));
-        let stamp = own.0.join("requirements.txt");
-        if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
-            return Ok(own);
-        }
-        let own = Self::fresh(name)?;
+        let place = target()?.join("python").join(name);
         let install = ["-m", "pip", "install", "--quiet", "--require-hashes", "-r", requirements];
-        all([Step::new(name, own.run("python", &install))])?;
-        fs::write(&stamp, wanted).map_err(|error| format!("{}: {error}", stamp.display()))?;
-        Ok(own)
+        holds(&place, requirements, || all([Step::new(name, Self::fresh(name)?.run("python", &install))]))?;
+        Ok(Self(place))
+    }
+
+    /// A folder with what that file says, which is no part of it.
+    fn beside(&self, name: &'static str, requirements: &str) -> Result<PathBuf, String> {
+        let place = target()?.join("python").join(name);
+        let install = ["-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "-r", requirements, "--target"];
+        let mut command = self.run("python", &install);
+        command.arg(&place);
+        holds(&place, requirements, || all([Step::new(name, command)]))?;
+        Ok(place)
     }
 
     /// Builds the package into it, as it is here.
@@ -74,6 +77,19 @@ impl Venv {
     }
 }
 
+/// Makes a folder anew that does not hold what that file says.
+fn holds(place: &Path, requirements: &str, make: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+    let wanted = fs::read_to_string(requirements).map_err(|error| format!("{requirements}: {error}"))?;
+    let stamp = place.join("requirements.txt");
+    if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
+        return Ok(());
+    }
+    // It may not be there yet.
+    let _ = fs::remove_dir_all(place);
+    make()?;
+    fs::write(&stamp, wanted).map_err(|error| format!("{}: {error}", stamp.display()))
+}
+
 /// Builds the package, checks its looks and its types, runs its tests. Arguments are pytest's.
 pub(crate) fn test(arguments: &[String]) -> Result<(), String> {
     let venv = Venv::of_tools()?;
@@ -93,6 +109,7 @@ pub(crate) fn test_airflow(arguments: &[String]) -> Result<(), String> {
         Venv::of("airflow3", "python/requirements-airflow3.txt")?,
         Venv::of("airflow2", "python/requirements-airflow2.txt")?,
     );
+    let clouds = three.beside("clouds", "python/requirements-clouds.txt")?;
     let sources = files(Path::new("python/kpo/airflow"))?;
     let sources = sources.iter().filter(|file| file.extension().is_some_and(|extension| extension == "py"));
     let sources: Vec<String> = sources.map(|file| file.display().to_string()).collect();
@@ -104,7 +121,7 @@ pub(crate) fn test_airflow(arguments: &[String]) -> Result<(), String> {
     ])?;
     // Each waits for its clusters most of the time.
     both(
-        Step::new("tests, Airflow 3", three.run("python", &tests)).args(arguments),
+        Step::new("tests, Airflow 3", three.run("python", &tests)).args(arguments).env("KPO_CLOUDS", &clouds.to_string_lossy()),
         Step::new("tests, Airflow 2", two.run("python", &tests)).args(arguments),
     )
 }
