@@ -20,6 +20,9 @@ from installation import KUBECONFIG, MAPPED_LIMIT, Installation, Run
 
 _NUMBERS = itertools.count(1)
 
+#: What was measured, told at the end.
+_TOLD = pytest.StashKey[list[str]]()
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--cluster", default="lab", choices=["lab", "cluster"], help="where the pods are")
@@ -27,6 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_TOLD] = []
     config.addinivalue_line("markers", "figures: what it costs; only played when asked for (-m figures)")
     # Whoever ends this run wants nothing left of it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -38,6 +42,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         item.add_marker(pytest.mark.filterwarnings("default"))
         item.add_marker(pytest.mark.timeout(600 + MAPPED_LIMIT))
+
+
+@pytest.fixture(scope="session")
+def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """A line of what was measured."""
+    return request.config.stash[_TOLD].append
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for line in config.stash[_TOLD]:
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""What tasks of a minute cost, and a log of many lines, beside upstream's in the same Airflow. Printed (``-s``), and judged by nobody."""
+"""What tasks of a minute cost, and a log of many lines, beside upstream's in the same Airflow. Told at the end, and judged by nobody."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from datetime import datetime
 
 import pytest
@@ -15,18 +15,21 @@ from installation import WRITTEN, Installation
 
 pytestmark = pytest.mark.figures
 
+#: Tells a line.
+Tell = Callable[[str], None]
 
-@pytest.fixture(scope="module", autouse=True)
-def head(airflow: Installation, cluster: Cluster) -> Iterator[None]:
-    """What a triggerer imports for its first task of each is no task's cost."""
+
+@pytest.fixture(scope="module")
+def tasks(airflow: Installation, cluster: Cluster, tell: Tell) -> None:
+    """The head of the table. What a triggerer imports for its first task of each is no task's cost."""
     for dag in ("crowd_kpo_deferrable_1", "crowd_upstream_deferrable_1"):
         with cluster.quiet():
             assert airflow.run(dag, f"{dag}-first").until_over(300) == "success"
-    print(
-        "\n| | tasks | requests a task | CPU of a task's processes | triggerer's CPU a task | its memory, more at most | pod's end → task's end, median |"
+    tell("")
+    tell(
+        "| | tasks | requests a task | CPU of a task's processes | triggerer's CPU a task | its memory, more at most | pod's end → task's end, median |"
     )
-    print("|---|---|---|---|---|---|---|")
-    yield
+    tell("|---|---|---|---|---|---|---|")
 
 
 def delays(airflow: Installation, dag: str, name: str, count: int) -> list[float]:
@@ -39,7 +42,8 @@ def delays(airflow: Installation, dag: str, name: str, count: int) -> list[float
 
 @pytest.mark.parametrize(("mode", "count"), [("sync", 8), ("deferrable", 1), ("deferrable", 80)])
 @pytest.mark.parametrize("operator", ["kpo", "upstream"])
-def test_tasks(airflow: Installation, cluster: Cluster, operator: str, mode: str, count: int) -> None:
+@pytest.mark.usefixtures("tasks")
+def test_tasks(airflow: Installation, cluster: Cluster, tell: Tell, operator: str, mode: str, count: int) -> None:
     dag = f"crowd_{operator}_{mode}_{count}"
     with cluster.quiet() as stage:
         before, asked = airflow.cost(), stage.requests()
@@ -50,15 +54,16 @@ def test_tasks(airflow: Installation, cluster: Cluster, operator: str, mode: str
         asked = stage.requests() - asked
     late = statistics.median(delays(airflow, dag, dag, count))
     workers, triggerer = after.workers - before.workers, after.triggerer - before.triggerer
-    print(
+    tell(
         f"| {operator}, {mode} | {count} | {asked / count:.1f} | {workers / count:.2f} s | {triggerer / count:.2f} s "
         f"| {(max(largest) - before.memory) / (1 << 20):.1f} MiB | {late:.1f} s |"
     )
 
 
-def test_lines(airflow: Installation, cluster: Cluster) -> None:
-    print(f"\n| | lines a second, of {WRITTEN:,} | lines that are missing | lines twice |")
-    print("|---|---|---|---|")
+def test_lines(airflow: Installation, cluster: Cluster, tell: Tell) -> None:
+    tell("")
+    tell(f"| | lines a second, of {WRITTEN:,} | lines that are missing | lines twice |")
+    tell("|---|---|---|---|")
     for operator, mode in itertools.product(("kpo", "upstream"), ("sync", "deferrable")):
         dag = f"lines_{operator}_{mode}"
         with cluster.quiet():
@@ -68,10 +73,10 @@ def test_lines(airflow: Installation, cluster: Cluster) -> None:
         took = max(at for at, _ in written) - min(at for at, _ in written)
         each = {line for _, line in written}
         missing, twice = WRITTEN - len(each), len(written) - len(each)
-        print(f"| {operator}, {mode} | {len(written) / took.total_seconds():,.0f} | {missing:,} | {twice:,} |")
+        tell(f"| {operator}, {mode} | {len(written) / took.total_seconds():,.0f} | {missing:,} | {twice:,} |")
 
 
-def test_import() -> None:
+def test_import(tell: Tell) -> None:
     """Of a DAG's file, by turns."""
 
     def took(module: str) -> float:
@@ -81,7 +86,7 @@ def test_import() -> None:
         )
 
     upstream, kpo = "airflow.providers.cncf.kubernetes.operators.pod", "kpo.airflow.operator"
-    times = [(took(upstream), took(kpo)) for _ in range(5)]
-    print(
-        f"\nimport of upstream's operator: {statistics.median(one for one, _ in times):.2f} s; of kpo's, which has that in it: {statistics.median(two for _, two in times):.2f} s"
-    )
+    times = [(took(kpo), took(upstream)) for _ in range(5)]
+    ours, theirs = (statistics.median(each) for each in zip(*times, strict=True))
+    tell("")
+    tell(f"- import of kpo's operator, which has upstream's in it: {ours:.2f} s; of upstream's: {theirs:.2f} s")

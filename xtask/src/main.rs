@@ -53,6 +53,11 @@ const TASKS: &[Task] = &[
         run: python::airflow_real,
     },
     Task {
+        name: "airflow-figures",
+        help: "what tasks and a long log cost in such an Airflow on the lab, beside upstream's (pytest's arguments)",
+        run: python::airflow_figures,
+    },
+    Task {
         name: "wheels",
         help: "the Python package's wheels, as they are released, into target/wheels; the one for this machine is tried",
         run: python::wheels,

@@ -44,6 +44,7 @@ const STAGES: &[Stage] = &[
         fresh: true,
     },
     Stage { name: "airflow", arguments: &["airflow-real", "cluster"], env: LONG, fresh: true },
+    Stage { name: "airflow-figures", arguments: &["airflow-figures"], env: &[], fresh: true },
     Stage { name: "crowd", arguments: &["crowd"], env: &[], fresh: true },
     Stage { name: "wheels", arguments: &["wheels"], env: &[], fresh: false },
     Stage { name: "figures", arguments: &["bench", "--check"], env: &[], fresh: true },
@@ -211,15 +212,18 @@ fn counts(log: &str) -> String {
     }
     for line in log.lines() {
         if line.starts_with('|') {
-            told += &format!("{line}\n");
+            // A table's head: the one before ends here.
+            let gap = if line.starts_with("| |") { "\n" } else { "" };
+            told += &format!("{gap}{line}\n");
         } else if line.split_once(" passed").is_some_and(|(count, _)| count.ends_with(|c: char| c.is_ascii_digit()))
             && !line.starts_with("test result")
             || line.contains(" sequences, ")
             || line.contains(" cases")
             || line.starts_with("machine: ")
             || line.contains(".whl: ")
+            || line.starts_with("- import of ")
         {
-            told += &format!("- {}\n\n", line.trim());
+            told += &format!("- {}\n\n", line.trim_matches(['=', '-', ' ']));
         }
     }
     let bodies: Vec<&str> =
@@ -242,8 +246,8 @@ mod tests {
     #[test]
     fn what_counts_is_kept() {
         let log = "running 3 tests\ntest result: ok. 3 passed; 0 failed\ntest result: ok. 4 passed; 0 failed\n  0.1 s  ok      burst\n\
-            cluster v1.34.4: 35 passed, 0 failed\ntypes: passed in 3.0 s\n==== 20 passed in 9.1s ====\n| a | b |\nlab and cluster: 2000 sequences, 0 differ\n";
-        let told = "- 7 tests passed\n- cluster v1.34.4: 35 passed, 0 failed\n\n- ==== 20 passed in 9.1s ====\n\n| a | b |\n- lab and cluster: 2000 sequences, 0 differ\n\nBodies: burst\n";
+            cluster v1.34.4: 35 passed, 0 failed\ntypes: passed in 3.0 s\n==== 20 passed in 9.1s ====\n| | a |\n| x | 1 |\n| | b |\nlab and cluster: 2000 sequences, 0 differ\n";
+        let told = "- 7 tests passed\n- cluster v1.34.4: 35 passed, 0 failed\n\n- 20 passed in 9.1s\n\n\n| | a |\n| x | 1 |\n\n| | b |\n- lab and cluster: 2000 sequences, 0 differ\n\nBodies: burst\n";
         assert_eq!(counts(log), told);
     }
 

@@ -49,7 +49,8 @@ impl Venv {
     /// A folder with what that file says, which is no part of it.
     fn beside(&self, name: &'static str, requirements: &str) -> Result<PathBuf, String> {
         let place = target()?.join("python").join(name);
-        let install = ["-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "-r", requirements, "--target"];
+        let install =
+            ["-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "-r", requirements, "--target"];
         let mut command = self.run("python", &install);
         command.arg(&place);
         holds(&place, requirements, || all([Step::new(name, command)]))?;
@@ -58,7 +59,11 @@ impl Venv {
 
     /// Builds the package into it, as it is here.
     fn develop(&self, name: &'static str) -> Step {
-        Step::new(name, self.run("maturin", &["develop", "--quiet", "--locked", "--profile", "dev"]))
+        self.develop_as("dev", name)
+    }
+
+    fn develop_as(&self, profile: &str, name: &'static str) -> Step {
+        Step::new(name, self.run("maturin", &["develop", "--quiet", "--locked", "--profile", profile]))
     }
 
     fn bin(&self) -> PathBuf {
@@ -121,7 +126,9 @@ pub(crate) fn test_airflow(arguments: &[String]) -> Result<(), String> {
     ])?;
     // Each waits for its clusters most of the time.
     both(
-        Step::new("tests, Airflow 3", three.run("python", &tests)).args(arguments).env("KPO_CLOUDS", &clouds.to_string_lossy()),
+        Step::new("tests, Airflow 3", three.run("python", &tests))
+            .args(arguments)
+            .env("KPO_CLOUDS", &clouds.to_string_lossy()),
         Step::new("tests, Airflow 2", two.run("python", &tests)).args(arguments),
     )
 }
@@ -138,6 +145,16 @@ pub(crate) fn airflow_real(arguments: &[String]) -> Result<(), String> {
         venv.develop("package"),
         Step::new("types", venv.run("python", &TYPES)).args(&["python/tests_real".to_owned()]),
         Step::new("tests", venv.run("python", &tests)).args(rest),
+    ])
+}
+
+/// What tasks cost in such an Airflow, on the lab, beside upstream's: the package is built as it is in a wheel.
+pub(crate) fn airflow_figures(arguments: &[String]) -> Result<(), String> {
+    let venv = Venv::of("airflow3", "python/requirements-airflow3.txt")?;
+    all([
+        venv.develop_as("wheel", "package"),
+        Step::new("figures", venv.run("python", &["-m", "pytest", "python/tests_real", "-m", "figures"]))
+            .args(arguments),
     ])
 }
 
