@@ -4,11 +4,9 @@ use super::batch::LogBatch;
 use super::batch::LogLine;
 use flate2::Crc;
 use kpo_core::Time;
-use serde::{Deserialize, Serialize};
 
-/// The last line that a reader has handled. As JSON: `[time, lines, checksum]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "(i64, u32, u32)", into = "(i64, u32, u32)")]
+/// The last line that a reader has handled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogCursor {
     /// Its time.
     pub time: Time,
@@ -19,14 +17,14 @@ pub struct LogCursor {
 }
 
 impl LogCursor {
-    /// After these lines; `before`: after those before them. `None`: there was none.
+    /// After these lines; `before`: after those before them. `None`: there was none. (Only the lines of the last one's time are looked at: each costs a
+    /// checksum.)
     pub(super) fn after(batch: &LogBatch, before: Option<Self>) -> Option<Self> {
         let Some(last) = batch.iter().next_back() else { return before };
         let of_its_time = batch.iter().rev().take_while(|line| line.time == last.time).count();
-        let earlier = before.filter(|cursor| cursor.time == last.time && of_its_time == batch.len());
-        let lines =
-            u32::try_from(of_its_time).unwrap_or(u32::MAX).saturating_add(earlier.map_or(0, |cursor| cursor.lines));
-        Some(Self { time: last.time, lines, checksum: checksum(last.bytes, last.continues) })
+        let before = before.filter(|_| of_its_time == batch.len());
+        let earlier = batch.iter().skip(batch.len() - of_its_time);
+        earlier.fold(before, |before, line| Some(Self::behind(&line, before)))
     }
 
     /// Behind one line more.
