@@ -340,11 +340,15 @@ class Installation:
         """What ``dag.test()`` prints: all of a run, in one process.
 
         Raises:
-            CalledProcessError: the run has failed.
+            RuntimeError: the run has failed; with what was printed.
         """
         command = [sys.executable, "-m", "airflow", "dags", "test", dag]
-        played = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True)
-        return played.stdout + played.stderr
+        played = subprocess.run(
+            command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=LIMIT
+        )
+        if played.returncode != 0:
+            raise RuntimeError(f"{dag} has failed:\n{played.stdout}")
+        return played.stdout
 
     def run(self, dag: str, name: str, conf: dict[str, str] | None = None) -> Run:
         """Begins a run of that name, with what it is given."""
@@ -440,9 +444,10 @@ class Run:
     def written(self) -> Iterator[tuple[datetime, str]]:
         """When each line of its program was written to a file of the log, and the line."""
         for file in self._logs("attempt=*"):
-            for entry in map(json.loads, file.open()):
-                for line in _lines([entry["event"]]):
-                    yield datetime.fromisoformat(entry["timestamp"]), line
+            with file.open() as log:
+                for entry in map(json.loads, log):
+                    for line in _lines([entry["event"]]):
+                        yield datetime.fromisoformat(entry["timestamp"]), line
 
     def _logs(self, pattern: str) -> Iterator[Path]:
         folder = self.airflow.home / "logs" / f"dag_id={self.dag}" / f"run_id={self.name}" / "task_id=test_task"
@@ -484,5 +489,6 @@ class Run:
 
 
 def _lines(log: Iterable[str]) -> list[str]:
-    lines = (line.removeprefix("[base] ") for line in log)
+    # Of a deferred task upstream's worker writes "[base] logs: ".
+    lines = (line.removeprefix("[base] ").removeprefix("logs: ") for line in log)
     return [line for line in lines if line.startswith("line ")]

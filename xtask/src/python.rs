@@ -53,7 +53,11 @@ impl Venv {
             ["-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "-r", requirements, "--target"];
         let mut command = self.run("python", &install);
         command.arg(&place);
-        holds(&place, requirements, || all([Step::new(name, command)]))?;
+        holds(&place, requirements, || {
+            // It may not be there yet.
+            let _ = fs::remove_dir_all(&place);
+            all([Step::new(name, command)])
+        })?;
         Ok(place)
     }
 
@@ -89,8 +93,6 @@ fn holds(place: &Path, requirements: &str, make: impl FnOnce() -> Result<(), Str
     if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
         return Ok(());
     }
-    // It may not be there yet.
-    let _ = fs::remove_dir_all(place);
     make()?;
     fs::write(&stamp, wanted).map_err(|error| format!("{}: {error}", stamp.display()))
 }
