@@ -157,6 +157,31 @@ def test_what_was_begun_is_ended_when_it_is_turned_off(shell: Shell, adopting: A
     assert is_adopted(ran)
 
 
+def test_what_was_begun_is_ended_by_the_next_try_when_it_is_turned_off(
+    sync: Shell, adopting: Adopt, off: Callable[[], None]
+) -> None:
+    """Upstream's lifecycle would run it once more: the pod that it found has ended."""
+
+    class Leaves(Upstream):
+        def execute(self, context: Any) -> Any:
+            self.is_first = context["ti"].try_number == 1
+            return super().execute(context)
+
+        def _at_start(self, callbacks: Any) -> None:
+            if self.is_first:
+                off()
+                self.on_kill()
+
+    adopting("all")
+    with kpo.lab("quiet") as lab:
+        script = "echo begun; sleep 0.5; echo 7 > /airflow/xcom/return.json"
+        ran = sync(lab, script, Leaves, do_xcom_push=True, retries=1, retry_delay=0)
+        assert lab.requests()["create pods"] == 1
+        assert pods(lab) == []
+    assert ran.state == "success"
+    assert ran.xcom["return_value"] == 7
+
+
 def test_its_name_stays(shell: Shell, adopting: Adopt) -> None:
     kept: list[Any] = []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -34,11 +35,30 @@ def logs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     # Airflow 3 keeps the one that it has made; Airflow 2 has none, and the rest is played all the same.
     template = jinja2.Template("{{ ti.dag_id }}/[{{ ti.run_id }}]/{{ ti.try_number }}.log")
     monkeypatch.setattr(helpers, "log_filename_template_renderer", lambda: template.render, raising=False)
-    monkeypatch.setattr("kpo.airflow.trigger._HAS_ON_KILL", True)
+    monkeypatch.setattr("kpo.airflow._written.BaseTrigger", SimpleNamespace(on_kill=None))
+    monkeypatch.setattr("kpo.airflow._written._begun", OrderedDict())
     return tmp_path / "logs" / "dag" / "[run]"
 
 
 LINES = [f"line {number}" for number in range(1, 401)]
+
+
+def writer(file: Path) -> Any:
+    """Writes to a log as a triggerer's supervisor does it, which begins the file anew."""
+    try:
+        import structlog
+        from airflow.sdk.log import logging_processors
+    except ImportError:
+        # Airflow 2: as Airflow 3 does it.
+        def write(level: int, event: str, **more: str) -> None:
+            with file.open("a") as log:
+                print(json.dumps({"event": event, **more}, separators=(",", ":")), file=log)
+
+        return write
+    else:
+        return structlog.wrap_logger(
+            structlog.BytesLogger(file.open("wb")), processors=logging_processors(json_output=True)
+        ).log
 
 
 class Heard(KpoPodTrigger):
@@ -47,12 +67,17 @@ class Heard(KpoPodTrigger):
     log: Any = None
     task_instance: Any = None
 
-    def __init__(self, **arguments: Any) -> None:
+    def __init__(self, of: Heard | None = None, **arguments: Any) -> None:
+        """``of``: whose triggerer's it is; None: another's."""
         super().__init__(**arguments)
         self.said: list[str] = []
         self.warned: list[str] = []
-        self.job = f"{next(JOBS)}"
-        self.task_instance = SimpleNamespace(dag_id="dag", run_id="run", try_number=self.try_number)
+        self.job = of.job if of else f"{next(JOBS)}"
+        self.process: OrderedDict[str, None] = of.process if of else OrderedDict()
+        self.task_instance = SimpleNamespace(dag_id="dag", run_id="run", task_id="task", try_number=self.try_number)
+        file = self.file()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self._writes = writer(file)
         self.log = SimpleNamespace(
             log=self.write,
             warning=lambda text, *words: self.warned.append(text % words),
@@ -60,12 +85,8 @@ class Heard(KpoPodTrigger):
         )
 
     def write(self, level: int, text: str, *words: Any, **more: str) -> None:
-        del level
         self.said.append(text % words)
-        file = self.file()
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("a") as log:
-            print(json.dumps({"event": text % words, **more}, separators=(",", ":")), file=log)
+        self._writes(level, text % words, **more)
 
     def file(self) -> Path:
         folder = Path(_written.conf.get("logging", "base_log_folder")) / "dag" / "[run]"
@@ -78,7 +99,7 @@ class Heard(KpoPodTrigger):
         return [line.removeprefix("[base] ") for line in self.said if line.startswith("[base] ")]
 
     async def follow(self) -> None:
-        _written._ME = self.job
+        _written._begun = self.process
         async for _ in self.run():
             pass
 
@@ -161,13 +182,18 @@ def test_another_trys_log_begins_anew(tmp_path: Path) -> None:
         assert asyncio.run(both_halves(lab, tmp_path, try_number=2)) == LINES
 
 
-@pytest.mark.parametrize("is_airflow_3", [True, False])
+@pytest.mark.parametrize(
+    "setting",
+    [("AIRFLOW__KPO__SHARED_LOGS", "False"), ("AIRFLOW__LOGGING__REMOTE_LOGGING", "True"), None],
+)
 def test_where_logs_are_not_kept_together_each_is_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logs: Path, is_airflow_3: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logs: Path, setting: tuple[str, str] | None
 ) -> None:
     """Airflow shows the file of the current triggerer; before 3.3 nothing of this is done."""
-    monkeypatch.setattr("kpo.airflow.trigger._HAS_ON_KILL", is_airflow_3)
-    monkeypatch.setenv("AIRFLOW__KPO__SHARED_LOGS", str(not is_airflow_3))
+    if setting is not None:
+        monkeypatch.setenv(*setting)
+    else:
+        monkeypatch.setattr("kpo.airflow._written.BaseTrigger", SimpleNamespace())
     with in_parts(tmp_path) as lab:
         assert asyncio.run(both_halves(lab, tmp_path)) == LINES
     assert all('"loc"' not in file.read_text() for file in logs.iterdir())
@@ -190,16 +216,20 @@ def test_one_that_was_killed_has_written_what_its_file_has(tmp_path: Path) -> No
 
 
 def test_one_that_has_it_again_begins_anew_as_airflow_begins_its_file(tmp_path: Path) -> None:
-    async def again(lab: kpo.Lab) -> list[str]:
+    """The first triggerer has it again, when another one had it in between: what it had written itself is nowhere any more."""
+
+    async def again(lab: kpo.Lab) -> list[list[str]]:
         first, second = heard(lab), heard(lab)
         await first.leave_after(LINES[199])
-        second.job = first.job
-        go_on(tmp_path, "second", "end")
-        await second.follow()
-        return second.lines()
+        go_on(tmp_path, "second")
+        await second.leave_after(LINES[399])
+        third = heard(lab, of=first)
+        go_on(tmp_path, "end")
+        await third.follow()
+        return [second.lines(), third.lines()]
 
     with in_parts(tmp_path) as lab:
-        assert asyncio.run(again(lab)) == LINES
+        assert asyncio.run(again(lab)) == [LINES[200:], LINES]
 
 
 def test_one_that_cannot_read_what_was_written_says_so(tmp_path: Path) -> None:
@@ -210,7 +240,7 @@ def test_one_that_cannot_read_what_was_written_says_so(tmp_path: Path) -> None:
         first.file().mkdir()
         go_on(tmp_path, "second", "end")
         await second.follow()
-        assert second.warned == ["[kpo] the log of juice begins anew: IsADirectoryError"]
+        assert second.warned == ["[kpo] the log of task begins anew: IsADirectoryError"]
         return second.lines()
 
     with in_parts(tmp_path) as lab:
@@ -226,36 +256,67 @@ def test_what_was_written_is_known_by_pod_and_container(logs: Path) -> None:
         "\n".join(
             [
                 '{"event":"what happened"}',
-                entry("juice/base first 10 1 7 other"),
-                entry("juice/base first 10 2 8 other"),
-                entry("juice/side first 30 1 9 other"),
+                entry("juice/base first 10 1 7"),
+                entry("juice/base first 10 2 8"),
+                entry("juice/side first 30 1 9"),
                 # A pod of the same name as one before.
-                entry("juice/base second 40 1 6 other"),
-                json.dumps({"event": '"loc":"juice/base second 90 1 6 other"'}),
+                entry("juice/base second 40 1 6"),
+                json.dumps({"event": '"loc":"juice/base second 90 1 6"'}),
                 '{"event":"cut","loc":"juice/base second 50 1',
             ]
         )
     )
-    (logs / "1.log.trigger.2.log").write_text(entry("juice/base first 9 1 5 another"))
-    (logs / "1.log.trigger.3.log").write_text(entry(f"juice/base first 99 1 5 {_written._ME}"))
-    (logs / "2.log.trigger.3.log").write_text(entry("juice/base first 99 1 5 another"))
+    (logs / "1.log.trigger.2.log").write_text(entry("juice/base first 9 1 5"))
+    (logs / "2.log.trigger.3.log").write_text(entry("juice/base first 99 1 5"))
     read = _written.read(SimpleNamespace(dag_id="dag", run_id="run", try_number=1))
     assert read == {"first": {"base": (10, 2, 8), "side": (30, 1, 9)}, "second": {"base": (40, 1, 6)}}
 
 
-def test_one_that_is_stopped_within_a_burst_writes_it_whole() -> None:
-    said: list[str] = []
-    log: Any = SimpleNamespace(log=lambda level, text, *words: said.append(text % words))
-    lines = tuple(events.LogLine(0, line.encode(), False, False, 1, 7) for line in LINES)
-    burst = events.Log(at=None, lines=(), pod="juice-1", container="base", log=lines)  # type: ignore[arg-type]
+def test_under_dag_test_there_is_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    of = KpoPodTrigger(task="juice", namespace="default", pod="juice-1")
+    assert asyncio.run(of._read_before()) == {}
+    assert not of._task_log()._is_placed
+
+
+class Said:
+    """A log that keeps what is written to it."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def log(self, level: int, text: str, *words: Any, **more: str) -> None:
+        self.lines.append(text % words)
+
+
+def burst(*lines: str) -> events.Log:
+    log = tuple(events.LogLine(0, line.encode(), False, False, 1, 7) for line in lines)
+    return events.Log(at=None, lines=(), pod="juice-1", container="base", log=log)  # type: ignore[arg-type]
+
+
+def test_what_is_left_of_a_burst_is_written_with_what_is_told_next() -> None:
+    """A user who stops the task reads it."""
+    said = Said()
 
     async def stopped() -> None:
-        telling = asyncio.ensure_future(TaskLog(log, prefix=False).tell_async(burst))
+        log = TaskLog(said, prefix=False)
+        telling = asyncio.ensure_future(log.tell_async(burst(*LINES)))
         await asyncio.sleep(0)
-        assert 0 < len(said) < len(LINES)
+        assert 0 < len(said.lines) < len(LINES)
         telling.cancel()
         with pytest.raises(asyncio.CancelledError):
             await telling
+        assert len(said.lines) < len(LINES)
+        await log.tell_async(burst("the end"))
 
     asyncio.run(stopped())
-    assert said == LINES
+    assert said.lines == [*LINES, "the end"]
+
+
+@pytest.mark.parametrize(("is_placed", "lines"), [(True, ["before"]), (False, ["before", "after"])])
+def test_one_that_was_taken_over_writes_no_more_where_the_other_goes_on(is_placed: bool, lines: list[str]) -> None:
+    said = Said()
+    log = TaskLog(said, prefix=False, is_placed=is_placed, is_quiet=True)
+    taken: Any = object.__new__(events.TakenOver)
+    for event in (burst("before"), taken, burst("after")):
+        log.tell(event)
+    assert said.lines == lines

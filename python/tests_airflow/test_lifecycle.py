@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from functools import cached_property
+from types import SimpleNamespace
 from typing import Any
 
 import pendulum
@@ -62,6 +63,26 @@ def test_no_answer_is_waited_for_two_seconds(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(_stop, "_state", lambda ti: never.wait())
     assert not _stop.is_by_user({"ti": None})
     never.set()
+
+
+@pytest.mark.parametrize(
+    ("states", "is_by_user"),
+    [
+        ({"run": {"task": "running"}}, False),
+        ({"run": {"task_7": "up_for_retry"}}, False),
+        ({"run": {"task": "failed"}}, True),
+        ({"run": {"task": "restarting"}}, True),
+        # The scheduler has taken it for orphaned: it is to run again.
+        ({"run": {"task": None}}, False),
+        # It was deleted.
+        ({}, True),
+    ],
+)
+def test_what_airflow_3_says_of_a_task_that_a_user_has_stopped(states: Any, is_by_user: bool) -> None:
+    ti = SimpleNamespace(
+        dag_id="dag", task_id="task", run_id="run", map_index=None, get_task_states=lambda **asked: states
+    )
+    assert _stop.is_by_user({"ti": ti}) == is_by_user
 
 
 def test_airflow_is_asked_for_the_state(sync: Shell) -> None:

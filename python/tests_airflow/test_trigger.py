@@ -11,10 +11,12 @@ import pytest
 from airflow.providers.cncf.kubernetes.callbacks import KubernetesPodOperatorCallback
 from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
 from harness import GoneByThen, Shell, all_pods, begun, pods, wait_until
+from kubernetes.client import Configuration
 
 import kpo
 from kpo import events
-from kpo.airflow import KubernetesPodOperator
+from kpo.airflow import KubernetesPodOperator, _connection
+from kpo.airflow._compat import AirflowException
 from kpo.airflow._log import TaskLog
 from kpo.airflow.trigger import KpoPodTrigger
 
@@ -199,7 +201,9 @@ def test_a_user_who_stops_a_deferred_task(cancels: bool) -> None:
 
 @pytest.mark.parametrize("has_on_kill", [True, False])
 @pytest.mark.parametrize(
-    ("state", "left"), [("deferred", 1), (None, 0), ("failed", 0), (OSError("gone"), 1)], indirect=["state"]
+    ("state", "left"),
+    [("deferred", 1), (None, 0), ("failed", 0), (AirflowException("it is not found"), 0), (OSError("gone"), 1)],
+    indirect=["state"],
 )
 def test_a_trigger_asks_who_stopped_it(
     monkeypatch: pytest.MonkeyPatch, state: Any, left: int, has_on_kill: bool
@@ -207,6 +211,7 @@ def test_a_trigger_asks_who_stopped_it(
     """Before Airflow 3.3 nobody tells. Since then a triggerer that was not heard of for a while, and whose triggers another one has, is told of a user, too,
     though there was none: perhaps before the other one has begun."""
     monkeypatch.setattr("kpo.airflow.trigger._HAS_ON_KILL", has_on_kill)
+    monkeypatch.setattr("kpo.airflow.trigger._ASKS_FOR", -1.0)
     with kpo.lab("quiet") as lab:
         begun(lab)
         of = trigger(lab)
@@ -287,6 +292,76 @@ def test_a_stop_that_airflow_does_not_wait_for_is_ended(has_begun: bool) -> None
         heedless = "trap '' TERM; while true; do sleep 0.1; done"
         begun(lab, heedless, protect=True, set={"spec.terminationGracePeriodSeconds": 2})
         asyncio.run(killed(lab, Notes(**trigger(lab).serialize()[1])))
+
+
+def test_what_a_program_writes_while_it_is_stopped_is_in_the_log() -> None:
+    said: list[str] = []
+
+    class Heard(Notes):
+        log: Any = SimpleNamespace(
+            log=lambda level, text, *words: said.append(text % words), info=print, warning=print, exception=print
+        )
+
+    async def killed(of: Heard) -> None:
+        running = await of.until_adopted()
+        await asyncio.to_thread(wait_until, lambda: "[base] hello" in said)
+        await cancelled(running)
+        await of.on_kill()
+        await of.cleanup()
+
+    with kpo.lab("quiet") as lab:
+        begun(lab, "trap 'echo bye; exit 0' TERM; echo hello; while true; do sleep 0.1; done")
+        asyncio.run(killed(Heard(**{**trigger(lab).serialize()[1], "logs": True})))
+    assert [line for line in said if line.startswith("[base]")] == ["[base] hello", "[base] bye"]
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_lines_are_a_workers_where_they_are_not_live(
+    deferred: Shell, monkeypatch: pytest.MonkeyPatch, live: bool
+) -> None:
+    """Airflow masks there what templates were given."""
+    followed: list[Any] = []
+
+    class Keeps(KubernetesPodOperator):
+        def defer(self, *, trigger: Any, **more: Any) -> Any:
+            followed.append(trigger.logs)
+            return super().defer(trigger=trigger, **more)
+
+    monkeypatch.setenv("AIRFLOW__KPO__LIVE_LOGS", str(live))
+    with kpo.lab("quiet") as lab:
+        ran = deferred(lab, "echo hello", Keeps)
+    assert ran.state == "success"
+    assert ran.log.count("[base] hello") == 1
+    assert followed == [["base"] if live else []]
+
+
+def test_a_group_of_lines_is_marked_in_the_triggers_log(capsys: pytest.CaptureFixture[str]) -> None:
+    """What it prints is the triggerer's."""
+    said: list[str] = []
+    log = KpoPodTrigger(task="juice", namespace="default", pod="juice-1")._task_log()
+    log._log = SimpleNamespace(log=lambda level, text, *words: said.append(text % words))
+    marker = events.LogLine(0, b"::group::a", False, False, 1, 7)
+    log.tell(events.Log(at=None, lines=(), pod="juice-1", container="base", log=(marker,)))  # type: ignore[arg-type]
+    assert said == ["::group::a"]
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "proxy"),
+    [(None, "http://proxy:3128"), ("other.example", "http://proxy:3128"), ("10.0.0.0/8", None), ("10.0.0.1", None)],
+)
+def test_a_proxy_of_the_environment_does_not_hold_where_no_proxy_does(
+    monkeypatch: pytest.MonkeyPatch, no_proxy: str | None, proxy: str | None
+) -> None:
+    """The Python client takes both from there."""
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr("kpo.airflow._connection.kpo.Client", lambda **how: asked.update(how))
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
+    if no_proxy is not None:
+        monkeypatch.setenv("NO_PROXY", no_proxy)
+    configuration = Configuration(host="https://10.0.0.1:6443")
+    _connection.client(configuration, lambda: configuration)
+    assert asked["proxy"] == proxy
 
 
 def go_on(lab: kpo.Lab) -> None:

@@ -11,7 +11,7 @@ from airflow.providers.cncf.kubernetes.operators import pod as upstream
 from airflow.providers.cncf.kubernetes.utils import pod_manager as upstream_manager
 from kubernetes.client import VersionApi
 
-from kpo.airflow import _fit, _params, _reading
+from kpo.airflow import _earlier, _fit, _params, _reading
 from kpo.airflow._compat import AirflowException
 from kpo.airflow.operator import KubernetesPodOperator
 from kpo.airflow.pod_manager import PodManager
@@ -59,6 +59,20 @@ def take_over(operator: Any, *, again: bool = False) -> bool:
         why = f"{type(error).__name__} while it was looked at"
     operator.log.warning("[kpo] not adopted: %s; upstream's lifecycle runs the task", why)
     return False
+
+
+def has_begun(operator: Any, context: Any) -> bool:
+    """Whether there is a pod of an earlier try that kpo has begun and not ended. It ends it, whatever is set by now: upstream's lifecycle would run the program
+    once more."""
+    if is_kpos(operator):
+        return False
+    try:
+        namespace = operator.namespace or operator.hook.get_namespace() or "default"
+        pods = _earlier.by_airflows_labels(operator, namespace, context)
+    except Exception:
+        # Upstream's lifecycle meets it, too.
+        return False
+    return any(operator.POD_CHECKED_KEY not in pod.metadata.labels for pod in pods)
 
 
 def execute(operator: Any, context: Any) -> Any:

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from requests.utils import should_bypass_proxies
+
 import kpo
 
 #: Where a configuration keeps its bearer token.
@@ -17,6 +19,13 @@ def bearer(configuration: Any) -> str | None:
     settings = configuration.auth_settings().get(_BEARER)
     value = settings["value"] if settings else None
     return value.removeprefix("Bearer ").removeprefix("bearer ") if value else None
+
+
+def _proxy(configuration: Any) -> str | None:
+    """Where the client itself goes through one (``kubernetes/client/rest.py``): it has taken both from the environment, perhaps."""
+    no_proxy = getattr(configuration, "no_proxy", None) or ""
+    is_direct = not configuration.proxy or should_bypass_proxies(configuration.host, no_proxy=no_proxy)
+    return None if is_direct else str(configuration.proxy)
 
 
 class _Tokens:
@@ -57,7 +66,7 @@ def client(
         cert=configuration.cert_file or None,
         key=configuration.key_file or None,
         token=None if bearer(configuration) is None else _Tokens(configuration, again),
-        proxy=configuration.proxy or None,
+        proxy=_proxy(configuration),
         tls_server_name=getattr(configuration, "tls_server_name", None) or None,
         verify=bool(configuration.verify_ssl),
         namespace=namespace,

@@ -6,7 +6,9 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from kpo.airflow import _hooks, _options
+from airflow.providers.common.compat.sdk import conf
+
+from kpo.airflow import _options
 from kpo.airflow._callbacks import wants_lines
 from kpo.airflow.trigger import KpoPodTrigger
 
@@ -17,8 +19,11 @@ if TYPE_CHECKING:
 #: How often a trigger that has lost sight is followed by another, before the worker looks itself.
 REDEFERRALS = 3
 
-#: How much later than the task's own deadline Airflow ends it, in seconds.
+#: How much later than the task's own deadline, and the grace of its pod, Airflow ends it, in seconds.
 _BACKSTOP = 60
+
+#: Kubernetes' own.
+_GRACE = 30
 
 
 def trigger(
@@ -43,13 +48,20 @@ def trigger(
         trigger_kwargs={**(operator.trigger_kwargs or {}), **({"_redefer_count": again} if again else {})},
         try_number=context["ti"].try_number,
     )
-    within = None if deadline is None else timedelta(seconds=max(0.0, deadline - time.time()) + _BACKSTOP)
-    return made, within
+    within = None if deadline is None else max(0.0, deadline - time.time()) + _grace(operator) + _BACKSTOP
+    return made, None if within is None else timedelta(seconds=within)
+
+
+def _grace(operator: KubernetesPodOperator) -> int:
+    """How long its pod may take to end, in seconds."""
+    spec = operator.pod.spec if operator.pod is not None else None
+    said = spec.termination_grace_period_seconds if spec is not None else operator.termination_grace_period
+    return _GRACE if said is None else int(said)
 
 
 def _connection(operator: KubernetesPodOperator) -> dict[str, Any]:
     """What the trigger connects by."""
-    said = _hooks.of(operator)
+    said = operator._trigger_hook
     if said is not None:
         return {"hook_path": said[0], "hook_arguments": said[1]}
     names = ("kubernetes_conn_id", "in_cluster", "cluster_context", "config_file")
@@ -66,8 +78,9 @@ def _deadline(operator: KubernetesPodOperator, context: Any) -> float | None:
 
 
 def logs_when_resumed(operator: KubernetesPodOperator) -> bool:
-    """Whether lines go through code that only a worker has: then they are written when the task is resumed."""
-    return operator.log_formatter is not None or wants_lines(operator)
+    """Whether lines go through what only a worker has, code of the user's or what Airflow masks there: then they are written when the task is resumed."""
+    is_live = conf.getboolean("kpo", "live_logs", fallback=True)
+    return not is_live or operator.log_formatter is not None or wants_lines(operator)
 
 
 def followed(operator: KubernetesPodOperator) -> list[str] | bool:

@@ -69,7 +69,7 @@ def find(operator: Any, context: Any) -> V1Pod | None:
     """The newest pod of this task instance, as upstream's labels find it, or Airflow's alone: a user's may have changed since. Where none has them, that
     which was written down."""
     namespace = operator._requested.metadata.namespace
-    found = [operator.find_pod(namespace, context), *_by_airflows_labels(operator, namespace, context)]
+    found = [operator.find_pod(namespace, context), *by_airflows_labels(operator, namespace, context)]
     newest = newest_of([pod for pod in found if pod is not None])
     if newest is None and operator.reattach_on_restart:
         return _written_down(operator, context)
@@ -85,7 +85,8 @@ def _age(pod: V1Pod) -> tuple[Any, int]:
     return pod.metadata.creation_timestamp, int(attempt) if attempt.isdigit() else 0
 
 
-def _by_airflows_labels(operator: Any, namespace: str, context: Any) -> list[V1Pod]:
+def by_airflows_labels(operator: Any, namespace: str, context: Any) -> list[V1Pod]:
+    """Those of kpo's, whichever try's."""
     labels = operator._get_ti_pod_labels(context, include_try_number=False)
     wanted = [f"{name}={value}" for name, value in sorted(labels.items())]
     return listed(operator, namespace, ",".join([*wanted, TASK_LABEL, "!airflow-worker"]))

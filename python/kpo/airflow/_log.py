@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
@@ -62,6 +63,7 @@ class TaskLog:
         on_line: told of each line first.
         is_quiet: whether only containers' lines are written: what happened was told before.
         is_placed: whether each line says where it stood, for another to go on there.
+        has_terminal: whether what is printed is the task's: in a triggerer it is not.
     """
 
     def __init__(
@@ -73,11 +75,16 @@ class TaskLog:
         on_line: OnLine | None = None,
         is_quiet: bool = False,
         is_placed: bool = False,
+        has_terminal: bool = True,
     ) -> None:
         self._log, self._prefix, self._formatter, self._on_line = log, prefix, formatter, on_line
-        self._is_quiet, self._is_placed = is_quiet, is_placed
+        self._is_quiet, self._is_placed, self._has_terminal = is_quiet, is_placed, has_terminal
         #: By pod and container.
         self._pieces: dict[tuple[str, str], _Piece] = {}
+        #: Lines that were told and are not written yet.
+        self._left: deque[tuple[events.Log, Sequence[events.LogLine]]] = deque()
+        #: Whether another one writes the log from here on.
+        self._is_anothers = False
         #: When the last line is where it belongs.
         self._arrives = 0.0
         #: The UIDs of the pods that were seen, by name.
@@ -89,29 +96,35 @@ class TaskLog:
             return
         if isinstance(event, (events.Created, events.Adopted)):
             self._uids[event.pod] = event.uid
+        # Whoever has taken over goes on behind the last line that it has found.
+        self._is_anothers = self._is_anothers or (self._is_placed and isinstance(event, events.TakenOver))
         if isinstance(event, (events.OutcomeReady, events.Ended, events.Gap)):
             self.flush()
         if not self._is_quiet:
             self._say(event)
 
     async def tell_async(self, event: events.Event) -> None:
-        """The same in an event loop, which others share: a burst of lines is written piece by piece, and they have their turn in between."""
+        """The same in an event loop, which others share: a burst of lines is written piece by piece, and they have their turn in between. What is left of it
+        when whoever tells is cancelled is written with what is told next."""
+        await self._write_left()
         if not isinstance(event, events.Log):
             self.tell(event)
             return
-        left = event.log
-        try:
-            while left:
-                self._lines(event, left[:_AT_ONCE])
-                left = left[_AT_ONCE:]
-                await asyncio.sleep(0)
-        finally:
-            # Whoever is cancelled has the rest of what came, too: a user who stops the task reads it.
-            self._lines(event, left)
+        self._left.append((event, event.log))
+        await self._write_left()
+
+    async def _write_left(self) -> None:
+        while self._left:
+            event, lines = self._left.popleft()
+            self._lines(event, lines[:_AT_ONCE])
+            if len(lines) > _AT_ONCE:
+                self._left.appendleft((event, lines[_AT_ONCE:]))
+            await asyncio.sleep(0)
 
     def _lines(self, event: events.Log, lines: Sequence[events.LogLine]) -> None:
-        for line in lines:
-            self._piece(event.pod, event.container, line)
+        if not self._is_anothers:
+            for line in lines:
+                self._piece(event.pod, event.container, line)
 
     def _say(self, event: events.Event) -> None:
         level = logging.WARNING if isinstance(event, _WARNINGS) else logging.INFO
@@ -154,16 +167,20 @@ class TaskLog:
     def _write(self, pod: str, container: str, line: str, last: events.LogLine) -> None:
         if self._on_line is not None:
             self._on_line(line=line, container=container, timestamp=last.time)
-        if _is_group_marker(line):
+        is_marker = _is_group_marker(line)
+        if is_marker and self._has_terminal:
             # As upstream: the log viewer folds what stands between them, if nothing stands before.
             print(line)
             return
-        text = (
-            self._formatter(container, line) if self._formatter else f"[{container}] {line}" if self._prefix else line
-        )
+        text = line if is_marker else self._text(container, line)
         self._log.log(_level(line), "%s", text, **self._place(pod, container, last))
         now = time.monotonic()
         self._arrives = min(max(now, self._arrives) + _A_LINE, now + _AT_MOST)
+
+    def _text(self, container: str, line: str) -> str:
+        if self._formatter is not None:
+            return self._formatter(container, line)
+        return f"[{container}] {line}" if self._prefix else line
 
     def _place(self, pod: str, container: str, last: events.LogLine) -> dict[str, str]:
         uid = self._uids.get(pod)

@@ -14,6 +14,10 @@ PATIENCE = 2.0
 _GOES_ON = ("running", "deferred", "queued", "scheduled", "up_for_retry")
 
 
+#: Of a task instance that there is no more. (One of state None is to run again: the scheduler has taken it for orphaned.)
+_DELETED = "deleted"
+
+
 def is_by_user(context: Any) -> bool:
     """Whether Airflow says that the task instance is to run no more. No answer is none."""
     answer: list[Any] = []
@@ -38,4 +42,4 @@ def _state(ti: Any) -> Any:
     index = ti.map_index if ti.map_index is not None and ti.map_index >= 0 else None
     states = ti.get_task_states(dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=index)
     # Of a mapped task the key has its index behind it.
-    return next(iter(states.get(ti.run_id, {}).values()), None)
+    return next(iter(states.get(ti.run_id, {}).values()), _DELETED)

@@ -107,15 +107,16 @@ def _under_manager(module: ModuleType) -> None:
 def _execute(original: Callable[..., Any], operator: Any, context: Any, **kwargs: Any) -> Any:
     run = partial(original, operator, context, **kwargs)
     mode = _choice.of(context["ti"].dag_id)
+    if mode == "adopt" or context["ti"].try_number > 1:
+        from kpo.airflow import _adopted
+
+        has_begun = mode != "adopt" and _adopted.has_begun(operator, context)
+        if (mode == "adopt" or has_begun) and _adopted.take_over(operator, again=has_begun):
+            return _adopted.execute(operator, context)
     if mode == "audit":
         from kpo.airflow import _audit
 
         return _audit.watch(operator, run)
-    if mode == "adopt":
-        from kpo.airflow import _adopted
-
-        if _adopted.take_over(operator):
-            return _adopted.execute(operator, context)
     return run()
 
 

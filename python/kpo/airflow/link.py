@@ -8,6 +8,8 @@ from urllib.parse import quote, urlencode
 from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom, conf
 from airflow.version import version
 
+from kpo.airflow import _words
+
 if TYPE_CHECKING:
     import kpo
 
@@ -27,14 +29,14 @@ class EvidenceLink(BaseOperatorLink):
 
 
 def evidence(outcome: kpo.Outcome) -> dict[str, Any] | None:
-    """What the last attempt came to, and the entries of the ledger that it rests on; nothing of the manifest, the log or the result. None: there was
-    no attempt, or it lives."""
+    """What the last attempt came to, and the entries of the ledger that it rests on; nothing of the manifest or the result, and of the log no more than the
+    last line, with which the message of a program that failed ends. None: there was no attempt, or it lives."""
     last = outcome.attempts[-1] if outcome.attempts else None
     if last is None or last.verdict is None:
         return None
     pod, verdict = last.pod, last.verdict
     return {
-        "message": outcome.message,
+        "message": _words.of_operator(outcome.message),
         "attempt": last.number,
         "pod": {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid, "node": pod.node},
         "verdict": verdict.kind,

@@ -27,6 +27,7 @@ from kpo.airflow import (
     _read,
     _resume,
     _stop,
+    _written,
     exceptions,
     link,
 )
@@ -166,6 +167,11 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         text = self._outcome.result_text
         return None if text is None else json.loads(text)
 
+    @cached_property
+    def _trigger_hook(self) -> tuple[str, dict[str, Any]] | None:
+        """What a trigger connects by instead of upstream's hook."""
+        return _hooks.of(self)
+
     @property
     def _requested(self) -> V1Pod:
         """The pod as it was asked for: built before anything else is done."""
@@ -183,7 +189,7 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
 
     def execute_async(self, context: Any) -> Any:
         # Whether a trigger can be told how to connect is known before there is a pod.
-        _hooks.of(self)
+        _ = self._trigger_hook
         return self._execute(context, super().execute_async, self._begin)
 
     def _execute(self, context: Any, upstreams: Callable[[Any], Any], run: Callable[..., Any]) -> Any:
@@ -349,7 +355,9 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         with _connection.of(self) as client:
             try:
                 # What the trigger has seen happen stands: nothing is run again because of what is left of it.
-                task = _earlier.attach(known, client, logs, over=_event.outcome_of(event) is not None)
+                is_over = _event.outcome_of(event) is not None
+                read = _written.before(context["ti"], self.log) if is_followed else {}
+                task = _earlier.attach(known, client, logs, over=is_over, read=read)
                 with self._under_way(task, context, callbacks):
                     outcome = _event.told(event, self._follow(task, context, callbacks))
                     return self._end(outcome, context, callbacks)
@@ -396,7 +404,8 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         self._killed = False
         is_kept = self.on_kill_action.value == "keep_pod"
         if not is_kept and _stop.is_by_user(context):
-            self.log.info("[kpo] a user has stopped the task: its pod is deleted")
+            # Of one that was not heard of, and has no retry left, Airflow says the same.
+            self.log.info("[kpo] Airflow says that the task was stopped: its pod is deleted")
             task.cancel()
             return
         task.detach()

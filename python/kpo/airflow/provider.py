@@ -20,7 +20,7 @@ def get_provider_info() -> dict[str, Any]:
         "config": {
             "kpo": {
                 "description": "kpo: tasks run as pods that are not lost.",
-                "options": {"adopt": _ADOPT, "shared_logs": _SHARED_LOGS},
+                "options": {"adopt": _ADOPT, "live_logs": _LIVE_LOGS, "shared_logs": _SHARED_LOGS},
             }
         },
     }
@@ -33,6 +33,15 @@ _ADOPT = {
     "type": "string",
     "example": "audit",
     "default": "",
+}
+
+_LIVE_LOGS = {
+    "description": "Whether what a deferred task's program writes is written by the triggerer, while it runs, whose log masks only what triggers asked Airflow "
+    "for. Else the worker writes it when the task is resumed. Read on workers.",
+    "version_added": "0.1.0",
+    "type": "boolean",
+    "example": "False",
+    "default": "True",
 }
 
 _SHARED_LOGS = {

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
 from airflow.providers.cncf.kubernetes.triggers import pod as upstream
-from airflow.providers.common.compat.sdk import conf
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
 import kpo
 from kpo import events
 from kpo.airflow import _connection, _earlier, _event, _hooks, _log, _shared, _written
+from kpo.airflow._compat import AirflowException
 
 if TYPE_CHECKING:
     from kpo.events import LogsRead
@@ -30,6 +30,12 @@ _HAS_ON_KILL = hasattr(BaseTrigger, "on_kill")
 
 #: How long a pod is asked for of which it is to be known whose it is, in seconds: Airflow waits half a minute for ``on_kill``.
 _PATIENCE = 10.0
+
+#: How long Airflow is asked who has stopped a task, each time and in all, and what lies in between, in seconds.
+_ASKS_ONCE, _ASKS_FOR, _ASKS_AGAIN = 5.0, 15.0, 1.0
+
+#: How long what triggers before have written is read, in seconds: for so long nobody observes the task.
+_READS_FOR = 30.0
 
 #: The reason of a task that was stopped because its time was up.
 _TIME_IS_UP = "timeout"
@@ -57,7 +63,7 @@ class _Held(NamedTuple):
     """The task that was followed when the trigger was cancelled, and what keeps it."""
 
     task: kpo.Task
-    client: kpo.Client
+    log: _log.TaskLog
     opened: AsyncExitStack
 
 
@@ -133,14 +139,14 @@ class KpoPodTrigger(BaseTrigger):
                 "in_cluster": self.in_cluster,
                 "cluster_context": self.cluster_context,
                 "config_file": self.config_file,
-                "hook_path": self.hook_path,
-                "hook_arguments": self.hook_arguments,
                 "logs": self.logs,
                 "prefix": self.prefix,
                 "deadline": self.deadline,
                 "cancels": self.cancels,
                 "trigger_kwargs": self.trigger_kwargs,
                 "try_number": self.try_number,
+                # An older triggerer does not know them.
+                **({"hook_path": self.hook_path, "hook_arguments": self.hook_arguments} if self.hook_path else {}),
             },
         )
 
@@ -166,10 +172,11 @@ class KpoPodTrigger(BaseTrigger):
         return event | {"status": status}
 
     async def _follow(self) -> dict[str, Any]:
-        log = _log.TaskLog(self.log, prefix=self.prefix, is_placed=_has_shared_logs())
+        log = self._task_log()
         async with AsyncExitStack() as opened:
             client = await opened.enter_async_context(_shared.client(self._key(), self._client))
-            task = _earlier.attach(self._known(), client, self.logs, read=await self._read_before())
+            read = await self._read_before()
+            task = _earlier.attach(self._known(), client, self.logs, read=read)
             # Left as it is: the outcome is not taken here.
             opened.callback(task.close)
             await task.__aenter__()
@@ -183,22 +190,23 @@ class KpoPodTrigger(BaseTrigger):
                 await _sleep(log.on_its_way())
             except asyncio.CancelledError:
                 # Whether by a user is told next, if at all: until then it is observed.
-                self._held = _Held(task, client, opened.pop_all())
+                self._held = _Held(task, log, opened.pop_all())
                 raise
         return _event.of(outcome, self._known(), is_late=is_late, more=self.trigger_kwargs)
 
     def _known(self) -> _earlier.Known:
         return _earlier.Known(self.task_name, self.namespace, self.nonce)
 
+    def _task_log(self) -> _log.TaskLog:
+        is_placed = self.task_instance is not None and _written.is_shared()
+        return _log.TaskLog(self.log, prefix=self.prefix, is_placed=is_placed, has_terminal=False)
+
     async def _read_before(self) -> LogsRead:
-        """How far the triggers before this one have written the try's log, where logs are kept together. Else it begins anew: what a triggerer has
-        written that is gone is shown to nobody then (Airflow shows the file of the task's current one), and uploaded to no remote log."""
-        if not _has_shared_logs():
-            return {}
+        reading = asyncio.to_thread(_written.before, self.task_instance, self.log)
         try:
-            return await asyncio.to_thread(_written.read, self.task_instance)
-        except Exception as error:
-            self.log.warning("[kpo] the log of %s begins anew: %s", self.task_name, type(error).__name__)
+            return await asyncio.wait_for(reading, _READS_FOR)
+        except asyncio.TimeoutError:
+            self.log.warning("[kpo] the log of %s begins anew: it took too long to be read", self.task_name)
             return {}
 
     async def _outcome(self, task: kpo.Task, log: _log.TaskLog) -> kpo.Outcome:
@@ -238,7 +246,7 @@ class KpoPodTrigger(BaseTrigger):
             if self._held is None:
                 await asyncio.wait_for(self._hold(), _HOLDS_FOR)
             if self._held is not None:
-                await self._cancel(self._held.task)
+                await self._cancel(self._held)
         except kpo.NotFoundError:
             # It is gone already.
             return
@@ -248,13 +256,23 @@ class KpoPodTrigger(BaseTrigger):
             await self._let_go()
 
     async def _stop_if_by_user(self) -> None:
-        """Airflow is asked whether a user has stopped the task, and not only somebody the triggerer, or taken its triggers away."""
-        try:
-            state = await self.get_task_state()
-        except Exception:
-            self.log.warning("[kpo] it is not known whether task %s was stopped: its pod stays", self.task_name)
-            state = "deferred"
-        await (self._let_go() if state == "deferred" else self._stop())
+        await (self._stop() if await self._is_by_user() else self._let_go())
+
+    async def _is_by_user(self) -> bool:
+        """Whether Airflow says that a user has stopped the task, and not only somebody the triggerer, or taken its triggers away. No answer is none."""
+        end = time.monotonic() + _ASKS_FOR
+        while True:
+            try:
+                state = await asyncio.wait_for(self.get_task_state(), _ASKS_ONCE)
+                return bool(state != "deferred")
+            except AirflowException:
+                # Upstream's word for a task instance that there is no more.
+                return True
+            except Exception:
+                if time.monotonic() > end:
+                    self.log.warning("[kpo] it is not known whether task %s was stopped: its pod stays", self.task_name)
+                    return False
+            await _sleep(_ASKS_AGAIN)
 
     async def _hold(self) -> None:
         """Becomes the observer, where the trigger was cancelled before it was."""
@@ -265,14 +283,16 @@ class KpoPodTrigger(BaseTrigger):
             task = _earlier.attach(self._known(), client, [])
             opened.callback(task.close)
             await task.__aenter__()
-            self._held = _Held(task, client, opened.pop_all())
+            self._held = _Held(task, self._task_log(), opened.pop_all())
 
-    async def _cancel(self, task: kpo.Task) -> None:
+    async def _cancel(self, held: _Held) -> None:
         """As the observer that it is. One that was taken over only leaves by that."""
-        task.cancel()
-        async for event in task:
+        held.task.cancel()
+        async for event in held.task:
             if isinstance(event, events.TakenOver):
                 self.log.info("[kpo] %s is a newer try's by now: its pod stays", self.task_name)
+            else:
+                await held.log.tell_async(event)
 
     async def _is_newer_trys(self, client: kpo.Client) -> bool:
         """By the label which whoever goes on with a pod puts there before."""
@@ -314,19 +334,21 @@ class KpoPodTrigger(BaseTrigger):
     async def _client(self) -> kpo.Client:
         made = partial(_one_at_a_time, self._made())
         # It reads files and may ask the supervisor: never in the event loop.
-        return _connection.client(await sync_to_async(made)(), made, shared_watch=True)
+        return _connection.client(await sync_to_async(made, thread_sensitive=False)(), made, shared_watch=True)
 
     def _made(self) -> Callable[[], Any]:
         """What makes the Python client's configuration, each time anew."""
         if self.hook_path is not None:
             return partial(_hooks.configuration, self.hook_path, self.hook_arguments)
-        hook = KubernetesHook(
+        # A new one each time: it keeps what it has read of the connection.
+        hook = partial(
+            KubernetesHook,
             conn_id=self.kubernetes_conn_id,
             in_cluster=self.in_cluster,
             cluster_context=self.cluster_context,
             config_file=self.config_file,
         )
-        return lambda: hook.get_conn().configuration
+        return lambda: hook().get_conn().configuration
 
 
 class _Deadline:
@@ -355,11 +377,6 @@ class _Deadline:
 def _one_at_a_time(made: Callable[[], Any]) -> Any:
     with _making:
         return made()
-
-
-def _has_shared_logs() -> bool:
-    """Whether what triggerers write is kept together. Airflow 2 keeps no place of a line."""
-    return _HAS_ON_KILL and conf.getboolean("kpo", "shared_logs", fallback=False)
 
 
 def _one_line(error: BaseException) -> str:
