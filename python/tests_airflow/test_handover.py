@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -36,7 +35,6 @@ def logs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     template = jinja2.Template("{{ ti.dag_id }}/[{{ ti.run_id }}]/{{ ti.try_number }}.log")
     monkeypatch.setattr(helpers, "log_filename_template_renderer", lambda: template.render, raising=False)
     monkeypatch.setattr("kpo.airflow._written.BaseTrigger", SimpleNamespace(on_kill=None))
-    monkeypatch.setattr("kpo.airflow._written._begun", OrderedDict())
     return tmp_path / "logs" / "dag" / "[run]"
 
 
@@ -50,6 +48,8 @@ def writer(file: Path) -> Any:
         from airflow.sdk.log import logging_processors
     except ImportError:
         # Airflow 2: as Airflow 3 does it.
+        file.write_text("")
+
         def write(level: int, event: str, **more: str) -> None:
             with file.open("a") as log:
                 print(json.dumps({"event": event, **more}, separators=(",", ":")), file=log)
@@ -73,7 +73,6 @@ class Heard(KpoPodTrigger):
         self.said: list[str] = []
         self.warned: list[str] = []
         self.job = of.job if of else f"{next(JOBS)}"
-        self.process: OrderedDict[str, None] = of.process if of else OrderedDict()
         self.task_instance = SimpleNamespace(dag_id="dag", run_id="run", task_id="task", try_number=self.try_number)
         file = self.file()
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +98,6 @@ class Heard(KpoPodTrigger):
         return [line.removeprefix("[base] ") for line in self.said if line.startswith("[base] ")]
 
     async def follow(self) -> None:
-        _written._begun = self.process
         async for _ in self.run():
             pass
 
@@ -247,35 +245,55 @@ def test_one_that_cannot_read_what_was_written_says_so(tmp_path: Path) -> None:
         assert asyncio.run(one_after_another(lab)) == LINES
 
 
-def test_what_was_written_is_known_by_pod_and_container(logs: Path) -> None:
-    def entry(place: str, event: str = "a line") -> str:
-        return json.dumps({"event": event, "loc": place}, separators=(",", ":"))
+def entry(place: str) -> str:
+    return json.dumps({"event": "a line", "loc": place}, separators=(",", ":"))
 
+
+TI = SimpleNamespace(dag_id="dag", run_id="run", try_number=1)
+
+
+def test_what_was_written_is_known_by_pod_and_container(logs: Path) -> None:
     logs.mkdir(parents=True)
-    (logs / "1.log.trigger.1.log").write_text(
-        "\n".join(
-            [
-                '{"event":"what happened"}',
-                entry("juice/base first 10 1 7"),
-                entry("juice/base first 10 2 8"),
-                entry("juice/side first 30 1 9"),
-                # A pod of the same name as one before.
-                entry("juice/base second 40 1 6"),
-                json.dumps({"event": '"loc":"juice/base second 90 1 6"'}),
-                '{"event":"cut","loc":"juice/base second 50 1',
-            ]
-        )
-    )
-    (logs / "1.log.trigger.2.log").write_text(entry("juice/base first 9 1 5"))
-    (logs / "2.log.trigger.3.log").write_text(entry("juice/base first 99 1 5"))
-    read = _written.read(SimpleNamespace(dag_id="dag", run_id="run", try_number=1))
-    assert read == {"first": {"base": (10, 2, 8), "side": (30, 1, 9)}, "second": {"base": (40, 1, 6)}}
+    lines = [
+        '{"event":"what happened"}',
+        entry("juice/base first 10 1 7 0 0"),
+        entry("juice/base first 10 2 8 0 0"),
+        entry("juice/side first 30 1 9 0 0"),
+        # A pod of the same name as one before.
+        entry("juice/base second 40 1 6 0 0"),
+        json.dumps({"event": '"loc":"juice/base second 90 1 6 0 0"'}),
+        '{"event":"cut","loc":"juice/base second 50 1 6 0',
+    ]
+    (logs / "1.log.trigger.1.log").write_text("\n".join(lines))
+    (logs / "1.log.trigger.2.log").write_text(entry("juice/base first 9 1 5 0 0"))
+    (logs / "2.log.trigger.3.log").write_text(entry("juice/base first 99 1 5 0 0"))
+    assert _written.read(TI) == {"first": {"base": (10, 2, 8), "side": (30, 1, 9)}, "second": {"base": (40, 1, 6)}}
+
+
+@pytest.mark.parametrize(
+    ("parts", "end"),
+    [
+        (["100 1 5 0 0", "200 1 5 100 1", "300 1 5 200 1"], (300, 1, 5)),
+        # The second is not there, or was begun anew and is not as far again.
+        (["100 1 5 0 0", "300 1 5 200 1"], (100, 1, 5)),
+        (["300 1 5 100 1", "50 1 5 0 0"], (50, 1, 5)),
+        # Of that time there is a line more.
+        (["100 1 5 0 0", "200 1 5 100 2"], (100, 1, 5)),
+        (["150 1 5 0 0", "200 1 5 100 2"], (200, 1, 5)),
+        (["300 1 5 200 1"], None),
+    ],
+)
+def test_what_was_written_counts_as_far_as_nothing_is_missing(logs: Path, parts: list[str], end: Any) -> None:
+    logs.mkdir(parents=True)
+    for number, part in enumerate(parts):
+        (logs / f"1.log.trigger.{number}.log").write_text(entry(f"juice/base uid {part}"))
+    assert _written.read(TI) == ({} if end is None else {"uid": {"base": end}})
 
 
 def test_under_dag_test_there_is_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     of = KpoPodTrigger(task="juice", namespace="default", pod="juice-1")
     assert asyncio.run(of._read_before()) == {}
-    assert not of._task_log()._is_placed
+    assert of._task_log()._goes_on_behind is None
 
 
 class Said:
@@ -312,10 +330,10 @@ def test_what_is_left_of_a_burst_is_written_with_what_is_told_next() -> None:
     assert said.lines == [*LINES, "the end"]
 
 
-@pytest.mark.parametrize(("is_placed", "lines"), [(True, ["before"]), (False, ["before", "after"])])
-def test_one_that_was_taken_over_writes_no_more_where_the_other_goes_on(is_placed: bool, lines: list[str]) -> None:
+@pytest.mark.parametrize(("read", "lines"), [({}, ["before"]), (None, ["before", "after"])])
+def test_one_that_was_taken_over_writes_no_more_where_the_other_goes_on(read: Any, lines: list[str]) -> None:
     said = Said()
-    log = TaskLog(said, prefix=False, is_placed=is_placed, is_quiet=True)
+    log = TaskLog(said, prefix=False, goes_on_behind=read, is_quiet=True)
     taken: Any = object.__new__(events.TakenOver)
     for event in (burst("before"), taken, burst("after")):
         log.tell(event)

@@ -392,13 +392,13 @@ def test_a_scheduler_is_left_the_time_to_learn_of_the_deferral(monkeypatch: pyte
         waited.append(seconds)
 
     async def follow(self: Any) -> Any:
-        return {"status": "success"}
+        return {"status": "success", "kpo": {}}
 
     monkeypatch.setattr("kpo.airflow.trigger.SETTLES", 5_000.0)
     monkeypatch.setattr("kpo.airflow.trigger._sleep", sleep)
     monkeypatch.setattr(KpoPodTrigger, "_follow", follow)
     event = asyncio.run(first(KpoPodTrigger(task="juice", namespace="default", pod="juice-1")))
-    assert event == {"status": "success"}
+    assert event == {"status": "success", "kpo": {"hasLog": False}}
     assert [4_000 < seconds <= 5_000 for seconds in waited] == [True]
 
 

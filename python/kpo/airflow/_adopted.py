@@ -11,7 +11,7 @@ from airflow.providers.cncf.kubernetes.operators import pod as upstream
 from airflow.providers.cncf.kubernetes.utils import pod_manager as upstream_manager
 from kubernetes.client import VersionApi
 
-from kpo.airflow import _earlier, _fit, _params, _reading
+from kpo.airflow import _earlier, _fit, _params, _pod, _reading
 from kpo.airflow._compat import AirflowException
 from kpo.airflow.operator import KubernetesPodOperator
 from kpo.airflow.pod_manager import PodManager
@@ -67,8 +67,7 @@ def has_begun(operator: Any, context: Any) -> bool:
     if is_kpos(operator):
         return False
     try:
-        namespace = operator.namespace or operator.hook.get_namespace() or "default"
-        pods = _earlier.by_airflows_labels(operator, namespace, context)
+        pods = _earlier.by_airflows_labels(operator, _pod.namespace(operator), context)
     except Exception:
         # Upstream's lifecycle meets it, too.
         return False

@@ -78,6 +78,11 @@ def _with_evidence(attempts: tuple[Attempt, ...], found: tuple[Attempt, ...]) ->
     return (*attempts[:-1], replace(last, verdict=replace(last.verdict, evidence=same.verdict.evidence)))
 
 
+def has_log(event: dict[str, Any], otherwise: bool) -> bool:
+    """Whether the trigger has written what the program wrote. ``otherwise``: one of an earlier version does not say."""
+    return bool(event[KEY].get("hasLog", otherwise))
+
+
 def has_started(event: dict[str, Any]) -> bool:
     """Whether an attempt's program was seen to run."""
     return bool(event[KEY]["hasStarted"])

@@ -8,12 +8,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from airflow.providers.cncf.kubernetes.utils import pod_manager as upstream
 
 from kpo import events
 from kpo.airflow import _words, _written
+
+if TYPE_CHECKING:
+    from kpo.events import LogsRead
 
 #: A line that is longer is written in pieces.
 _LONGEST = 1 << 20
@@ -62,7 +65,7 @@ class TaskLog:
         formatter: makes the line of container and line. None: by ``prefix``.
         on_line: told of each line first.
         is_quiet: whether only containers' lines are written: what happened was told before.
-        is_placed: whether each line says where it stood, for another to go on there.
+        goes_on_behind: how far it was written before, where each line says its place, for another to go on there. None: it does not.
         has_terminal: whether what is printed is the task's: in a triggerer it is not.
     """
 
@@ -74,11 +77,11 @@ class TaskLog:
         formatter: Formatter | None = None,
         on_line: OnLine | None = None,
         is_quiet: bool = False,
-        is_placed: bool = False,
+        goes_on_behind: LogsRead | None = None,
         has_terminal: bool = True,
     ) -> None:
         self._log, self._prefix, self._formatter, self._on_line = log, prefix, formatter, on_line
-        self._is_quiet, self._is_placed, self._has_terminal = is_quiet, is_placed, has_terminal
+        self._is_quiet, self._goes_on_behind, self._has_terminal = is_quiet, goes_on_behind, has_terminal
         #: By pod and container.
         self._pieces: dict[tuple[str, str], _Piece] = {}
         #: Lines that were told and are not written yet.
@@ -96,8 +99,10 @@ class TaskLog:
             return
         if isinstance(event, (events.Created, events.Adopted)):
             self._uids[event.pod] = event.uid
-        # Whoever has taken over goes on behind the last line that it has found.
-        self._is_anothers = self._is_anothers or (self._is_placed and isinstance(event, events.TakenOver))
+        if isinstance(event, events.TakenOver) and self._goes_on_behind is not None:
+            # Whoever has taken over goes on behind the last line that it has found.
+            self._is_anothers = True
+            self._pieces.clear()
         if isinstance(event, (events.OutcomeReady, events.Ended, events.Gap)):
             self.flush()
         if not self._is_quiet:
@@ -184,7 +189,9 @@ class TaskLog:
 
     def _place(self, pod: str, container: str, last: events.LogLine) -> dict[str, str]:
         uid = self._uids.get(pod)
-        return {"loc": _written.place(pod, uid, container, last)} if self._is_placed and uid is not None else {}
+        if uid is None or self._goes_on_behind is None:
+            return {}
+        return {"loc": _written.place(pod, uid, container, last, self._goes_on_behind)}
 
 
 def _is_group_marker(line: str) -> bool:

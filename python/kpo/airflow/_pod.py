@@ -48,6 +48,13 @@ def as_asked(operator: Any, given: set[str]) -> Iterator[None]:
             setattr(operator, name, value)
 
 
+def namespace(operator: Any) -> str:
+    """That of the pod which upstream would build (``build_pod_request_obj``)."""
+    template = _template(operator)
+    own = template.metadata.namespace if template is not None and template.metadata is not None else None
+    return str(own or operator.namespace or operator.hook.get_namespace() or operator._incluster_namespace or "default")
+
+
 def _is_falsy(value: Any) -> bool:
     return value is not None and not value
 

@@ -6,11 +6,10 @@ A line's place is its ``loc``, which Airflow 3 shows when it is asked for source
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import Iterator
 from glob import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow.providers.common.compat.sdk import conf
 from airflow.triggers.base import BaseTrigger
@@ -18,12 +17,17 @@ from airflow.triggers.base import BaseTrigger
 if TYPE_CHECKING:
     from kpo.events import Cursor, LogLine, LogsRead
 
-_PLACE = re.compile(rb'"loc":"[^"/ ]+/([^" ]+) ([^" ]+) (\d+) (\d+) (\d+)"')
+_PLACE = re.compile(rb'"loc":"[^"/ ]+/([^" ]+) ([^" ]+) (\d+) (\d+) (\d+) (\d+) (\d+)"')
 
-#: The tries' logs that this process has begun: whoever has a try's trigger again begins its file anew (``TriggerLoggingFactory`` opens it with "wb"), and what
-#: stood there is in no other's. The latest so many are known.
-_begun: OrderedDict[str, None] = OrderedDict()
-_KNOWN = 10_000
+#: Where a log begins.
+_START: Cursor = (0, 0, 0)
+
+
+class _Part(NamedTuple):
+    """Of a log, what stands in one file: behind which line it begins (its time, and how many of that time), and its last line."""
+
+    begin: tuple[int, int]
+    end: Cursor
 
 
 def is_shared() -> bool:
@@ -36,9 +40,10 @@ def is_shared() -> bool:
     )
 
 
-def place(pod: str, uid: str, container: str, line: LogLine) -> str:
-    """Where a line stood."""
-    return f"{pod}/{container} {uid} {line.time_ns} {line.lines} {line.checksum}"
+def place(pod: str, uid: str, container: str, line: LogLine, read: LogsRead) -> str:
+    """Where a line stood, and behind which one whoever writes it has begun (``read``)."""
+    time, lines, _ = read.get(uid, {}).get(container, _START)
+    return f"{pod}/{container} {uid} {line.time_ns} {line.lines} {line.checksum} {time} {lines}"
 
 
 def before(ti: Any, log: Any) -> LogsRead:
@@ -54,25 +59,27 @@ def before(ti: Any, log: Any) -> LogsRead:
 
 
 def read(ti: Any) -> LogsRead:
-    """The same, from their files. Nothing, where this process has begun one of them before."""
-    name = _name(ti)
-    if not _is_first(name):
-        return {}
+    """The same, from their files: as far as these have it without a gap. Airflow begins the file of a triggerer anew that has a try again
+    (``TriggerLoggingFactory`` opens it with "wb"): what stood there may be in no other's."""
+    parts: dict[tuple[str, str], list[_Part]] = {}
+    for file in _files(_name(ti)):
+        for log, part in _parts(file):
+            parts.setdefault(log, []).append(part)
     furthest: dict[str, dict[str, Cursor]] = {}
-    for file in _files(name):
-        for (uid, container), cursor in _ends(file):
-            logs = furthest.setdefault(uid, {})
-            logs[container] = max(cursor, logs.get(container, cursor))
+    for (uid, container), of_log in parts.items():
+        end = _without_gap(of_log)
+        if end != _START:
+            furthest.setdefault(uid, {})[container] = end
     return furthest
 
 
-def _is_first(name: str) -> bool:
-    is_first = name not in _begun
-    _begun[name] = None
-    _begun.move_to_end(name)
-    if len(_begun) > _KNOWN:
-        _begun.popitem(last=False)
-    return is_first
+def _without_gap(parts: list[_Part]) -> Cursor:
+    end = _START
+    # Each begins behind what others have: the one that begins first comes first.
+    for part in sorted(parts, key=lambda part: part.begin):
+        if part.begin <= end[:2]:
+            end = max(end, part.end)
+    return end
 
 
 def _name(ti: Any) -> str:
@@ -88,11 +95,12 @@ def _files(name: str) -> Iterator[Path]:
     return Path(conf.get("logging", "base_log_folder")).glob(f"{escape(name)}.trigger.*.log")
 
 
-def _ends(file: Path) -> Iterator[tuple[tuple[str, str], Cursor]]:
-    """The last place of each log in a file, by UID and container. A line that is not whole has none."""
+def _parts(file: Path) -> Iterator[tuple[tuple[str, str], _Part]]:
+    """What a file has of each log, by UID and container, by its last place. A line that is not whole has none."""
     ends: dict[tuple[bytes, bytes], re.Match[bytes]] = {}
     with file.open("rb") as lines:
         for found in filter(None, map(_PLACE.search, lines)):
             ends[found[2], found[1]] = found
     for (uid, container), found in ends.items():
-        yield (uid.decode(), container.decode()), (int(found[3]), int(found[4]), int(found[5]))
+        time, count, checksum, *begin = map(int, found.groups()[2:])
+        yield (uid.decode(), container.decode()), _Part((begin[0], begin[1]), (time, count, checksum))

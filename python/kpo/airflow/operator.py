@@ -350,7 +350,8 @@ class KubernetesPodOperator(upstream.KubernetesPodOperator):
         callbacks.tell_of_pod("on_operator_resuming", event=event)
         if _event.has_started(event):
             self._at_start(callbacks)
-        is_followed = _deferral.logs_when_resumed(self) or event["status"] == "error"
+        has_log = _event.has_log(event, otherwise=not _deferral.logs_when_resumed(self))
+        is_followed = not has_log or event["status"] == "error"
         logs = _deferral.followed(self) if is_followed else []
         with _connection.of(self) as client:
             try:

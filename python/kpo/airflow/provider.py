@@ -46,7 +46,7 @@ _LIVE_LOGS = {
 
 _SHARED_LOGS = {
     "description": "Whether all components keep their logs in one place, which the API server reads: then the log of a deferred task goes on where the "
-    "triggerer before has left it. Else it begins anew with the next triggerer.",
+    "triggerer before has left it. Else it begins anew with the next triggerer. Read on triggerers and workers.",
     "version_added": "0.1.0",
     "type": "boolean",
     "example": "True",

@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -31,8 +32,11 @@ _HAS_ON_KILL = hasattr(BaseTrigger, "on_kill")
 #: How long a pod is asked for of which it is to be known whose it is, in seconds: Airflow waits half a minute for ``on_kill``.
 _PATIENCE = 10.0
 
-#: How long Airflow is asked who has stopped a task, each time and in all, and what lies in between, in seconds.
-_ASKS_ONCE, _ASKS_FOR, _ASKS_AGAIN = 5.0, 15.0, 1.0
+#: How long Airflow is asked again who has stopped a task, when it answers with an error, and what lies in between, in seconds.
+_ASKS_FOR, _ASKS_AGAIN = 15.0, 1.0
+
+#: What becomes of a deferred task that goes on: what handed it back first, or a user's clear.
+_RESUMED = ("scheduled", "queued", "running")
 
 #: How long what triggers before have written is read, in seconds: for so long nobody observes the task.
 _READS_FOR = 30.0
@@ -55,8 +59,9 @@ _sleep = asyncio.sleep
 _stops: set[asyncio.Future[None]] = set()
 
 #: Upstream's hook goes by a configuration that the whole process has, and Amazon's sets its environment: two that are made at once, in two threads, could
-#: have each other's cluster.
+#: have each other's cluster. A thread of its own: one that hangs holds up no other's.
 _making = threading.Lock()
+_maker = ThreadPoolExecutor(1, "kpo-connects")
 
 
 class _Held(NamedTuple):
@@ -163,6 +168,7 @@ class KpoPodTrigger(BaseTrigger):
             # Losing sight is no failure: whoever goes on looks again.
             self.log.warning("[kpo] %s cannot be followed here: %s", self.task_name, _one_line(error))
             event = self._error(_one_line(error))
+        event[_event.KEY]["hasLog"] = bool(self.logs)
         await _sleep(max(0.0, began + SETTLES - time.monotonic()))
         self._has_ended = True
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
@@ -172,10 +178,10 @@ class KpoPodTrigger(BaseTrigger):
         return event | {"status": status}
 
     async def _follow(self) -> dict[str, Any]:
-        log = self._task_log()
         async with AsyncExitStack() as opened:
             client = await opened.enter_async_context(_shared.client(self._key(), self._client))
             read = await self._read_before()
+            log = self._task_log(read)
             task = _earlier.attach(self._known(), client, self.logs, read=read)
             # Left as it is: the outcome is not taken here.
             opened.callback(task.close)
@@ -197,11 +203,18 @@ class KpoPodTrigger(BaseTrigger):
     def _known(self) -> _earlier.Known:
         return _earlier.Known(self.task_name, self.namespace, self.nonce)
 
-    def _task_log(self) -> _log.TaskLog:
-        is_placed = self.task_instance is not None and _written.is_shared()
-        return _log.TaskLog(self.log, prefix=self.prefix, is_placed=is_placed, has_terminal=False)
+    def _task_log(self, read: LogsRead | None = None) -> _log.TaskLog:
+        """``read``: how far it was written before."""
+        goes_on_behind = (read or {}) if self._has_shared_log() else None
+        return _log.TaskLog(self.log, prefix=self.prefix, goes_on_behind=goes_on_behind, has_terminal=False)
+
+    def _has_shared_log(self) -> bool:
+        """Under ``dag.test()`` there is no task instance, and no file."""
+        return self.task_instance is not None and _written.is_shared()
 
     async def _read_before(self) -> LogsRead:
+        if not self._has_shared_log():
+            return {}
         reading = asyncio.to_thread(_written.before, self.task_instance, self.log)
         try:
             return await asyncio.wait_for(reading, _READS_FOR)
@@ -256,22 +269,25 @@ class KpoPodTrigger(BaseTrigger):
             await self._let_go()
 
     async def _stop_if_by_user(self) -> None:
-        await (self._stop() if await self._is_by_user() else self._let_go())
+        """Airflow is asked whether a user has stopped the task, and not only somebody the triggerer, or taken its triggers away."""
+        state = await self._state()
+        # Whoever has not observed it takes it over from nobody who goes on with it.
+        goes_on = state == "deferred" or (self._held is None and state in _RESUMED)
+        await (self._let_go() if goes_on else self._stop())
 
-    async def _is_by_user(self) -> bool:
-        """Whether Airflow says that a user has stopped the task, and not only somebody the triggerer, or taken its triggers away. No answer is none."""
+    async def _state(self) -> Any:
+        """The task's. One of which no answer comes is deferred still. (Triggers ask in turn: how long that takes says nothing.)"""
         end = time.monotonic() + _ASKS_FOR
         while True:
             try:
-                state = await asyncio.wait_for(self.get_task_state(), _ASKS_ONCE)
-                return bool(state != "deferred")
+                return await self.get_task_state()
             except AirflowException:
                 # Upstream's word for a task instance that there is no more.
-                return True
+                return None
             except Exception:
                 if time.monotonic() > end:
                     self.log.warning("[kpo] it is not known whether task %s was stopped: its pod stays", self.task_name)
-                    return False
+                    return "deferred"
             await _sleep(_ASKS_AGAIN)
 
     async def _hold(self) -> None:
@@ -293,6 +309,7 @@ class KpoPodTrigger(BaseTrigger):
                 self.log.info("[kpo] %s is a newer try's by now: its pod stays", self.task_name)
             else:
                 await held.log.tell_async(event)
+        await _sleep(held.log.on_its_way())
 
     async def _is_newer_trys(self, client: kpo.Client) -> bool:
         """By the label which whoever goes on with a pod puts there before."""
@@ -334,7 +351,8 @@ class KpoPodTrigger(BaseTrigger):
     async def _client(self) -> kpo.Client:
         made = partial(_one_at_a_time, self._made())
         # It reads files and may ask the supervisor: never in the event loop.
-        return _connection.client(await sync_to_async(made, thread_sensitive=False)(), made, shared_watch=True)
+        configuration = await sync_to_async(made, thread_sensitive=False, executor=_maker)()
+        return _connection.client(configuration, made, shared_watch=True)
 
     def _made(self) -> Callable[[], Any]:
         """What makes the Python client's configuration, each time anew."""
