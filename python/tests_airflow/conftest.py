@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import signal
 import sys
@@ -103,6 +104,22 @@ def deferred(run: Any) -> Any:
     from harness import Shell
 
     return Shell(run, deferrable=True)
+
+
+@pytest.fixture
+def deferred_with(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The triggers that tasks were handed over to, as Airflow's database has them."""
+    from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+
+    told: list[str] = []
+    real = KubernetesPodOperator.defer
+
+    def defer(self: Any, *, trigger: Any, **more: Any) -> Any:
+        told.append(json.dumps(trigger.serialize()))
+        return real(self, trigger=trigger, **more)
+
+    monkeypatch.setattr(KubernetesPodOperator, "defer", defer)
+    return told
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import json
 import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
@@ -226,20 +225,6 @@ def says(self: Any) -> tuple[str, dict[str, Any]]:
     """How a trigger makes the hook."""
     FoundHook.clusters["lab"] = self.kubeconfig
     return f"{__name__}.FoundHook", {"cluster": "lab"}
-
-
-@pytest.fixture
-def deferred_with(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The triggers that tasks were handed over to, as Airflow's database has them."""
-    told: list[str] = []
-    real = Upstream.defer
-
-    def defer(self: Any, *, trigger: Any, **more: Any) -> Any:
-        told.append(json.dumps(trigger.serialize()))
-        return real(self, trigger=trigger, **more)
-
-    monkeypatch.setattr(Upstream, "defer", defer)
-    return told
 
 
 def test_a_private_hook_is_connected_by(shell: Shell, adopting: Adopt, deferred_with: list[str]) -> None:

@@ -4,7 +4,6 @@ are in the folder that ``KPO_CLOUDS`` names (``python/requirements-clouds.txt``)
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -50,22 +49,6 @@ def adopting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def lab() -> Iterator[kpo.Lab]:
     with kpo.lab("preemption") as lab:
         yield lab
-
-
-@pytest.fixture
-def deferred_with(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The triggers that tasks were handed over to, as Airflow's database has them."""
-    from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
-
-    told: list[str] = []
-    real = KubernetesPodOperator.defer
-
-    def defer(self: Any, *, trigger: Any, **more: Any) -> Any:
-        told.append(json.dumps(trigger.serialize()))
-        return real(self, trigger=trigger, **more)
-
-    monkeypatch.setattr(KubernetesPodOperator, "defer", defer)
-    return told
 
 
 def cluster(lab: kpo.Lab) -> tuple[str, str]:

@@ -317,22 +317,15 @@ def test_what_a_program_writes_while_it_is_stopped_is_in_the_log() -> None:
 
 @pytest.mark.parametrize("live", [True, False])
 def test_lines_are_a_workers_where_they_are_not_live(
-    deferred: Shell, monkeypatch: pytest.MonkeyPatch, live: bool
+    deferred: Shell, deferred_with: list[str], monkeypatch: pytest.MonkeyPatch, live: bool
 ) -> None:
     """Airflow masks there what templates were given."""
-    followed: list[Any] = []
-
-    class Keeps(KubernetesPodOperator):
-        def defer(self, *, trigger: Any, **more: Any) -> Any:
-            followed.append(trigger.logs)
-            return super().defer(trigger=trigger, **more)
-
     monkeypatch.setenv("AIRFLOW__KPO__LIVE_LOGS", str(live))
     with kpo.lab("quiet") as lab:
-        ran = deferred(lab, "echo hello", Keeps)
+        ran = deferred(lab, "echo hello")
     assert ran.state == "success"
     assert ran.log.count("[base] hello") == 1
-    assert followed == [["base"] if live else []]
+    assert [json.loads(text)[1]["logs"] for text in deferred_with] == [["base"] if live else []]
 
 
 def test_a_group_of_lines_is_marked_in_the_triggers_log(capsys: pytest.CaptureFixture[str]) -> None:

@@ -458,17 +458,17 @@ class Run:
         text = b"Trigger cancelled by user action"
         until("its trigger is cancelled", lambda: any(text in file.read_bytes() for file in self._logs("*.trigger.*")))
 
-    def until_followed(self, times: int) -> None:
-        """So many triggerers have written to its log."""
-        until("another triggerer follows it", lambda: len(list(self._logs("*.trigger.*"))) >= times)
+    def until_another_follows(self) -> None:
+        """A second triggerer has written to its log."""
+        until("another triggerer follows it", lambda: len(list(self._logs("*.trigger.*"))) >= 2)
 
-    def until_half(self, try_number: int = 1, times: int = 1) -> None:
-        """So many of a try's logs (its worker's, and those of its triggerers) have the first half of what its program writes. Looked for in the files,
+    def until_half(self, try_number: int = 1) -> None:
+        """One of a try's logs (its worker's, and those of its triggerers) has the first half of what its program writes. Looked for in the files,
         since a long log takes Airflow seconds to show."""
         last = f'{HALF[-1]}"'.encode()
 
         def has_it() -> bool:
-            return sum(last in file.read_bytes() for file in self._logs(f"attempt={try_number}.log*")) >= times
+            return any(last in file.read_bytes() for file in self._logs(f"attempt={try_number}.log*"))
 
         until("half of it is in the log", has_it)
 

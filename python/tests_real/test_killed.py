@@ -79,7 +79,7 @@ def test_the_triggerer(airflow: Installation, cluster: Cluster, run: Callable[[s
         first = task.until_half_way()
         airflow.kill("triggerer")
         airflow.start("triggerer")
-        task.until_followed(times=2)
+        task.until_another_follows()
         task.go_on()
         assert task.ended() == "success"
         assert task.starts() == [first]
@@ -111,7 +111,7 @@ def test_a_triggerer_that_was_silent(airflow: Installation, cluster: Cluster, ru
         task = run("program_kpo_deferrable")
         first = task.until_half_way()
         with airflow.silent("triggerer"):
-            task.until_followed(times=2)
+            task.until_another_follows()
         try:
             task.until_cancelled()
         finally:

@@ -30,11 +30,12 @@ class _Part(NamedTuple):
     end: Cursor
 
 
-def is_shared() -> bool:
-    """Whether what triggerers write is kept together, and in files that have a line's place (tried with Airflow 3.3). Of a remote log Airflow shows what was
+def is_shared(ti: Any) -> bool:
+    """Whether there is a file of the try (under ``dag.test()`` a trigger has no task instance: None), what triggerers write is kept together, and in files that have a line's place (tried with Airflow 3.3). Of a remote log Airflow shows what was
     uploaded, and what a triggerer has written that was stopped or killed is not."""
     return (
-        hasattr(BaseTrigger, "on_kill")
+        ti is not None
+        and hasattr(BaseTrigger, "on_kill")
         and conf.getboolean("kpo", "shared_logs", fallback=False)
         and not conf.getboolean("logging", "remote_logging", fallback=False)
     )
@@ -48,8 +49,8 @@ def place(pod: str, uid: str, container: str, line: LogLine, read: LogsRead) -> 
 
 def before(ti: Any, log: Any) -> LogsRead:
     """How far triggerers have written the log of a try, where logs are kept together. Else it begins anew: what a triggerer has written that is gone is
-    shown to nobody then (Airflow shows the file of the task's current one). ``ti``: None under ``dag.test()``."""
-    if ti is None or not is_shared():
+    shown to nobody then (Airflow shows the file of the task's current one)."""
+    if not is_shared(ti):
         return {}
     try:
         return read(ti)

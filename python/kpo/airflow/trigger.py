@@ -205,15 +205,11 @@ class KpoPodTrigger(BaseTrigger):
 
     def _task_log(self, read: LogsRead | None = None) -> _log.TaskLog:
         """``read``: how far it was written before."""
-        goes_on_behind = (read or {}) if self._has_shared_log() else None
+        goes_on_behind = (read or {}) if _written.is_shared(self.task_instance) else None
         return _log.TaskLog(self.log, prefix=self.prefix, goes_on_behind=goes_on_behind, has_terminal=False)
 
-    def _has_shared_log(self) -> bool:
-        """Under ``dag.test()`` there is no task instance, and no file."""
-        return self.task_instance is not None and _written.is_shared()
-
     async def _read_before(self) -> LogsRead:
-        if not self._has_shared_log():
+        if not _written.is_shared(self.task_instance):
             return {}
         reading = asyncio.to_thread(_written.before, self.task_instance, self.log)
         try:

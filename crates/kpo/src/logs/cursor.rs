@@ -1,7 +1,6 @@
 //! How far somebody has read a log, for somebody else to go on: another process, or another language.
 
-use super::batch::LogBatch;
-use super::batch::LogLine;
+use super::batch::{LogBatch, LogLine};
 use flate2::Crc;
 use kpo_core::Time;
 
